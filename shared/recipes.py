@@ -1,0 +1,63 @@
+"""The one place that knows which recipes there are: make targets, tests, docs and README ask it."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = (
+    "README.md", "model_code.py", "driver.py", "requirements.txt", "request.json", "response.json",
+)  # fmt: skip
+
+
+class UnknownRecipe(LookupError):
+    """The name is no recipe; the message lists those that are."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One folder under recipes/; its name is the slug, the experiment and the docs address."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def front_matter(self) -> dict[str, Any]:
+        """What README.md says between its two `---` lines."""
+        text = (self.path / "README.md").read_text(encoding="utf-8")
+        if not text.startswith("---\n") or "\n---\n" not in text:
+            raise ValueError(f"{self.path / 'README.md'} has no front matter (--- title: ... ---)")
+        return dict(yaml.safe_load(text[4:].split("\n---\n", 1)[0]))
+
+    @property
+    def runs_with(self) -> list[str]:
+        """Command prefix that brings up what the model needs around it (a local service)."""
+        script = self.front_matter.get("runs_with")
+        return [sys.executable, str(self.path / script)] if script else []
+
+    def json(self, file: str) -> Any:
+        return json.loads((self.path / file).read_text(encoding="utf-8"))
+
+
+def discover() -> list[Recipe]:
+    """Return every recipe, circle_area (the 101) first, then by name."""
+    found = [Recipe(path.parent) for path in (ROOT / "recipes").glob("*/model_code.py")]
+    if not found:
+        raise UnknownRecipe(f"no recipe under {ROOT / 'recipes'}")
+    return sorted(found, key=lambda recipe: (recipe.name != "circle_area", recipe.name))
+
+
+def find(name: str) -> Recipe:
+    """Return the recipe of that name, or raise UnknownRecipe with the list of known ones."""
+    known = {recipe.name: recipe for recipe in discover()}
+    if name not in known:
+        said = f"unknown recipe {name!r}" if name else "no recipe named: add RECIPE=<name>"
+        raise UnknownRecipe(f"{said}\nknown: {', '.join(known)}")
+    return known[name]

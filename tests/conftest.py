@@ -1,0 +1,42 @@
+"""What the tests share: the recipes, and one checkout in which every recipe was logged."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.recipes import ROOT
+
+# Before any test imports mlflow: no usage reports, whatever store the shell points to left alone.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def fresh_checkout(tmp_path_factory):
+    """Return a function that copies what git tracks or would track to a new folder.
+
+    The folder's name has a blank, as a user's may. It comes with `.venv` linked to this one.
+    """
+
+    def make(name: str) -> Path:
+        to = tmp_path_factory.mktemp(f"fresh {name}") / "checkout"
+        listed = subprocess.check_output(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT
+        )
+        for file in filter(None, listed.decode().split("\0")):
+            if (ROOT / file).is_file():
+                (to / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, to / file)
+        (to / ".venv").symlink_to(Path(sys.prefix))
+        return to
+
+    return make
+
+
+def environment(checkout: Path, **more: str) -> dict[str, str]:
+    """Return the environment for a process that runs the `shared` and recipes of that checkout."""
+    return {**os.environ, "PYTHONPATH": str(checkout), **more}

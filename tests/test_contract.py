@@ -1,0 +1,187 @@
+"""The contract that every recipe keeps, held over each one that is discovered."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from shared.recipes import FILES, ROOT, discover
+
+RECIPES = discover()
+every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+LOCK = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "locks/dev.txt").read_text(), re.M))
+
+
+def tree(recipe, file="model_code.py"):
+    return ast.parse((recipe.path / file).read_text(encoding="utf-8"))
+
+
+def imported(node):
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in part.names)
+        elif isinstance(part, ast.ImportFrom):
+            yield "." if part.level else str(part.module).split(".")[0]
+
+
+def model_classes(recipe):
+    """Return the classes of model_code.py that have a `predict`."""
+    for node in tree(recipe).body:
+        if isinstance(node, ast.ClassDef):
+            methods = {m.name: m for m in node.body if isinstance(m, ast.FunctionDef)}
+            if "predict" in methods:
+                yield node, methods
+
+
+def is_set_model(node):
+    return isinstance(node, ast.Expr) and ast.unparse(node).startswith("mlflow.models.set_model(")
+
+
+@every_recipe
+def test_has_its_files_and_front_matter(recipe):
+    assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", recipe.name)
+    assert [file for file in FILES if not (recipe.path / file).is_file()] == []
+    assert {"title", "summary", "teaches"} <= recipe.front_matter.keys()
+    assert "predictions" in recipe.json("response.json")
+    assert {"dataframe_split", "dataframe_records", "inputs"} & recipe.json("request.json").keys()
+
+
+@every_recipe
+def test_model_code_ends_in_its_only_set_model(recipe):
+    body = tree(recipe).body
+    assert is_set_model(body[-1]), "the last statement is mlflow.models.set_model(...)"
+    assert "set_model" not in "".join(ast.unparse(node) for node in body[:-1])
+
+
+@every_recipe
+def test_model_code_can_be_read_in_one_sitting(recipe):
+    lines = (recipe.path / "model_code.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert ast.get_docstring(tree(recipe)), "it opens with what the model is for"
+
+
+@every_recipe
+def test_predict_is_typed(recipe):
+    classes = list(model_classes(recipe))
+    assert classes, "a class with a predict method"
+    for _, methods in classes:
+        arguments = methods["predict"].args.args[1:]
+        assert all(argument.annotation for argument in arguments)
+        assert methods["predict"].returns
+
+
+@every_recipe
+def test_predict_keeps_no_state(recipe):
+    """The model server runs predict in threads: what one request writes, another would read."""
+    for _, methods in model_classes(recipe):
+        for name, method in methods.items():
+            if name in ("__init__", "load_context"):
+                continue
+            for node in ast.walk(method):
+                targets = getattr(node, "targets", [getattr(node, "target", None)])
+                written = [ast.unparse(t) for t in targets if isinstance(t, ast.AST)]
+                assert not [w for w in written if w.startswith("self.")], f"{name}: {written}"
+                assert not isinstance(node, ast.Global | ast.Nonlocal), name
+
+
+@every_recipe
+def test_model_code_carries_nothing_of_the_repository(recipe):
+    """What is no installed package must be a package folder of the recipe's, shipped with it."""
+    siblings = {path.stem for path in recipe.path.glob("*.py")} | {"shared", "recipes", "."}
+    siblings |= {"benchmarks", "tests", "docs"}
+    assert not siblings & set(imported(tree(recipe)))
+
+
+def test_packages_that_travel_have_unique_names():
+    """Two models with a package of the same name in one process would run the first one's code."""
+    names = [path.parent.name for recipe in RECIPES for path in recipe.path.glob("*/__init__.py")]
+    assert len(names) == len(set(names))
+    assert not set(names) & (set(LOCK) | sys.stdlib_module_names | {"shared"})
+
+
+def test_helpers_import_no_recipe_and_stay_small():
+    for path in (ROOT / "shared").glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert len(source.splitlines()) <= 150, path.name
+        assert "recipes" not in {
+            name for name in imported(ast.parse(source)) if name != "shared"
+        }, path.name
+
+
+IMPORT_ALONE = """
+import builtins, os, runpy, socket, sys
+sys.path[0] = ""
+import mlflow.pyfunc
+for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+    os.environ.pop(name, None)
+
+def refuse(what):
+    def refused(*args, **kwargs):
+        raise AssertionError(f"import of model_code.py touches {what}")
+    return refused
+
+socket.socket.connect = refuse("the network")
+socket.getaddrinfo = refuse("the network")
+mlflow.set_tracking_uri = mlflow.start_run = mlflow.set_experiment = refuse("the store")
+mlflow.pyfunc.load_model = refuse("the store")
+real_open = builtins.open
+def reading_only(file, mode="r", *args, **kwargs):
+    if set(mode) & set("wax+"):
+        raise AssertionError(f"import of model_code.py writes {file}")
+    return real_open(file, mode, *args, **kwargs)
+builtins.open = reading_only
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+runpy.run_path(sys.argv[1])
+from mlflow.models.model import __mlflow_model__ as model
+assert isinstance(model, mlflow.pyfunc.PythonModel), model
+"""
+
+
+@every_recipe
+def test_importing_model_code_touches_no_network_key_or_store(recipe, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::UserWarning:mlflow.types.type_hints",
+         "-c", IMPORT_ALONE, str(recipe.path / "model_code.py")],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == [], "import left files behind"
+
+
+@every_recipe
+def test_pins_equal_the_lock(recipe):
+    for file in recipe.path.glob("requirements*.txt"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            pin = line.split("#")[0].strip()
+            if not pin or pin.startswith("-r "):
+                continue
+            name, _, version = pin.partition("==")
+            locks = "".join(path.read_text() for path in (ROOT / "locks").glob("*.txt"))
+            assert re.search(rf"^{re.escape(name)}=={re.escape(version)} ", locks, re.M | re.I), pin
+
+
+@every_recipe
+def test_driver_shows_the_lesson(recipe):
+    source = (recipe.path / "driver.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 120
+    calls = [node for node in ast.walk(tree(recipe, "driver.py")) if isinstance(node, ast.Call)]
+    logged = [
+        {keyword.arg for keyword in call.keywords}
+        for call in calls
+        if ast.unparse(call.func) == "mlflow.pyfunc.log_model"
+    ]
+    assert any({"name", "python_model", "input_example", "pip_requirements"} <= k for k in logged)
+
+
+def test_no_registry_or_address_in_what_pins():
+    for path in [*ROOT.glob("locks/*"), *ROOT.glob("recipes/*/requirements*.txt")]:
+        assert "://" not in path.read_text(encoding="utf-8"), path
+
+
+def test_readme_table_lists_every_recipe():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for recipe in RECIPES:
+        row = f"| [{recipe.name}](recipes/{recipe.name}/) | {recipe.front_matter['summary']} |"
+        assert row in readme
