@@ -7,6 +7,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 
+LONGEST = 1e153  # the area of a larger circle overflows a double
+
 
 def area(radius: np.ndarray) -> np.ndarray:
     """Return the areas, float64 (n,), of circles whose radii are `radius`, float64 (n,)."""
@@ -17,7 +19,7 @@ def lengths(column: pd.Series) -> np.ndarray:
     """Return `column` as float64, shape (n,).
 
     Raises ValueError naming the first row that is not a length: text, a boolean, missing,
-    infinite or negative. Left alone, Python counts True as 1 and JSON's null arrives as NaN.
+    infinite, too long or negative. Left alone, Python counts True as 1 and JSON's null arrives as NaN.
     """
     if column.dtype.kind not in "iuf":  # text, booleans or a mixture: look at each value
         for row, value in column.items():
@@ -26,11 +28,11 @@ def lengths(column: pd.Series) -> np.ndarray:
                 raise ValueError(f"column '{column.name}', row {row!r}: {value!r} is not a number")
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     # Written so that NaN fails it too; two passes over the data when all is well.
-    if len(values) and not (values.min() >= 0 and values.max() < np.inf):
-        first = np.argmin((values >= 0) & (values < np.inf))
+    if len(values) and not (values.min() >= 0 and values.max() <= LONGEST):
+        first = np.argmin((values >= 0) & (values <= LONGEST))
         raise ValueError(
             f"column '{column.name}', row {column.index[first]!r}: {values[first]} is no length; "
-            "give a finite number >= 0"
+            f"give a number from 0 to {LONGEST:g}"
         )
     return values
 
