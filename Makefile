@@ -47,7 +47,12 @@ check: .venv/.recipes ## lint, format, types
 bench: .venv/.recipes ## measurements side by side; one recipe's with RECIPE=<name>
 	@$(BIN)/python -m benchmarks $(RECIPE)
 
-docs: .venv/.docs log-all ## build the site from fresh runs into site/
+BENCHED := $(patsubst benchmarks/%.py,build/bench/%.json,$(filter-out benchmarks/report.py $(wildcard benchmarks/_*.py),$(wildcard benchmarks/*.py)))
+.SECONDEXPANSION:
+build/bench/%.json: benchmarks/%.py benchmarks/report.py $$(wildcard recipes/%/*) | .venv/.recipes
+	@$(BIN)/python -m benchmarks.$*
+
+docs: .venv/.docs log-all $(BENCHED) ## build the site into site/ from fresh runs (benchmarks where the code changed)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
