@@ -47,7 +47,7 @@ check: .venv/.recipes ## lint, format, types
 bench: .venv/.recipes ## measurements side by side; one recipe's with RECIPE=<name>
 	@$(BIN)/python -m benchmarks $(RECIPE)
 
-BENCHED := $(patsubst benchmarks/%.py,build/bench/%.json,$(filter-out benchmarks/report.py $(wildcard benchmarks/_*.py),$(wildcard benchmarks/*.py)))
+BENCHED := $(patsubst recipes/%/driver.py,build/bench/%.json,$(wildcard recipes/*/driver.py))
 .SECONDEXPANSION:
 build/bench/%.json: benchmarks/%.py benchmarks/report.py $$(wildcard recipes/%/*) | .venv/.recipes
 	@$(BIN)/python -m benchmarks.$*

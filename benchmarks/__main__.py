@@ -1,6 +1,6 @@
 """Run the benchmark of one recipe, or all of them, each in a process of its own.
 
-    python -m benchmarks [RECIPE]
+python -m benchmarks [RECIPE]
 """
 
 import subprocess

@@ -1,6 +1,6 @@
 """What a signature costs: the column signature beside list[float] and the untyped listing.
 
-    python -m benchmarks.circle_area
+python -m benchmarks.circle_area
 """
 
 import tempfile
@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
-from benchmarks.report import interleave, publish
+from benchmarks.report import Rows, interleave, publish
 from recipes.circle_area import model_code
 from recipes.circle_area.driver import HERE, SIGNATURE
 
@@ -40,42 +40,52 @@ def main() -> None:
         (folder / "typed.py").write_text(TYPED)
         example = pd.DataFrame({"diameter": [2.0]})
         mlflow.pyfunc.save_model(
-            folder / "column", python_model=HERE / "model_code.py", signature=SIGNATURE,
-            input_example=example, pip_requirements=PINS,
-        )  # fmt: skip
-        mlflow.pyfunc.save_model(
-            folder / "double", python_model=HERE / "model_code.py", input_example=example,
-            signature=ModelSignature(Schema([ColSpec("double", "diameter")])), pip_requirements=PINS,
-        )  # fmt: skip
-        mlflow.pyfunc.save_model(
-            folder / "list", python_model=folder / "typed.py", input_example=[2.0],
+            folder / "column",
+            python_model=HERE / "model_code.py",
+            signature=SIGNATURE,
+            input_example=example,
             pip_requirements=PINS,
-        )  # fmt: skip
+        )
+        mlflow.pyfunc.save_model(
+            folder / "double",
+            python_model=HERE / "model_code.py",
+            input_example=example,
+            signature=ModelSignature(Schema([ColSpec("double", "diameter")])),
+            pip_requirements=PINS,
+        )
+        mlflow.pyfunc.save_model(
+            folder / "list",
+            python_model=folder / "typed.py",
+            input_example=[2.0],
+            pip_requirements=PINS,
+        )
         column = mlflow.pyfunc.load_model(str(folder / "column"))
         double = mlflow.pyfunc.load_model(str(folder / "double"))
         typed = mlflow.pyfunc.load_model(str(folder / "list"))
 
-    model, rows = model_code.CircleArea(), []
-    for n in (100_000, 1_000_000):
+    model = model_code.CircleArea()
+
+    def cost(n: int, rounds: int) -> Rows:
         values = np.random.default_rng(0).uniform(0, 100, n)
         frame, as_list = pd.DataFrame({"diameter": values}), values.tolist()
         seconds = interleave(
             {
-                "bare NumPy, `pi * (d / 2)**2`": lambda v=values: np.pi * (v / 2) ** 2,
-                "`predict` of model_code.py": lambda f=frame: model.predict(None, f),
-                "loaded model, column `double`": lambda f=frame: double.predict(f),
-                "loaded model, column of any type (ours)": lambda f=frame: column.predict(f),
-                "Python loop, no MLflow": lambda v=as_list: listing(v),
-                "loaded model, `list[float]` hint": lambda v=as_list: typed.predict(v),
+                "bare NumPy, `pi * (d / 2)**2`": lambda: np.pi * (values / 2) ** 2,
+                "`predict` of model_code.py": lambda: model.predict(None, frame),
+                "loaded model, column `double`": lambda: double.predict(frame),
+                "loaded model, column of any type (ours)": lambda: column.predict(frame),
+                "Python loop, no MLflow": lambda: listing(as_list),
+                "loaded model, `list[float]` hint": lambda: typed.predict(as_list),
             },
-            rounds=15 if n < 1_000_000 else 5,
+            rounds,
         )
         bare = next(iter(seconds.values()))
-        rows += [
+        return [
             {"rows": n, "what": what, "ms": 1000 * s, "times bare NumPy": s / bare}
             for what, s in seconds.items()
         ]
-    publish("circle_area", {"Cost of a prediction": rows})
+
+    publish("circle_area", {"Cost of a prediction": cost(100_000, 15) + cost(1_000_000, 5)})
 
 
 if __name__ == "__main__":

@@ -41,11 +41,14 @@ def markdown(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def publish(recipe: str, tables: Mapping[str, Rows]) -> None:
-    """Print the tables with versions and load average, and write build/bench/<recipe>.json."""
-    root = Path(__file__).resolve().parents[1]
-    pins = (root / "recipes" / recipe / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = {pin.split("==")[0].lower() for pin in pins if "==" in pin}
+def publish(name: str, tables: Mapping[str, Rows]) -> None:
+    """Print the tables with versions and load average, and write build/bench/<name>.json.
+
+    The versions are those of the recipe's own requirements.
+    """
+    recipe = Path(__file__).resolve().parents[1] / "recipes" / name
+    pins = "".join(file.read_text(encoding="utf-8") for file in recipe.glob("requirements.txt"))
+    names = {"mlflow", *(pin.split("==")[0].lower() for pin in pins.splitlines() if "==" in pin)}
     versions = {d.name: d.version for d in distributions() if d.name.lower() in names}
     machine = {
         "python": platform.python_version(),
@@ -58,4 +61,4 @@ def publish(recipe: str, tables: Mapping[str, Rows]) -> None:
     print(f"\n{json.dumps(machine)}")
     BENCH.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": machine, "tables": dict(tables)}, indent=2)
-    (BENCH / f"{recipe}.json").write_text(text + "\n", encoding="utf-8")
+    (BENCH / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -7,8 +7,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from shared.recipes import ROOT, Recipe, UnknownRecipe, discover, find
-from shared.store import STATE, tracking_uri
+from shared import servers
+from shared.recipes import Recipe, UnknownRecipe, discover, find
 
 
 def list_recipes() -> int:
@@ -59,56 +59,15 @@ def smoke(recipes: list[Recipe]) -> int:
     return int(failed > 0)
 
 
-def serve(recipe: Recipe, port: int) -> int:
-    from shared.smoke import newest_model
-
-    uri = newest_model(recipe)
-    print(f"{uri} on http://127.0.0.1:{port}/invocations (Ctrl-C ends it)", flush=True)
-    bin_folder = os.path.dirname(sys.executable)  # MLflow looks for uvicorn on the PATH
-    env = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": tracking_uri(),
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
-    server = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri]
-    where = ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
-    try:
-        return subprocess.call([*recipe.runs_with, *server, *where], env=env)
-    except KeyboardInterrupt:
-        return 0
-
-
-def ui(port: int) -> int:
-    if server := os.environ.get("MLFLOW_TRACKING_URI"):
-        print(f"the runs are on {server}")
-        return 0
-    if not (STATE / "mlflow.db").exists():
-        print("nothing logged yet; make log-all", file=sys.stderr)
-        return 1
-    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    bin_folder = os.path.dirname(sys.executable)
-    env = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
-    server_line = ["-m", "mlflow", "server", "--backend-store-uri", tracking_uri()]
-    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    try:
-        return subprocess.call([sys.executable, *server_line, *where], env=env, cwd=ROOT)
-    except KeyboardInterrupt:
-        return 0
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m shared", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the recipes, a line each")
     commands.add_parser("log-all", help="log every recipe")
-    commands.add_parser("smoke-all", help="reload every logged model elsewhere and check its answer")
+    commands.add_parser("smoke-all", help="reload every model elsewhere, check its answer")
     for name, text in (
         ("log", "run one recipe's driver"),
-        ("smoke", "reload its newest model elsewhere and check its answer"),
+        ("smoke", "reload its newest model elsewhere, check its answer"),
         ("serve", "serve its newest model over REST on loopback"),
     ):
         commands.add_parser(name, help=text).add_argument("recipe", nargs="?", default="")
@@ -125,13 +84,13 @@ def main() -> int:
             case "smoke-all":
                 return smoke(discover())
             case "ui":
-                return ui(args.port)
+                return servers.ui(args.port)
             case "log":
                 return log(find(args.recipe))
             case "smoke":
                 return smoke([find(args.recipe)])
             case _:
-                return serve(find(args.recipe), args.port)
+                return servers.serve(find(args.recipe), args.port)
     except LookupError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UnknownRecipe) else 1

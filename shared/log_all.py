@@ -63,7 +63,9 @@ def log_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     for recipe in recipes:
         output_file(recipe).parent.mkdir(parents=True, exist_ok=True)
         output_file(recipe).write_bytes(b"")
-    waiting, running, rows = list(recipes), {}, {}
+    waiting = list(recipes)
+    running: dict[Any, tuple[Recipe, Any, float]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
             recipe = waiting.pop(0)

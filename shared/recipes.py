@@ -10,8 +10,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = (
-    "README.md", "model_code.py", "driver.py", "requirements.txt", "request.json", "response.json",
-)  # fmt: skip
+    "README.md",
+    "model_code.py",
+    "driver.py",
+    "requirements.txt",
+    "request.json",
+    "response.json",
+)
 
 
 class UnknownRecipe(LookupError):

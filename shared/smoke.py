@@ -63,9 +63,11 @@ def differences(got: Any, want: Any, tolerance: dict[str, float], at: str = "") 
     else:
         allowed = tolerance.get(at.rsplit(".", 1)[-1].split("[")[0], 0.0)
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (got, want))
-        same = math.isclose(got, want, rel_tol=allowed, abs_tol=allowed) if numbers else (
-            type(got) is type(want) and got == want
-        )  # fmt: skip
+        same = (
+            math.isclose(got, want, rel_tol=allowed, abs_tol=allowed)
+            if numbers
+            else (type(got) is type(want) and got == want)
+        )
         return [] if same else [f"{at}: got {got!r}, expected {want!r}"]
     return [line for g, w, path in pairs for line in differences(g, w, tolerance, path)]
 

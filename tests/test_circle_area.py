@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlflow.pyfunc.scoring_server import _parse_json_data
 
 from recipes.circle_area import model_code
-from recipes.circle_area.driver import SIGNATURE, HERE
+from recipes.circle_area.driver import HERE, SIGNATURE
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,11 @@ def test_a_whole_column_of_booleans_or_dates_is_refused(logged):
 
 
 @pytest.mark.parametrize(
-    "columns, got", [({"diamter": [1.0]}, "neither"), ({"diameter": [1.0], "radius": [1.0]}, "diameter and radius")]
+    "columns, got",
+    [
+        ({"diamter": [1.0]}, "neither"),
+        ({"diameter": [1.0], "radius": [1.0]}, "diameter and radius"),
+    ],
 )
 def test_the_column_says_which_length_it_is(logged, columns, got):
     with pytest.raises(mlflow.MlflowException, match=f"one column.*got {got}"):

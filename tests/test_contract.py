@@ -142,10 +142,20 @@ assert isinstance(model, mlflow.pyfunc.PythonModel), model
 @every_recipe
 def test_importing_model_code_touches_no_network_key_or_store(recipe, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore::UserWarning:mlflow.types.type_hints",
-         "-c", IMPORT_ALONE, str(recipe.path / "model_code.py")],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore::UserWarning:mlflow.types.type_hints",
+            "-c",
+            IMPORT_ALONE,
+            str(recipe.path / "model_code.py"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == [], "import left files behind"
 

@@ -23,9 +23,12 @@ pytestmark = pytest.mark.xdist_group("house")  # one log-all serves them all
 def make(checkout, *words, **more):
     """Run make as typed, but for the environment: it is the running one, and is left alone."""
     return subprocess.run(
-        ["make", "--assume-old=.venv/.recipes", *words], cwd=checkout, env=environment(checkout, **more),
-        capture_output=True, text=True,
-    )  # fmt: skip
+        ["make", "--assume-old=.venv/.recipes", *words],
+        cwd=checkout,
+        env=environment(checkout, **more),
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +114,10 @@ def test_models_answer_with_the_repository_moved_away(logged, tmp_path):
             store = f"sqlite:///{checkout}/.mlflow/mlflow.db"
             subprocess.run(
                 [*child, row["model_uri"], request, answer],
-                cwd="/", env={**os.environ, "MLFLOW_TRACKING_URI": store}, check=True,
-            )  # fmt: skip
+                cwd="/",
+                env={**os.environ, "MLFLOW_TRACKING_URI": store},
+                check=True,
+            )
             want = recipe.json("response.json")
             tolerance = want.pop("tolerance", {})
             assert differences(json.loads(answer.read_text()), want, tolerance) == []
@@ -127,8 +132,11 @@ def test_five_drivers_at_once_on_a_fresh_checkout(fresh_checkout, tmp_path):
     def drive(recipe):
         return subprocess.run(
             [sys.executable, *WARNINGS, checkout / "recipes" / recipe.name / "driver.py"],
-            cwd=tmp_path, env=environment(checkout), capture_output=True, text=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment(checkout),
+            capture_output=True,
+            text=True,
+        )
 
     with ThreadPoolExecutor(len(RECIPES)) as pool:
         for recipe, done in zip(RECIPES, pool.map(drive, RECIPES), strict=True):
@@ -161,9 +169,11 @@ def test_team_server_wins_and_nothing_local_is_written(fresh_checkout, tmp_path)
     store = f"sqlite:///{tmp_path}/team.db"
     driver = checkout / "recipes/circle_area/driver.py"
     subprocess.run(
-        [sys.executable, *WARNINGS, driver], cwd=tmp_path, check=True,
+        [sys.executable, *WARNINGS, driver],
+        cwd=tmp_path,
+        check=True,
         env=environment(checkout, MLFLOW_TRACKING_URI=store),
-    )  # fmt: skip
+    )
     assert (tmp_path / "team.db").exists() and not (checkout / ".mlflow").exists()
 
 
@@ -192,8 +202,11 @@ def test_help_and_list_import_no_mlflow():
     assert helped.returncode == 0 and "make log-all" in helped.stdout
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "shared", "list"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert [line.split()[0] for line in done.stdout.splitlines()] == [r.name for r in RECIPES]
     assert "mlflow" not in done.stderr
 

@@ -1,6 +1,6 @@
 """Log circle_area from its code and predict once.
 
-    python recipes/circle_area/driver.py
+python recipes/circle_area/driver.py
 """
 
 from pathlib import Path

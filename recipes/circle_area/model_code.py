@@ -19,7 +19,7 @@ def lengths(column: pd.Series) -> np.ndarray:
     """Return `column` as float64, shape (n,).
 
     Raises ValueError naming the first row that is not a length: text, a boolean, missing,
-    infinite, too long or negative. Left alone, Python counts True as 1 and JSON's null arrives as NaN.
+    infinite, too long or negative. Left alone, Python counts True as 1 and JSON's null is NaN.
     """
     if column.dtype.kind not in "iuf":  # text, booleans or a mixture: look at each value
         for row, value in column.items():
@@ -29,7 +29,7 @@ def lengths(column: pd.Series) -> np.ndarray:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     # Written so that NaN fails it too; two passes over the data when all is well.
     if len(values) and not (values.min() >= 0 and values.max() <= LONGEST):
-        first = np.argmin((values >= 0) & (values <= LONGEST))
+        first = int(np.argmin((values >= 0) & (values <= LONGEST)))
         raise ValueError(
             f"column '{column.name}', row {column.index[first]!r}: {values[first]} is no length; "
             f"give a number from 0 to {LONGEST:g}"
