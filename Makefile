@@ -10,7 +10,7 @@ COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all serve ui test check bench docs docs-serve lock clean
+.PHONY: help setup list log log-all smoke smoke-all serve ui test verify check bench docs docs-serve lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ ui: .venv/.recipes ## MLflow's web page over what was logged:  make ui PORT=5000
 test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
 
+verify: .venv/.recipes ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
+	@$(BIN)/python -m pytest tests/verify -m verify -n 0 $(if $(RECIPE),--recipe $(RECIPE)) $(if $(WAY),--way "$(WAY)")
+
 check: .venv/.recipes ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -63,18 +66,24 @@ lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again
 	$(COMPILE) --group llm -c locks/dev.txt pyproject.toml -o locks/llm.txt
 	$(COMPILE) --group data --no-deps pyproject.toml -o locks/data.txt
 	$(COMPILE) --group docs -c locks/dev.txt pyproject.toml -o locks/docs.txt
+	$(COMPILE) --group spark -c locks/dev.txt pyproject.toml -o locks/spark.txt
+	$(COMPILE) --group team -c locks/dev.txt pyproject.toml -o locks/team.txt
 
 clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 	rm -rf build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One stamp for each set of locks. The first brings uv itself, at the version in the lock.
-.venv/.recipes: locks/dev.txt locks/llm.txt locks/data.txt pyproject.toml
+.venv/.recipes: locks/dev.txt locks/llm.txt locks/data.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]}: 3.11 to 3.13 is needed, e.g. make PYTHON=python3.11")'
 	@echo "setting up .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || { sed -n '/^uv==/,/[^\\]$$/p' locks/dev.txt > .venv/uv.txt && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt; }
 	@$(UV) sync -q --require-hashes locks/dev.txt locks/llm.txt locks/data.txt
 	@$(UV) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
+	@$(UV) install -q --require-hashes -r locks/$*.txt
 	@touch $@
 
 .venv/.docs: .venv/.recipes locks/docs.txt

@@ -35,10 +35,11 @@ class Recipe:
 
     @property
     def front_matter(self) -> dict[str, Any]:
-        """What README.md says between its two `---` lines."""
-        text = (self.path / "README.md").read_text(encoding="utf-8")
+        """What README.md says between its two `---` lines; LookupError if it has none."""
+        file = self.path / "README.md"
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
         if not text.startswith("---\n") or "\n---\n" not in text:
-            raise ValueError(f"{self.path / 'README.md'} has no front matter (--- title: ... ---)")
+            raise LookupError(f"{file} must begin with front matter: --- title: ... ---")
         return dict(yaml.safe_load(text[4:].split("\n---\n", 1)[0]))
 
     @property
