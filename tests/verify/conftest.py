@@ -1,0 +1,149 @@
+"""`make verify`: every recipe x every way to use it; what is here makes tests the matrix's cells.
+
+    @pytest.mark.verify("isolated")
+    def test_isolated(recipe, logged): ...
+
+is one cell for each recipe (several tests may share a cell; without a `recipe` it stands for all).
+"""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shared.recipes import ROOT, Recipe, discover
+from shared.smoke import differences
+from tests.conftest import environment
+
+FILE = ROOT / "build" / "verify.json"
+CELLS: dict[tuple[str, str], dict] = {}
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A fresh checkout in which the recipes were logged."""
+
+    checkout: Path
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.checkout}/.mlflow/mlflow.db"
+
+    def uri(self, recipe: Recipe) -> str:
+        """Return models:/m-<id> of what was logged; the test fails if the recipe's driver did."""
+        rows = json.loads((self.checkout / "build/log-all.json").read_text())
+        row = next(row for row in rows if row["recipe"] == recipe.name)
+        assert row["status"] == "ok", f"{recipe.name} was not logged: {row['error']}"
+        return row["model_uri"]
+
+    def folder(self, recipe: Recipe) -> Path:
+        """Return the logged model's files (MLmodel, requirements.txt, ...)."""
+        return self.checkout / ".mlflow/artifacts/models" / self.uri(recipe).split("/")[-1]
+
+    def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run make as typed, but for the environment: it is the running one, and is left alone."""
+        return subprocess.run(
+            ["make", "--assume-old=.venv/.recipes", *words],
+            cwd=self.checkout,
+            env=environment(self.checkout, **more),
+            capture_output=True,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def logged(fresh_checkout, pytestconfig) -> Logged:
+    """What `make log-all` made in a fresh checkout (of `--recipe` alone where it is given)."""
+    checkout = Logged(fresh_checkout("verify"))
+    for recipe in discover():
+        if recipe.name not in chosen(pytestconfig):
+            shutil.rmtree(checkout.checkout / "recipes" / recipe.name)
+    checkout.make("log-all")
+    return checkout
+
+
+def assert_known_answer(recipe: Recipe, answer: object) -> None:
+    """Compare with response.json; `answer` is the whole body, {"predictions": [...]}."""
+    want = recipe.json("response.json")
+    tolerance = want.pop("tolerance", {})
+    assert differences(answer, want, tolerance) == []
+
+
+# The hooks: which cells run, and the matrix of what came of them.
+
+
+def pytest_addoption(parser):
+    parser.addoption("--recipe", default="", help="only this recipe's cells")
+    parser.addoption("--way", default="", help="only this way's cells")
+
+
+def part_of(config) -> bool:
+    return bool(config.getoption("--recipe", "") or config.getoption("--way", ""))
+
+
+def chosen(config) -> list[str]:
+    only = config.getoption("--recipe", "")
+    names = [recipe.name for recipe in discover()]
+    if only and only not in names:
+        raise pytest.UsageError(f"unknown recipe {only!r}; known: {', '.join(names)}")
+    return [only] if only else names
+
+
+def pytest_generate_tests(metafunc):
+    if "recipe" in metafunc.fixturenames:
+        recipes = [recipe for recipe in discover() if recipe.name in chosen(metafunc.config)]
+        metafunc.parametrize("recipe", recipes, ids=lambda recipe: recipe.name)
+
+
+def pytest_collection_modifyitems(config, items):
+    kept, dropped = [], []
+    for item in items:
+        if mark := item.get_closest_marker("verify"):
+            (way,) = mark.args
+            recipe = item.callspec.params["recipe"].name if hasattr(item, "callspec") else "all"
+            item.user_properties.append(("cell", [recipe, way]))
+            only_recipe, only_way = (config.getoption(o, "") for o in ("--recipe", "--way"))
+            if only_recipe not in ("", recipe) or only_way not in ("", way):
+                dropped.append(item)
+                continue
+        kept.append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=dropped)
+
+
+def pytest_runtest_logreport(report):
+    if where := dict(report.user_properties).get("cell"):
+        recipe, way = where
+        new = {"recipe": recipe, "way": way, "status": "ok", "seconds": 0.0, "error": None}
+        cell = CELLS.setdefault((recipe, way), new)
+        if report.when == "call":  # what several cells share (setup) is in the run's total only
+            cell["seconds"] = round(cell["seconds"] + report.duration, 1)
+        if report.outcome != "passed":  # a skipped cell is no proof either
+            said = report.longreprtext.strip().splitlines() or [report.outcome]
+            errors = [line[1:].strip() for line in said if line.startswith("E ")] or said[-1:]
+            cell |= {"status": "failed", "error": errors[0]}
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the matrix and write build/verify.json; part of a run replaces only its own cells."""
+    if not CELLS:
+        return
+    before = json.loads(FILE.read_text()) if part_of(config) and FILE.is_file() else []
+    kept = [cell for cell in before if (cell["recipe"], cell["way"]) not in CELLS]
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(json.dumps([*kept, *CELLS.values()], indent=2) + "\n")
+    ways = list(dict.fromkeys(way for _, way in CELLS))
+    terminalreporter.section("recipe x way, seconds")
+    terminalreporter.line(f"{'':<22}" + "".join(f"{way:>16}" for way in ways))
+    for recipe in dict.fromkeys(recipe for recipe, _ in CELLS):
+        row = [CELLS.get((recipe, way)) for way in ways]
+        shown = [f"{c['status']} {c['seconds']:.1f}" if c else "" for c in row]
+        terminalreporter.line(f"{recipe:<22}" + "".join(f"{text:>16}" for text in shown))
+    for (recipe, way), cell in CELLS.items():
+        if cell["status"] == "failed":
+            terminalreporter.line(f"\n{recipe}, {way}: {cell['error']}")
+            only = "" if recipe == "all" else f"RECIPE={recipe} "
+            terminalreporter.line(f"run it again: make verify {only}WAY={way}")
