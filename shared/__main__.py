@@ -1,29 +1,60 @@
-"""Command line behind the Makefile: python -m shared --help."""
+"""The command line behind the Makefile: python -m shared --help.
 
-import argparse
+What imports mlflow is imported inside the commands: help and list answer at once.
+"""
+
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from shared import servers
+import click
+
 from shared.recipes import Recipe, UnknownRecipe, discover, find
 
 
+class _RecipeName(click.ParamType):
+    name = "recipe"
+
+    def convert(
+        self, value: str | Recipe, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Recipe:
+        try:
+            return value if isinstance(value, Recipe) else find(value)
+        except UnknownRecipe as error:
+            print(error, file=sys.stderr)
+            sys.exit(2)
+
+
+recipe_argument = click.argument("recipe", type=_RecipeName(), default="")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """The cookbook's commands; each is a make target too."""
+
+
+@cli.command("list")
 def list_recipes() -> int:
+    """The recipes, a line each."""
     for recipe in discover():
         print(f"{recipe.name:<22}{recipe.front_matter['summary']}")
     return 0
 
 
+@cli.command()
+@recipe_argument
 def log(recipe: Recipe) -> int:
+    """Run one recipe's driver."""
     from shared.smoke import WARNINGS
 
     return subprocess.call([sys.executable, *WARNINGS, recipe.path / "driver.py"])
 
 
+@cli.command("log-all")
 def log_all() -> int:
+    """Run every driver; a table at the end and build/log-all.json."""
     from shared import log_all as logging_all
 
     rows = logging_all.log_all(discover())
@@ -34,7 +65,20 @@ def log_all() -> int:
     return int(any(row["status"] == "failed" for row in rows))
 
 
-def smoke(recipes: list[Recipe]) -> int:
+@cli.command()
+@recipe_argument
+def smoke(recipe: Recipe) -> int:
+    """Reload one recipe's newest model elsewhere and check its answer."""
+    return _smoke([recipe])
+
+
+@cli.command("smoke-all")
+def smoke_all() -> int:
+    """Reload every recipe's newest model elsewhere and check its answer."""
+    return _smoke(discover())
+
+
+def _smoke(recipes: list[Recipe]) -> int:
     from shared.smoke import smoke as differences
 
     def attempt(recipe: Recipe) -> tuple[list[str], float]:
@@ -59,42 +103,34 @@ def smoke(recipes: list[Recipe]) -> int:
     return int(failed > 0)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m shared", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the recipes, a line each")
-    commands.add_parser("log-all", help="log every recipe")
-    commands.add_parser("smoke-all", help="reload every model elsewhere, check its answer")
-    for name, text in (
-        ("log", "run one recipe's driver"),
-        ("smoke", "reload its newest model elsewhere, check its answer"),
-        ("serve", "serve its newest model over REST on loopback"),
-    ):
-        commands.add_parser(name, help=text).add_argument("recipe", nargs="?", default="")
-    commands.choices["serve"].add_argument("--port", type=int, default=5001)
-    ui_parser = commands.add_parser("ui", help="MLflow's web page over .mlflow/ on loopback")
-    ui_parser.add_argument("--port", type=int, default=5000)
-    args = parser.parse_args()
-    try:
-        match args.command:
-            case "list":
-                return list_recipes()
-            case "log-all":
-                return log_all()
-            case "smoke-all":
-                return smoke(discover())
-            case "ui":
-                return servers.ui(args.port)
-            case "log":
-                return log(find(args.recipe))
-            case "smoke":
-                return smoke([find(args.recipe)])
-            case _:
-                return servers.serve(find(args.recipe), args.port)
-    except LookupError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, UnknownRecipe) else 1
+@cli.command()
+@recipe_argument
+@click.option("--port", default=5001, show_default=True)
+def serve(recipe: Recipe, port: int) -> int:
+    """Serve one recipe's newest model over REST on loopback."""
+    from shared.servers import serve
+
+    return serve(recipe, port)
+
+
+@cli.command()
+@click.option("--port", default=5000, show_default=True)
+def ui(port: int) -> int:
+    """MLflow's web page over .mlflow/ on loopback."""
+    from shared.servers import ui
+
+    return ui(port)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(cli(prog_name="python -m shared", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
