@@ -1,0 +1,83 @@
+"""How far a discovered graph is from the true one, in numbers and as a picture."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from pc_fast.orientation import meek, triples
+
+BLUE, GREY, ORANGE = "#0072B2", "#999999", "#D55E00"  # Okabe & Ito: apart for every kind of sight
+
+
+def cpdag(names: list[str], arrows: list[tuple[str, str]]) -> pd.DataFrame:
+    """Return the edges (from, to, type) that data can tell of the graph with these arrows at best.
+
+    Arrows that may be reversed without changing any independence become undirected.
+    """
+    number = {name: i for i, name in enumerate(names)}
+    dag = np.zeros((len(names), len(names)), dtype=bool)
+    for cause, effect in arrows:
+        dag[number[cause], number[effect]] = True
+    graph = dag | dag.T
+    for x, y, z in triples(graph)[0]:
+        if dag[x, y] and dag[z, y]:
+            graph[y, x] = graph[y, z] = False
+    graph = meek(graph, np.zeros_like(dag))
+    pairs = [(i, j) for i, j in np.argwhere(graph) if i < j or not graph[j, i]]
+    kinds = ["undirected" if graph[j, i] else "directed" for i, j in pairs]
+    rows = [(names[i], names[j], kind) for (i, j), kind in zip(pairs, kinds, strict=True)]
+    return pd.DataFrame(rows, columns=["from", "to", "type"])
+
+
+def compare(found: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
+    """Return `shd`, `precision`, `recall` and `edges` of `found`; both tables from, to, type.
+
+    SHD, the structural Hamming distance, counts the pairs that differ in any way: edge missing,
+    superfluous, of another type or direction. Precision and recall are of edges, their ends apart.
+    """
+    got, want = marks(found), marks(truth)
+    both = len(got.keys() & want.keys())
+    return {
+        "shd": sum(got.get(pair) != want.get(pair) for pair in got.keys() | want.keys()),
+        "precision": both / len(got) if got else 1.0,
+        "recall": both / len(want) if want else 1.0,
+        "edges": len(got),
+    }
+
+
+def marks(edges: pd.DataFrame) -> dict[frozenset[str], str]:
+    """Return for each adjacent pair the column that its edge points to, or "" if undirected."""
+    return {
+        frozenset((row["from"], row["to"])): row["to"] if row["type"] == "directed" else ""
+        for row in edges.to_dict("records")
+        if row["type"] != "separated"
+    }
+
+
+def draw(names: list[str], found: pd.DataFrame, truth: pd.DataFrame, title: str) -> Figure:
+    """Return a drawing of `found`: edges of the truth blue, others orange, missed ones grey."""
+    got, want = marks(found), marks(truth)
+    groups = {
+        "found, in the reference": (BLUE, "solid", 2.5, {p: got[p] for p in got if p in want}),
+        "found, not in it": (ORANGE, "solid", 2.5, {p: got[p] for p in got if p not in want}),
+        "in it, not found": (GREY, "dashed", 1.5, {p: want[p] for p in want if p not in got}),
+    }
+    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
+    place = dict(zip(names, zip(np.cos(angles), np.sin(angles), strict=True), strict=True))
+    figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    for label, (colour, style, width, edges) in groups.items():
+        axes.plot([], [], color=colour, linestyle=style, linewidth=width, label=f"{label} ({len(edges)})")
+        for pair, head in edges.items():
+            start, end = sorted(pair, key=lambda name, head=head: (name == head, name))
+            line = {"arrowstyle": "-|>,head_width=.5,head_length=.9" if head else "-"}
+            line |= {"color": colour, "linestyle": style, "linewidth": width}
+            axes.annotate("", place[end], place[start], arrowprops=line | {"shrinkA": 24, "shrinkB": 24})
+    for name, (x, y) in place.items():
+        axes.plot(x, y, "o", markersize=46, color="white", markeredgecolor="black")
+        axes.text(x, y, name, ha="center", va="center", fontsize=12)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=11)
+    axes.set_title(title)
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    axes.margins(0.15)
+    return figure

@@ -1,0 +1,135 @@
+"""The PC algorithm as a model: a table of observations in, the edges of its causal graph out."""
+
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.types.schema import Array, DataType, Object, ParamSchema, ParamSpec, Property
+from pc_fast.independence import ChiSquare, FisherZ, GSquare
+from pc_fast.knowledge import read_knowledge
+from pc_fast.orientation import directed_cycle, meek, orient_by_knowledge, orient_colliders
+from pc_fast.skeleton import skeleton
+from pc_fast.table import check_table, choose_test, encode
+from tqdm.auto import tqdm
+
+TESTS = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
+NAMES = Array(Array(DataType.string))
+KNOWLEDGE = Object([Property(part, NAMES, False) for part in ("tiers", "required", "forbidden")])
+
+# The columns are the caller's business, so the model's signature has none; its parameters are here.
+PARAMS = ParamSchema(
+    [
+        ParamSpec("alpha", "double", 0.05),  # edges go whose p-value is above
+        ParamSpec("test", "string", "auto"),  # auto, fisherz, gsq, chisq
+        ParamSpec("bins", "long", 0),  # > 0: cut continuous columns into so many categories
+        ParamSpec("knowledge", KNOWLEDGE, {}),  # tiers, required and forbidden edges
+        ParamSpec("orientation", "string", "confirmed"),  # or maxp, as causal-learn has it
+        ParamSpec("max_k", "long", -1),  # condition on so many columns at most; -1: any number
+        ParamSpec("separating_sets", "boolean", False),  # also say what separates the other pairs
+        ParamSpec("bootstrap", "long", 0),  # > 0: so many resamples for the edges' confidence
+        ParamSpec("seed", "long", 0),  # of the resamples
+    ]
+)
+DEFAULTS = {spec.name: spec.default for spec in PARAMS}
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Raise ValueError for a parameter out of its range."""
+    bins = settings["bins"]
+    allowed = {
+        "alpha": (0 < settings["alpha"] < 1, "between 0 and 1"),
+        "test": (settings["test"] in ("auto", *TESTS), f"auto, {', '.join(TESTS)}"),
+        "bins": (bins == 0 or 2 <= bins <= 10, "0 (off) or 2 to 10"),
+        "orientation": (settings["orientation"] in ("confirmed", "maxp"), "confirmed or maxp"),
+        "max_k": (settings["max_k"] >= -1, "-1 (any number) or more"),
+        "bootstrap": (0 <= settings["bootstrap"] <= 10_000, "0 (off) to 10000"),
+    }
+    for name, (fits, text) in allowed.items():
+        if not fits:
+            raise ValueError(f"{name}={settings[name]!r}: give {text}")
+
+
+def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
+    """Return the CPDAG of `table` (n observations x p columns): one row per edge.
+
+    Columns: `from`, `to`, `type` ("directed" or "undirected"); with `bootstrap` also `confidence`
+    and `adjacency`, the shares of resamples with this very edge and with any edge between the two;
+    with `separating_sets` also a row of type "separated" for each pair that a test separated, and
+    `separating_set`, the columns given which the two are independent. ValueError says what is
+    wrong with the table or the parameters (PARAMS). Source: Spirtes, Glymour & Scheines 2000.
+    """
+    settings = DEFAULTS | params
+    check_settings(settings)
+    check_table(table)
+    names = table.columns.tolist()
+    forbidden, required = read_knowledge(names, settings["knowledge"])
+    if settings["bootstrap"] and len(table) < 3 * len(names):
+        raise ValueError(f"bootstrap={settings['bootstrap']}: needs three times as many rows as columns")
+    test = choose_test(table, settings["test"], settings["bins"])
+    data = encode(table, test, settings["bins"])
+    start = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
+    largest = settings["max_k"] if settings["max_k"] >= 0 else len(names)
+    confirm = settings["alpha"] if settings["orientation"] == "confirmed" else None
+
+    def find(rows: np.ndarray) -> tuple[np.ndarray, dict[tuple[int, int], tuple[int, ...]]]:
+        asked = TESTS[test](rows)
+        adjacent, separators = skeleton(
+            asked, settings["alpha"], start, required | required.T, largest
+        )
+        graph = orient_by_knowledge(adjacent, forbidden)
+        if cycle := directed_cycle(graph & ~graph.T):
+            path = " -> ".join(names[i] for i in cycle)
+            raise ValueError(f"knowledge: edges that the data keep would make the cycle {path}")
+        graph = orient_colliders(graph, asked, forbidden, max(largest, 1), confirm)
+        return meek(graph, forbidden), separators
+
+    graph, separators = find(data)
+    pairs = [(i, j) for i, j in np.argwhere(graph) if i < j or not graph[j, i]]
+    i, j = np.array(pairs, dtype=int).reshape(-1, 2).T
+    columns = table.columns.to_numpy(dtype=object)
+    kinds = np.where(graph[j, i], "undirected", "directed")
+    edges = pd.DataFrame({"from": columns[i], "to": columns[j], "type": kinds})
+    if settings["bootstrap"]:
+        random = np.random.default_rng(settings["seed"])
+        same, adjacent = np.zeros(len(edges)), np.zeros(len(edges))
+        for _ in tqdm(range(settings["bootstrap"]), "bootstrap", disable=None):
+            other, _ = find(data[random.integers(len(data), size=len(data))])
+            same += (other[i, j] == graph[i, j]) & (other[j, i] == graph[j, i])
+            adjacent += other[i, j] | other[j, i]
+        edges["confidence"] = same / settings["bootstrap"]
+        edges["adjacency"] = adjacent / settings["bootstrap"]
+    if settings["separating_sets"]:
+        edges["separating_set"] = None
+        rows = [
+            {
+                "from": names[x],
+                "to": names[y],
+                "type": "separated",
+                "separating_set": [names[s] for s in given],
+            }
+            for (x, y), given in sorted(separators.items())
+        ]
+        edges = pd.concat([edges, pd.DataFrame(rows)], ignore_index=True)
+    return edges
+
+
+class CausalDiscovery(mlflow.pyfunc.PythonModel):
+    """Take any table; answer with the edges of its causal graph, see `discover`."""
+
+    def predict(
+        self,
+        context: mlflow.pyfunc.PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return the edges; MlflowException (HTTP 400) says what is wrong with the request."""
+        # Without input columns in the signature, REST's "inputs" arrives as a dict of arrays.
+        table = pd.DataFrame(model_input)
+        try:
+            return discover(table, **(params or {}))
+        except ValueError as error:
+            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
+
+
+mlflow.models.set_model(CausalDiscovery())

@@ -1,0 +1,115 @@
+"""From a table of any columns to the numbers that a test can read, or a reason why not."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype
+
+LEVELS = 20  # whole numbers with more distinct values than this count as continuous
+ROWS_PER_LEVEL = 5  # a category that is rarer on average can't be tested
+NUMBERS = ("integer", "floating", "mixed-integer-float")
+CATEGORIES = ("string", "boolean", "categorical")
+
+
+def check_table(table: pd.DataFrame) -> None:
+    """Raise ValueError, naming column, row and remedy, if no test could make sense of `table`."""
+    rows, columns = table.shape
+    for name in table.columns:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"column name {name!r} is not text; use table.columns = table.columns.astype(str)"
+            )
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise ValueError(f"column '{twice}' occurs more than once; drop or rename one")
+    if columns < 2 or rows < columns + 2:
+        raise ValueError(
+            f"{rows} rows x {columns} columns: give two columns or more, and more rows than "
+            "columns (two more at least)"
+        )
+    for _, column in table.items():
+        _check_column(column)
+
+
+def _check_column(column: pd.Series) -> None:
+    def fail(bad: Any, text: str) -> None:
+        row = column.index[int(np.argmax(bad))]
+        raise ValueError(f"column '{column.name}', row {row!r}: {text}")
+
+    if (missing := column.isna().to_numpy()).any():
+        fail(missing, "the value is missing; drop the row or fill it in")
+    kind = infer_dtype(column, skipna=False)
+    if kind not in NUMBERS + CATEGORIES:
+        other = [type(value) is not type(column.iloc[0]) for value in column]
+        value = column.iloc[int(np.argmax(other))]
+        fail(other, f"{value!r} makes the column {kind}; give all numbers, all text or booleans")
+    if kind in NUMBERS and (infinite := np.isinf(column.to_numpy(dtype=float))).any():
+        fail(infinite, "the value is infinite; drop the row or correct it")
+    if (levels := column.nunique()) == 1:
+        raise ValueError(f"column '{column.name}' is constant; drop it")
+    if is_categorical(column) and len(column) < ROWS_PER_LEVEL * levels:
+        raise ValueError(
+            f"column '{column.name}' has {levels} categories in {len(column)} rows; merge rare "
+            f"ones (a test needs {ROWS_PER_LEVEL} rows per category) or drop the column"
+        )
+
+
+def is_categorical(column: pd.Series) -> bool:
+    """Return True for text, booleans and whole numbers with at most LEVELS distinct values."""
+    if infer_dtype(column, skipna=False) not in NUMBERS:
+        return True
+    values = column.to_numpy(dtype=float)
+    return bool((values == np.round(values)).all() and column.nunique() <= LEVELS)
+
+
+def choose_test(table: pd.DataFrame, test: str, bins: int) -> str:
+    """Return "fisherz", "gsq" or "chisq" for the kinds of columns; ValueError if none is right.
+
+    With `bins` continuous columns will be cut into categories, so that mixed tables can be tested.
+    """
+    groups: dict[bool, list[str]] = {True: [], False: []}
+    for name, column in table.items():
+        groups[is_categorical(column)].append(f"'{name}'")
+    categorical, continuous = (", ".join(groups[kind]) for kind in (True, False))
+    if test == "auto":
+        if categorical and continuous and not bins:
+            raise ValueError(
+                f"mixed columns: {categorical} categorical, {continuous} continuous; Fisher's z "
+                "needs continuous ones, G-square categories: pass bins=3 (cuts the continuous ones "
+                "into three equally filled classes), or leave one kind out"
+            )
+        return "gsq" if categorical or bins else "fisherz"
+    if test == "fisherz":
+        words = [name for name, column in table.items() if infer_dtype(column) in CATEGORIES]
+        if words:
+            raise ValueError(f"test fisherz needs numbers; column '{words[0]}' has categories")
+    elif continuous and not bins:
+        raise ValueError(f"test {test} needs categories; {continuous} continuous: pass bins=3")
+    return test
+
+
+def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
+    """Return the table as float (n, p) for Fisher's z, else as category codes, int (n, p).
+
+    Raises ValueError for columns that say the same, of which PC could keep neither apart.
+    """
+    if test == "fisherz":
+        values = table.to_numpy(dtype=float)
+        strength, mixes = np.linalg.eigh(np.corrcoef(values, rowvar=False))
+        if strength[0] < 1e-10:
+            names = table.columns[np.abs(mixes[:, 0]) > 1e-3]
+            raise ValueError(
+                f"columns {', '.join(map(repr, names))} determine each other linearly; drop one"
+            )
+        return values
+    codes, seen = np.empty(table.shape, dtype=np.int64), {}
+    for i, (name, column) in enumerate(table.items()):
+        if not is_categorical(column):
+            column = pd.qcut(column.astype(float), bins, labels=False, duplicates="drop")
+        codes[:, i] = pd.factorize(column)[0]
+        if not codes[:, i].any():
+            raise ValueError(f"column '{name}' is nearly constant: {bins} bins leave one class")
+        if (other := seen.setdefault(codes[:, i].tobytes(), name)) != name:
+            raise ValueError(f"columns '{other}' and '{name}' say the same; drop one")
+    return codes
