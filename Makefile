@@ -10,7 +10,7 @@ COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all serve ui test verify check bench docs docs-serve lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated new serve dockerfile ui test verify check bench docs docs-serve lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -32,8 +32,18 @@ smoke: .venv/.recipes ## reload one recipe's newest model in a process elsewhere
 smoke-all: .venv/.recipes ## the same for all recipes
 	@$(RUN) smoke-all
 
+isolated: .venv/.recipes ## the same check in an environment made only from the model's own requirements
+	@$(RUN) isolated $(RECIPE)
+
+new: .venv/.recipes ## copy a recipe out as a starter:  make new FROM=circle_area TO=../tank_volume
+	$(if $(and $(FROM),$(TO)),,$(error make new FROM=<recipe> TO=<new folder>))
+	@$(RUN) new "$(FROM)" "$(TO)"
+
 serve: .venv/.recipes ## serve one recipe's newest model over REST:  make serve RECIPE=circle_area PORT=5001
 	@$(RUN) serve $(RECIPE) $(if $(PORT),--port $(PORT))
+
+dockerfile: .venv/.recipes ## container build folder of one recipe's newest model: build/docker/<name>
+	@$(RUN) dockerfile $(RECIPE)
 
 ui: .venv/.recipes ## MLflow's web page over what was logged:  make ui PORT=5000
 	@$(RUN) ui $(if $(PORT),--port $(PORT))

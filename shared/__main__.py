@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import click
 
@@ -69,18 +71,20 @@ def log_all() -> int:
 @recipe_argument
 def smoke(recipe: Recipe) -> int:
     """Reload one recipe's newest model elsewhere and check its answer."""
-    return _smoke([recipe])
+    from shared.smoke import smoke
+
+    return _check([recipe], smoke, "smoke")
 
 
 @cli.command("smoke-all")
 def smoke_all() -> int:
     """Reload every recipe's newest model elsewhere and check its answer."""
-    return _smoke(discover())
+    from shared.smoke import smoke
+
+    return _check(discover(), smoke, "smoke")
 
 
-def _smoke(recipes: list[Recipe]) -> int:
-    from shared.smoke import smoke as differences
-
+def _check(recipes: list[Recipe], differences: Callable[[Recipe], list[str]], verb: str) -> int:
     def attempt(recipe: Recipe) -> tuple[list[str], float]:
         start = time.perf_counter()
         try:
@@ -98,9 +102,39 @@ def _smoke(recipes: list[Recipe]) -> int:
             for line in wrong:
                 print(f"      {line}")
             if wrong:
-                print(f"      run it again: make smoke RECIPE={recipe.name}", flush=True)
+                print(f"      run it again: make {verb} RECIPE={recipe.name}", flush=True)
             failed += bool(wrong)
     return int(failed > 0)
+
+
+@cli.command()
+@recipe_argument
+def isolated(recipe: Recipe) -> int:
+    """The same check in an environment made only from the model's own requirements."""
+    from shared.isolated import isolated
+
+    return _check([recipe], isolated, "isolated")
+
+
+@cli.command()
+@recipe_argument
+@click.argument("to")
+def new(recipe: Recipe, to: str) -> int:
+    """Copy a recipe to the new folder TO, as a starter that stands alone."""
+    from shared.new import new
+
+    made = new(recipe, Path(to))
+    print(f"{made}\nnow: cd {made} && make test; README.md says what to change first")
+    return 0
+
+
+@cli.command()
+@recipe_argument
+def dockerfile(recipe: Recipe) -> int:
+    """Write the folder from which docker builds a server of one recipe's newest model."""
+    from shared.servers import dockerfile
+
+    return dockerfile(recipe)
 
 
 @cli.command()

@@ -1,11 +1,12 @@
 """MLflow's own servers on loopback: one recipe's model over REST, and the page over the store."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from shared.recipes import Recipe
+from shared.recipes import ROOT, Recipe
 from shared.store import STATE, tracking_uri
 
 
@@ -30,6 +31,22 @@ def serve(recipe: Recipe, port: int) -> int:
     where = ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
     store = {"MLFLOW_TRACKING_URI": tracking_uri()}
     return _mlflow(recipe.runs_with, "models", "serve", "-m", uri, *where, **store)
+
+
+def dockerfile(recipe: Recipe) -> int:
+    """Write build/docker/<recipe>: a Dockerfile and the recipe's newest model beside it."""
+    from shared.smoke import newest_model
+
+    to = ROOT / "build" / "docker" / recipe.name
+    shutil.rmtree(to, ignore_errors=True)
+    quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+    store = {"MLFLOW_TRACKING_URI": tracking_uri(), **quiet}
+    words = ["generate-dockerfile", "-m", newest_model(recipe), "-d", str(to)]
+    failed = _mlflow([], "models", *words, **store)
+    if not failed:
+        print(f"docker build -t {recipe.name} {to.relative_to(ROOT)}")
+        print(f"docker run -p 127.0.0.1:5001:8080 {recipe.name}")
+    return failed
 
 
 def ui(port: int) -> int:

@@ -72,14 +72,16 @@ def differences(got: Any, want: Any, tolerance: dict[str, float], at: str = "") 
     return [line for g, w, path in pairs for line in differences(g, w, tolerance, path)]
 
 
-def score_elsewhere(recipe: Recipe, model_uri: str) -> Any:
+def score_elsewhere(recipe: Recipe, model_uri: str, python: list[str] | None = None) -> Any:
     """Return what the model answers to request.json in a new process that runs in `/`.
 
-    Raises RuntimeError with the process's error output if it fails.
+    `python` starts that process; by default it is this interpreter, warnings being errors. Raises
+    RuntimeError with the process's error output if it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "response.json"
-        child = [*recipe.runs_with, sys.executable, "-I", *WARNINGS, "-c", SCORE]
+        python = python or [sys.executable, *WARNINGS]
+        child = [*recipe.runs_with, *python, "-I", "-c", SCORE]
         done = subprocess.run(
             [*child, model_uri, str(recipe.path / "request.json"), str(answer)],
             cwd="/",
@@ -92,8 +94,22 @@ def score_elsewhere(recipe: Recipe, model_uri: str) -> Any:
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
-def smoke(recipe: Recipe) -> list[str]:
-    """Return the differences between the newest model's answer and response.json; [] is a pass."""
+def wrong(recipe: Recipe, answer: Any) -> list[str]:
+    """Return the differences between an answer and response.json; [] is a pass."""
     want = recipe.json("response.json")
     tolerance = want.pop("tolerance", {})
-    return differences(score_elsewhere(recipe, newest_model(recipe)), want, tolerance)
+    return differences(answer, want, tolerance)
+
+
+def smoke(recipe: Recipe) -> list[str]:
+    """Return what is wrong with the newest model's answer."""
+    return wrong(recipe, score_elsewhere(recipe, newest_model(recipe)))
+
+
+if __name__ == "__main__":  # python -m shared.smoke FOLDER: for a recipe that was copied out
+    try:
+        found = smoke(Recipe(Path(sys.argv[1]).resolve()))
+    except (LookupError, RuntimeError) as error:
+        found = [str(error)]
+    print("\n".join(found) or "the known answer")
+    sys.exit(int(found != []))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from shared.recipes import ROOT, Recipe, discover
-from shared.smoke import differences
+from shared.smoke import wrong
 from tests.conftest import environment
 
 FILE = ROOT / "build" / "verify.json"
@@ -67,9 +67,7 @@ def logged(fresh_checkout, pytestconfig) -> Logged:
 
 def assert_known_answer(recipe: Recipe, answer: object) -> None:
     """Compare with response.json; `answer` is the whole body, {"predictions": [...]}."""
-    want = recipe.json("response.json")
-    tolerance = want.pop("tolerance", {})
-    assert differences(answer, want, tolerance) == []
+    assert wrong(recipe, answer) == []
 
 
 # The hooks: which cells run, and the matrix of what came of them.

@@ -1,0 +1,103 @@
+"""`make new`: what the starter holds, that it runs on its own, and what is refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from shared.new import Refused, new
+from shared.recipes import FILES, ROOT, find
+from shared.smoke import WARNINGS
+from tests.test_house import every_recipe, make
+
+
+def run(folder, *words, **more):
+    """Run this interpreter in the folder."""
+    return subprocess.run(
+        [sys.executable, *WARNINGS, *words],
+        cwd=folder,
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+    )
+
+
+@every_recipe
+def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
+    to = new(recipe, tmp_path / "tank_volume")
+    assert [file for file in [*FILES, "Makefile", ".gitignore"] if not (to / file).is_file()] == []
+    assert (to / "test_tank_volume.py").is_file()
+    assert "class TankVolume(" in (to / "model_code.py").read_text()
+    for source in [*to.rglob("*.py"), to / "requirements-driver.txt"]:
+        text = source.read_text()
+        assert not re.search(rf"\b{recipe.name}\b|recipes/", text) or source.parent.name == "shared"
+        compile(text, source, "exec") if source.suffix == ".py" else None
+    ours = {package.parent.name for package in recipe.path.glob("*/__init__.py")}
+    assert not ours & {package.parent.name for package in to.glob("*/__init__.py")}
+    helpers = {path.name for path in (to / "shared").iterdir()}
+    assert {"store.py", "run.py", "smoke.py"} <= helpers
+    assert not {"__main__.py", "log_all.py", "new.py"} & helpers
+    asked = "".join(path.read_text() for path in to.glob("requirements*.txt"))
+    for path in recipe.path.glob("requirements*.txt"):
+        assert [line for line in path.read_text().splitlines() if line not in asked] == []
+
+
+def test_starter_runs_beside_its_helpers(tmp_path):
+    """The driver and the check, in this environment (`make verify` does it in a new one)."""
+    to = new(find("circle_area"), tmp_path / "tank volume" / "tank_volume")
+    driven, checked = run(to, "driver.py"), run(to, "-m", "shared.smoke", ".")
+    assert driven.returncode == 0, driven.stderr
+    assert (to / ".mlflow/mlflow.db").is_file(), "its runs are its own"
+    assert checked.stdout == "the known answer\n", checked.stderr
+    response = json.loads((to / "response.json").read_text())
+    response["predictions"][1]["area"] = 4.0
+    (to / "response.json").write_text(json.dumps(response))
+    wrong = run(to, "-m", "shared.smoke", ".")
+    assert wrong.returncode == 1 and ".predictions[1].area: got 0.785" in wrong.stdout
+
+
+def test_plain_copy_runs_beside_its_helpers(tmp_path):
+    """As the README says: cp -r recipes/circle_area shared ../my_model/."""
+    to = tmp_path / "my_model"
+    shutil.copytree(ROOT / "recipes/circle_area", to / "circle_area")
+    shutil.copytree(ROOT / "shared", to / "shared")
+    nothing = run(to, "-m", "shared.smoke", "circle_area")
+    assert nothing.returncode == 1 and "nothing logged yet" in nothing.stdout
+    driven = run(to, "circle_area/driver.py", PYTHONPATH=".")
+    checked = run(to, "-m", "shared.smoke", "circle_area")
+    assert driven.returncode == 0, driven.stderr
+    assert (to / ".mlflow/mlflow.db").is_file()
+    assert checked.stdout == "the known answer\n", checked.stderr
+
+
+@pytest.mark.parametrize(
+    "to, said",
+    [
+        ("there", "is there already"),
+        ("Tank-Volume", "no name for a recipe"),
+        ("2nd", "no name for a recipe"),
+        (ROOT / "recipes" / "tank_volume", "inside this repository"),
+        (ROOT / "build" / ".." / "tank_volume", "inside this repository"),
+    ],
+)
+def test_refuses(to, said, tmp_path):
+    (tmp_path / "there").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(Refused, match=said):
+        new(find("circle_area"), tmp_path / to)
+    assert sorted(tmp_path.rglob("*")) == before and not (ROOT / "recipes/tank_volume").exists()
+
+
+def test_make_new_says_what_comes_next(tmp_path):
+    done = make(ROOT, "new", "FROM=circle_area", f"TO={tmp_path}/tank_volume")
+    assert done.returncode == 0 and f"cd {tmp_path}/tank_volume && make test" in done.stdout
+    again = make(ROOT, "new", "FROM=circle_area", f"TO={tmp_path}/tank_volume")
+    assert again.returncode != 0 and "is there already" in again.stderr
+    unknown = make(ROOT, "new", "FROM=circel", f"TO={tmp_path}/other")
+    assert unknown.returncode != 0 and "known: circle_area" in unknown.stderr
+    assert make(ROOT, "new", "FROM=circle_area").returncode != 0
+    assert [path.name for path in tmp_path.iterdir()] == ["tank_volume"]
