@@ -10,7 +10,7 @@ COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated new serve dockerfile ui test verify check bench docs docs-serve lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated new serve dockerfile ui test verify check bench docs docs-serve score-spark system lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -45,13 +45,16 @@ serve: .venv/.recipes ## serve one recipe's newest model over REST:  make serve 
 dockerfile: .venv/.recipes ## container build folder of one recipe's newest model: build/docker/<name>
 	@$(RUN) dockerfile $(RECIPE)
 
+score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
+	@$(RUN) score-spark "$(RECIPE)" "$(INPUT)" "$(OUTPUT)" --params '$(or $(PARAMS),{})' --group-by "$(GROUP_BY)"
+
 ui: .venv/.recipes ## MLflow's web page over what was logged:  make ui PORT=5000
 	@$(RUN) ui $(if $(PORT),--port $(PORT))
 
 test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
 
-verify: .venv/.recipes ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
+verify: .venv/.spark .venv/.team ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify -m verify -n 0 $(if $(RECIPE),--recipe $(RECIPE)) $(if $(WAY),--way "$(WAY)")
 
 check: .venv/.recipes ## lint, format, types
@@ -70,6 +73,9 @@ docs: .venv/.docs log-all $(BENCHED) ## build the site into site/ from fresh run
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
 	@$(BIN)/python -m http.server -d site -b 127.0.0.1 8000
+
+system: ## what verify needs from the system, on Debian: Java (Spark), PostgreSQL
+	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql
 
 lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again
 	$(COMPILE) --group dev pyproject.toml -o locks/dev.txt

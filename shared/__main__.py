@@ -156,6 +156,23 @@ def ui(port: int) -> int:
     return ui(port)
 
 
+@cli.command("score-spark")
+@recipe_argument
+@click.argument("source")
+@click.argument("target")
+@click.option("--params", default="{}", help="the model's params, as JSON")
+@click.option("--group-by", default="", help="the column that tells apart tables scored as a whole")
+def score_spark(recipe: Recipe, source: str, target: str, params: str, group_by: str) -> int:
+    """Score Parquet or CSV at SOURCE on Spark; write Parquet to TARGET."""
+    from shared.smoke import WARNINGS, newest_model
+    from shared.store import tracking_uri
+
+    child = [*recipe.runs_with, sys.executable, *WARNINGS, "-m", "shared.spark"]
+    words = [newest_model(recipe), source, target, "--params", params, "--group-by", group_by]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()}
+    return subprocess.call([*child, *words], env=environment)
+
+
 if __name__ == "__main__":
     try:
         sys.exit(cli(prog_name="python -m shared", standalone_mode=False))

@@ -1,0 +1,80 @@
+"""Score files on Spark: `make score-spark`, or python -m shared.spark --help.
+
+SPARK_MASTER names the cluster; without it Spark runs on this machine's cores. Every worker needs
+the model's packages in the Python that PYSPARK_PYTHON names (this one, if it is not set).
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from shared import scoring
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JAVA = "there is none; Debian: apt-get install openjdk-17-jre-headless (make system)"
+
+
+def session(name: str) -> "SparkSession":
+    """Return a session on SPARK_MASTER, or on this machine's cores, reachable on loopback only."""
+    home = os.environ.get("JAVA_HOME")
+    if not shutil.which("java", path=f"{home}/bin" if home else None):
+        raise click.ClickException(f"Spark needs Java 17 or later, and {JAVA}")
+    master = os.environ.get("SPARK_MASTER") or "local[*]"
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    from pyspark import cloudpickle
+    from pyspark.sql import SparkSession
+
+    cloudpickle.register_pickle_by_value(scoring)  # the workers don't have `shared`
+    settings: dict[str, bool | float | int | str | None] = {
+        "spark.log.level": "ERROR",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",  # images must fit into memory
+    }
+    return SparkSession.builder.master(master).appName(name).config(map=settings).getOrCreate()
+
+
+@click.command()
+@click.argument("model_uri")
+@click.argument("source")
+@click.argument("target")
+@click.option("--params", default="{}", help="the model's params, as JSON")
+@click.option("--group-by", default="", help="the column that tells apart tables scored as a whole")
+def main(model_uri: str, source: str, target: str, params: str, group_by: str) -> None:
+    """Score Parquet or CSV at SOURCE with MODEL_URI; write Parquet to TARGET."""
+    import mlflow
+    from pyspark.errors import AnalysisException
+
+    if not (source and target):
+        raise click.UsageError("add INPUT=<Parquet or .csv> OUTPUT=<new Parquet folder>")
+    start = time.perf_counter()
+    spark = session(model_uri)
+    try:
+        path = mlflow.artifacts.download_artifacts(model_uri)
+        rows = scoring.read(spark, source, mlflow.models.Model.load(path))
+        scored = scoring.score(spark, rows, path, json.loads(params) or None, group_by)
+        scored.write.parquet(target)
+        done = spark.read.parquet(target)
+        count, failed = done.count(), done.filter("_error IS NOT NULL")
+        bad = failed.count()
+        print(f"{count} rows in {time.perf_counter() - start:.0f} s, {bad} failed: {target}")
+        for row in failed.limit(3).collect():
+            print(f"  {row}")
+    except (LookupError, AnalysisException, json.JSONDecodeError) as error:
+        raise click.ClickException(str(error).splitlines()[0]) from None
+    finally:
+        spark.stop()
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
