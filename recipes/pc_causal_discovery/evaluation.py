@@ -1,9 +1,12 @@
 """How far a discovered graph is from the true one, in numbers and as a picture."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from pc_fast.orientation import meek, triples
+from pc_fast.table import edge_list
 
 BLUE, GREY, ORANGE = "#0072B2", "#999999", "#D55E00"  # Okabe & Ito: apart for every kind of sight
 
@@ -21,11 +24,7 @@ def cpdag(names: list[str], arrows: list[tuple[str, str]]) -> pd.DataFrame:
     for x, y, z in triples(graph)[0]:
         if dag[x, y] and dag[z, y]:
             graph[y, x] = graph[y, z] = False
-    graph = meek(graph, np.zeros_like(dag))
-    pairs = [(i, j) for i, j in np.argwhere(graph) if i < j or not graph[j, i]]
-    kinds = ["undirected" if graph[j, i] else "directed" for i, j in pairs]
-    rows = [(names[i], names[j], kind) for (i, j), kind in zip(pairs, kinds, strict=True)]
-    return pd.DataFrame(rows, columns=["from", "to", "type"])
+    return edge_list(meek(graph, np.zeros_like(dag)), names)
 
 
 def compare(found: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
@@ -66,12 +65,14 @@ def draw(names: list[str], found: pd.DataFrame, truth: pd.DataFrame, title: str)
     figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
     axes = figure.subplots()
     for label, (colour, style, width, edges) in groups.items():
-        axes.plot([], [], color=colour, linestyle=style, linewidth=width, label=f"{label} ({len(edges)})")
+        line: dict[str, Any] = {"color": colour, "linestyle": style, "linewidth": width}
+        axes.plot([], [], label=f"{label} ({len(edges)})", **line)
         for pair, head in edges.items():
-            start, end = sorted(pair, key=lambda name, head=head: (name == head, name))
-            line = {"arrowstyle": "-|>,head_width=.5,head_length=.9" if head else "-"}
-            line |= {"color": colour, "linestyle": style, "linewidth": width}
-            axes.annotate("", place[end], place[start], arrowprops=line | {"shrinkA": 24, "shrinkB": 24})
+            end = head or min(pair)
+            (start,) = pair - {end}
+            shape = "-|>,head_width=.5,head_length=.9" if head else "-"
+            arrow = {**line, "arrowstyle": shape, "shrinkA": 24, "shrinkB": 24}  # off the circles
+            axes.annotate("", place[end], place[start], arrowprops=arrow)
     for name, (x, y) in place.items():
         axes.plot(x, y, "o", markersize=46, color="white", markeredgecolor="black")
         axes.text(x, y, name, ha="center", va="center", fontsize=12)

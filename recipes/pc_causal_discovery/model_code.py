@@ -6,11 +6,11 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.types.schema import Array, DataType, Object, ParamSchema, ParamSpec, Property
-from pc_fast.independence import ChiSquare, FisherZ, GSquare
+from pc_fast.independence import ChiSquare, ConditionalTest, FisherZ, GSquare
 from pc_fast.knowledge import read_knowledge
 from pc_fast.orientation import directed_cycle, meek, orient_by_knowledge, orient_colliders
 from pc_fast.skeleton import skeleton
-from pc_fast.table import check_table, choose_test, encode
+from pc_fast.table import check_table, choose_test, edge_list, encode
 from tqdm.auto import tqdm
 
 TESTS = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
@@ -50,6 +50,23 @@ def check_settings(settings: dict[str, Any]) -> None:
             raise ValueError(f"{name}={settings[name]!r}: give {text}")
 
 
+def find_graph(
+    test: ConditionalTest, settings: dict[str, Any], names: list[str]
+) -> tuple[np.ndarray, dict[tuple[int, int], tuple[int, ...]]]:
+    """Return the graph, bool (p, p), and for each pair that was separated the set that did it."""
+    forbidden, required = read_knowledge(names, settings["knowledge"])
+    start = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
+    alpha, largest = settings["alpha"], settings["max_k"] if settings["max_k"] >= 0 else len(names)
+    adjacent, separators = skeleton(test, alpha, start, required | required.T, largest)
+    graph = orient_by_knowledge(adjacent, forbidden)
+    if cycle := directed_cycle(graph & ~graph.T):
+        path = " -> ".join(names[i] for i in cycle)
+        raise ValueError(f"knowledge: with the edges that the data keep it makes the cycle {path}")
+    confirm_at = alpha if settings["orientation"] == "confirmed" else None
+    graph = orient_colliders(graph, test, forbidden, max(largest, 1), confirm_at)
+    return meek(graph, forbidden), separators
+
+
 def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     """Return the CPDAG of `table` (n observations x p columns): one row per edge.
 
@@ -63,54 +80,32 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     check_settings(settings)
     check_table(table)
     names = table.columns.tolist()
-    forbidden, required = read_knowledge(names, settings["knowledge"])
-    if settings["bootstrap"] and len(table) < 3 * len(names):
-        raise ValueError(f"bootstrap={settings['bootstrap']}: needs three times as many rows as columns")
-    test = choose_test(table, settings["test"], settings["bins"])
-    data = encode(table, test, settings["bins"])
-    start = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
-    largest = settings["max_k"] if settings["max_k"] >= 0 else len(names)
-    confirm = settings["alpha"] if settings["orientation"] == "confirmed" else None
-
-    def find(rows: np.ndarray) -> tuple[np.ndarray, dict[tuple[int, int], tuple[int, ...]]]:
-        asked = TESTS[test](rows)
-        adjacent, separators = skeleton(
-            asked, settings["alpha"], start, required | required.T, largest
-        )
-        graph = orient_by_knowledge(adjacent, forbidden)
-        if cycle := directed_cycle(graph & ~graph.T):
-            path = " -> ".join(names[i] for i in cycle)
-            raise ValueError(f"knowledge: edges that the data keep would make the cycle {path}")
-        graph = orient_colliders(graph, asked, forbidden, max(largest, 1), confirm)
-        return meek(graph, forbidden), separators
-
-    graph, separators = find(data)
-    pairs = [(i, j) for i, j in np.argwhere(graph) if i < j or not graph[j, i]]
-    i, j = np.array(pairs, dtype=int).reshape(-1, 2).T
-    columns = table.columns.to_numpy(dtype=object)
-    kinds = np.where(graph[j, i], "undirected", "directed")
-    edges = pd.DataFrame({"from": columns[i], "to": columns[j], "type": kinds})
-    if settings["bootstrap"]:
+    repeats = settings["bootstrap"]
+    if repeats and len(table) < 3 * len(names):
+        raise ValueError(f"bootstrap={repeats}: give three times as many rows as columns")
+    name = choose_test(table, settings["test"], settings["bins"])
+    data = encode(table, name, settings["bins"])
+    graph, separators = find_graph(TESTS[name](data), settings, names)
+    edges = edge_list(graph, names)
+    if repeats:
         random = np.random.default_rng(settings["seed"])
+        i, j = (table.columns.get_indexer(edges[end]) for end in ("from", "to"))
         same, adjacent = np.zeros(len(edges)), np.zeros(len(edges))
-        for _ in tqdm(range(settings["bootstrap"]), "bootstrap", disable=None):
-            other, _ = find(data[random.integers(len(data), size=len(data))])
+        for _ in tqdm(range(repeats), "bootstrap", disable=None):  # None: only on a terminal
+            rows = random.integers(len(data), size=len(data))
+            other, _ = find_graph(TESTS[name](data[rows]), settings, names)
             same += (other[i, j] == graph[i, j]) & (other[j, i] == graph[j, i])
             adjacent += other[i, j] | other[j, i]
-        edges["confidence"] = same / settings["bootstrap"]
-        edges["adjacency"] = adjacent / settings["bootstrap"]
+        edges["confidence"], edges["adjacency"] = same / repeats, adjacent / repeats
     if settings["separating_sets"]:
-        edges["separating_set"] = None
-        rows = [
-            {
-                "from": names[x],
-                "to": names[y],
-                "type": "separated",
-                "separating_set": [names[s] for s in given],
-            }
+        separated = [
+            {"from": names[x], "to": names[y], "type": "separated"}
+            | {"separating_set": [names[s] for s in given]}
             for (x, y), given in sorted(separators.items())
         ]
-        edges = pd.concat([edges, pd.DataFrame(rows)], ignore_index=True)
+        columns = [*edges.columns, "separating_set"]
+        edges = pd.DataFrame(edges.to_dict("records") + separated, columns=columns, dtype=object)
+        edges = edges.where(edges.notna(), None)  # null in JSON, which has no NaN
     return edges
 
 

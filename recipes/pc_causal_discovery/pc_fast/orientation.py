@@ -74,9 +74,10 @@ def confirmed(pairs: list[tuple[float, float]], alpha: float) -> bool:
 
 
 def meek(graph: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
-    """Return `graph` with those edges directed that can only point one way (Meek 1995, rules 1-3).
+    """Return `graph` with those edges directed that can only point one way (Meek 1995, rules 1-4).
 
-    Pointing the other way they would make a cycle, or a collider that the data did not show.
+    Pointing the other way they would make a cycle, or a collider that the data did not show. The
+    fourth rule, which causal-learn lacks, can apply only where knowledge has directed an edge.
     """
     graph = graph.copy()
 
@@ -112,6 +113,11 @@ def meek(graph: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
         for i, j, k, m in kites:
             if undirected(i, j) and undirected(i, k) and directed(j, m) and directed(k, m):
                 point(i, m)
+        for i, j, k in unshielded if forbidden.any() else ():
+            if directed(i, j) and directed(j, k):
+                both = graph[i] & graph[:, i] & graph[k] & graph[:, k]
+                for start in np.flatnonzero(both).tolist():
+                    point(start, k)
     return graph
 
 

@@ -1,4 +1,4 @@
-"""From a table of any columns to the numbers that a test can read, or a reason why not."""
+"""From a table of any columns to numbers that a test can read, or why not; and edges as a table."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-LEVELS = 20  # whole numbers with more distinct values than this count as continuous
-ROWS_PER_LEVEL = 5  # a category that is rarer on average can't be tested
+LEVELS = 20  # whole numbers with more distinct values count as continuous
+ROWS_PER_LEVEL = 5  # and so do those with fewer rows for each value; text is refused then
 NUMBERS = ("integer", "floating", "mixed-integer-float")
 CATEGORIES = ("string", "boolean", "categorical")
 
@@ -48,7 +48,7 @@ def _check_column(column: pd.Series) -> None:
         fail(infinite, "the value is infinite; drop the row or correct it")
     if (levels := column.nunique()) == 1:
         raise ValueError(f"column '{column.name}' is constant; drop it")
-    if is_categorical(column) and len(column) < ROWS_PER_LEVEL * levels:
+    if kind in CATEGORIES and len(column) < ROWS_PER_LEVEL * levels:
         raise ValueError(
             f"column '{column.name}' has {levels} categories in {len(column)} rows; merge rare "
             f"ones (a test needs {ROWS_PER_LEVEL} rows per category) or drop the column"
@@ -56,11 +56,12 @@ def _check_column(column: pd.Series) -> None:
 
 
 def is_categorical(column: pd.Series) -> bool:
-    """Return True for text, booleans and whole numbers with at most LEVELS distinct values."""
+    """Return True for text, booleans and whole numbers of few distinct values (see LEVELS)."""
     if infer_dtype(column, skipna=False) not in NUMBERS:
         return True
     values = column.to_numpy(dtype=float)
-    return bool((values == np.round(values)).all() and column.nunique() <= LEVELS)
+    most = min(LEVELS, len(column) // ROWS_PER_LEVEL)
+    return bool((values == np.round(values)).all() and column.nunique() <= most)
 
 
 def choose_test(table: pd.DataFrame, test: str, bins: int) -> str:
@@ -103,7 +104,8 @@ def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
                 f"columns {', '.join(map(repr, names))} determine each other linearly; drop one"
             )
         return values
-    codes, seen = np.empty(table.shape, dtype=np.int64), {}
+    codes = np.empty(table.shape, dtype=np.int64)
+    seen: dict[bytes, Any] = {}
     for i, (name, column) in enumerate(table.items()):
         if not is_categorical(column):
             column = pd.qcut(column.astype(float), bins, labels=False, duplicates="drop")
@@ -113,3 +115,11 @@ def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
         if (other := seen.setdefault(codes[:, i].tobytes(), name)) != name:
             raise ValueError(f"columns '{other}' and '{name}' say the same; drop one")
     return codes
+
+
+def edge_list(graph: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Return the edges of `graph`, bool (p, p): `from`, `to`, `type` (directed or undirected)."""
+    i, j = np.nonzero(np.where(graph.T, np.triu(graph), graph))  # undirected ones once
+    columns = np.array(names, dtype=object)
+    kind = np.where(graph[j, i], "undirected", "directed").astype(object)
+    return pd.DataFrame({"from": columns[i], "to": columns[j], "type": kind})
