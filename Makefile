@@ -68,7 +68,7 @@ BENCHED := $(patsubst recipes/%/driver.py,build/bench/%.json,$(wildcard recipes/
 build/bench/%.json: benchmarks/%.py benchmarks/report.py $$(wildcard recipes/%/*) | .venv/.recipes
 	@$(BIN)/python -m benchmarks.$*
 
-docs: .venv/.docs log-all $(BENCHED) ## build the site into site/ from fresh runs (benchmarks where the code changed)
+docs: .venv/.docs log-all $(BENCHED) build/bench/pythons.json ## build the site into site/ from fresh runs (benchmarks where the code changed)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000

@@ -1,6 +1,6 @@
-"""Run the benchmark of one recipe, or all of them, each in a process of its own.
+"""Run one benchmark, or all of them, each in a process of its own.
 
-python -m benchmarks [RECIPE]
+python -m benchmarks [RECIPE | house | pythons]
 """
 
 import subprocess
@@ -12,7 +12,9 @@ from shared.recipes import UnknownRecipe, find
 
 def main(names: list[str]) -> int:
     folder = Path(__file__).parent
-    if names:
+    if names and (folder / f"{names[0]}.py").is_file():
+        modules = names
+    elif names:
         try:
             modules = [find(names[0]).name]
         except UnknownRecipe as error:

@@ -9,7 +9,8 @@ alone on a line, is replaced; whatever is missing stops the build:
     <!-- metrics -->                the run's metrics
     <!-- bench -->                  the tables of `make bench`
 
-In any page of docs/, <!-- recipes --> becomes the table of recipes.
+In any page of docs/, <!-- recipes --> becomes the table of recipes and <!-- bench: NAME --> the
+tables of build/bench/NAME.json.
 """
 
 import json
@@ -80,15 +81,15 @@ def metrics(recipe: Recipe) -> str:
     return markdown([{"metric": f"`{k}`", "value": cell(v)} for k, v in sorted(found.items())])
 
 
-def bench(recipe: Recipe) -> str:
-    """Return the tables of the recipe's benchmark and what they were measured on."""
-    path = ROOT / "build" / "bench" / f"{recipe.name}.json"
-    made = json.loads(needed(path, f"make bench RECIPE={recipe.name}").read_text("utf-8"))
+def bench(name: str) -> str:
+    """Return the tables of a benchmark and what they were measured on."""
+    path = ROOT / "build" / "bench" / f"{name}.json"
+    made = json.loads(needed(path, f"make bench RECIPE={name}").read_text("utf-8"))
     tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in made["tables"].items()]
     machine = made["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     tables.append(
-        f"*Measured by `make bench RECIPE={recipe.name}`: {machine['cores']} cores, load average "
+        f"*Measured by `make bench RECIPE={name}`: {machine['cores']} cores, load average "
         f"{machine['load_average'][0]}, Python {machine['python']}, {versions}. "
         "Read the ratios: seconds vary from machine to machine.*"
     )
@@ -114,7 +115,7 @@ def page(recipe: Recipe) -> str:
             case "metrics":
                 return metrics(recipe)
             case "bench":
-                return bench(recipe)
+                return bench(recipe.name)
         raise PluginError(f"{recipe.name}/README.md: unknown marker {mark[0]!r}")
 
     body = (recipe.path / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[1]
@@ -146,7 +147,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             if source.suffix == ".md":
                 up = "../" * (len(place.parts) - 1)
                 table = recipe_table(f"{up}recipes/")
-                data = data.decode().replace("<!-- recipes -->", table).encode()
+                text = data.decode().replace("<!-- recipes -->", table)
+                data = re.sub(r"<!-- bench: (\w+) -->", lambda m: bench(m[1]), text).encode()
                 if place.parts[0] == "guides":
                     guides.append(place.as_posix())
             write(OUT / place, data)

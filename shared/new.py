@@ -41,9 +41,11 @@ def renames(recipe: Recipe, slug: str) -> dict[str, str]:
     A package keeps no name of the cookbook's: loaded in one process, two models that each bring a
     `pc_fast` would both run the code of the first.
     """
-    packages = [init.parent.name for init in recipe.path.glob("*/__init__.py")]
     names = {recipe.name: slug, model_class(recipe): camel(slug)}
-    return names | {package: f"{slug}_{package}" for package in packages}
+    for init in recipe.path.glob("*/__init__.py"):
+        own = init.parent.name.removeprefix(f"{recipe.name}_")
+        names[init.parent.name] = f"{slug}_{own}"
+    return names
 
 
 def rewrite(text: str, names: dict[str, str], recipe: Recipe) -> str:
@@ -126,7 +128,7 @@ def new(recipe: Recipe, to: Path) -> Path:
         ignore=shutil.ignore_patterns("__pycache__", ".*", "README.md", "requirements-driver.txt"),
     )
     for old, fresh in names.items():
-        for path in sorted(to.rglob(f"{old}*")):
+        for path in [path for path in to.iterdir() if path.stem == old]:
             path.rename(path.with_name(path.name.replace(old, fresh)))
     for source in to.rglob("*.py"):
         source.write_text(rewrite(source.read_text(encoding="utf-8"), names, recipe), "utf-8")

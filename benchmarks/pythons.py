@@ -1,0 +1,87 @@
+"""One model stored both ways, as code and as a pickled object, then loaded by other Pythons.
+
+The model is circle_area's, stored by the Python that runs this. Python 3.10 to 3.13 are looked for
+on the PATH and under ~/.pyenv/versions; what is not there is said to be absent.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import cloudpickle
+import mlflow
+
+from benchmarks.report import publish
+from recipes.circle_area import model_code
+from recipes.circle_area.driver import SIGNATURE
+from shared.isolated import environment
+from shared.recipes import find
+from shared.smoke import SCORE, wrong
+
+MINORS = ("3.10", "3.11", "3.12", "3.13")
+# NumPy is left open: no version of it has wheels for all four Pythons.
+REQUIREMENTS = [f"{name}=={version(name)}" for name in ("mlflow", "cloudpickle", "pandas")]
+CIRCLE = find("circle_area")
+
+
+def interpreter(minor: str) -> str | None:
+    """Return a Python of that minor version which starts (a pyenv shim may not), or None."""
+    own = sys.executable if sys.version.startswith(f"{minor}.") else None
+    pyenv = Path.home().glob(f".pyenv/versions/{minor}.*/bin/python")
+    for python in filter(None, [own, shutil.which(f"python{minor}"), *map(str, pyenv)]):
+        if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
+def save(folder: Path) -> dict[str, Path]:
+    """Store the model under `folder` both ways; return where each one is."""
+    cloudpickle.register_pickle_by_value(model_code)  # else the pickle holds no more than its name
+    models = {"model from code": CIRCLE.path / "model_code.py", "pickled": model_code.CircleArea()}
+    for name, model in models.items():
+        mlflow.pyfunc.save_model(
+            folder / name,
+            python_model=model,
+            signature=SIGNATURE,
+            pip_requirements=REQUIREMENTS,
+        )
+    return {name: folder / name for name in models}
+
+
+def outcome(python: Path, model: Path) -> str:
+    """Return `works`, `wrong answer`, `error: <its last line>` or `crash: <signal>`."""
+    answer = model.with_suffix(".json")
+    answer.unlink(missing_ok=True)
+    request = CIRCLE.path / "request.json"
+    words = [str(word) for word in (python, "-I", "-c", SCORE, model, request, answer)]
+    done = subprocess.run(words, cwd="/", capture_output=True, text=True)
+    if done.returncode < 0:
+        return f"crash: {signal.strsignal(-done.returncode)}"
+    if done.returncode:
+        return f"error: {done.stderr.strip().splitlines()[-1]}"
+    return "wrong answer" if wrong(CIRCLE, json.loads(answer.read_text())) else "works"
+
+
+def measure() -> list[dict[str, str]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        models = save(Path(folder))
+        for minor in MINORS:
+            print(f"      Python {minor}", flush=True)
+            python = interpreter(minor)
+            if python is None:
+                rows.append({"Python": minor, **dict.fromkeys(models, "absent here")})
+                continue
+            own = environment("\n".join(REQUIREMENTS) + "\n", python)
+            rows.append({"Python": minor, **{n: outcome(own, m) for n, m in models.items()}})
+    return rows
+
+
+if __name__ == "__main__":
+    stored = ".".join(map(str, sys.version_info[:2]))
+    publish("pythons", {f"Stored by Python {stored}, loaded by": measure()})

@@ -1,0 +1,21 @@
+"""A model from code loads in every Python; a pickled one in that which pickled it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from shared.recipes import ROOT
+
+
+@pytest.mark.verify("other Pythons")
+def test_code_against_pickle():
+    subprocess.run([sys.executable, "-m", "benchmarks.pythons"], cwd=ROOT, check=True)
+    tables = json.loads((ROOT / "build/bench/pythons.json").read_text())["tables"]
+    (rows,) = tables.values()
+    here = ".".join(map(str, sys.version_info[:2]))
+    for row in rows:
+        assert row["model from code"] in ("works", "absent here"), row
+        if row["Python"] == here:
+            assert row["pickled"] == "works", "or the comparison proves nothing"
