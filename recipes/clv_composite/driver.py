@@ -26,11 +26,14 @@ REQUIREMENTS = str(HERE / "requirements.txt")  # a composite inherits none: one 
 CUTOFF, HORIZON = pd.Timestamp("1997-09-30"), 39.0  # weeks; the split of the papers
 SNAPSHOTS = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the time observed, see training_rows
 
-# A column of any type arrives as it was sent, so the model can refuse what is no number; `double`
-# would make 1.0 of true first.
+# Counts come as whole numbers or floats: `double` takes no int64, and `long` would cut 1.5 to 1 in
+# a request. A column of any type arrives as it was sent, and the model itself checks it.
+COUNTS = ("frequency", "orders_4w", "orders_13w")
 OUTPUTS = ("clv", "expected_purchases", "aov", "p_return", "horizon_weeks")
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(AnyType(), name) for name in COLUMNS]),
+    inputs=Schema(
+        [ColSpec(AnyType() if name in COUNTS else DataType.double, name) for name in COLUMNS]
+    ),
     outputs=Schema([ColSpec(DataType.double, name) for name in OUTPUTS]),
     params=ParamSchema([ParamSpec("horizon_weeks", DataType.double, HORIZON)]),
 )
