@@ -30,7 +30,8 @@ def spark_type(column: Any) -> "DataType":
 def read(spark: "SparkSession", path: str, model: "Model") -> "DataFrame":
     """Return the rows of Parquet, or of a .csv with a header, typed as the signature says."""
     if not path.endswith(".csv"):
-        return spark.read.parquet(path)
+        rows = spark.read.parquet(path)  # pandas writes its index as a column too
+        return rows.drop(*(name for name in rows.columns if name.startswith("__index_level_")))
     from pyspark.sql.types import StringType, StructType
 
     inputs = model.get_input_schema()
@@ -57,6 +58,11 @@ def answers(model: "PyFuncModel", rows: pd.DataFrame, params: Any) -> list[pd.Da
     if len(answer) != len(rows):
         raise ValueError(f"{len(rows)} rows in, {len(answer)} out: group the rows (GROUP_BY)")
     return [answer]
+
+
+def complete(answer: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return the columns of the answer; missing ones hold None, for NaN is no text to Arrow."""
+    return answer.assign(**{name: None for name in columns if name not in answer})[columns]
 
 
 def score(
@@ -88,8 +94,8 @@ def score(
                 answer = pd.DataFrame(model.predict(table.drop(columns=group_by), params=params))
             except Exception as error:
                 answer = pd.DataFrame({"_error": [str(error)]})
-            answer.insert(0, group_by, key[0])
-            return answer.reindex(columns=[group_by, *answered.names])
+            answer[group_by] = key[0]
+            return complete(answer, [group_by, *answered.names])
 
         schema = StructType([rows.schema[group_by], *answered])
         return rows.groupBy(group_by).applyInPandas(by_group, schema)
@@ -115,6 +121,6 @@ def score(
                 unfit = batch[UNFIT].notna()
                 answer.loc[unfit] = None
                 answer.loc[unfit, "_error"] = "not as the signature says: " + batch[UNFIT][unfit]
-            yield batch[kept].join(answer.reindex(columns=answered.names))
+            yield batch[kept].join(complete(answer, answered.names))
 
     return rows.mapInPandas(by_row, StructType([*(rows.schema[name] for name in kept), *answered]))
