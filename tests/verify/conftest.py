@@ -41,7 +41,7 @@ class Logged:
 
     def folder(self, recipe: Recipe) -> Path:
         """Return the logged model's files (MLmodel, requirements.txt, ...)."""
-        return self.checkout / ".mlflow/artifacts/models" / self.uri(recipe).split("/")[-1]
+        return self.checkout / ".mlflow/artifacts/models" / self.uri(recipe)[8:] / "artifacts"
 
     def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run make as typed, but for the environment: it is the running one, and is left alone."""
@@ -144,4 +144,4 @@ def pytest_terminal_summary(terminalreporter, config):
         if cell["status"] == "failed":
             terminalreporter.line(f"\n{recipe}, {way}: {cell['error']}")
             only = "" if recipe == "all" else f"RECIPE={recipe} "
-            terminalreporter.line(f"run it again: make verify {only}WAY={way}")
+            terminalreporter.line(f"run it again: make verify {only}WAY='{way}'")

@@ -1,4 +1,4 @@
-"""A recipe copied out: in a new environment made from its own requirements, nothing of ours near."""
+"""A recipe copied out: in a new environment from its own requirements, nothing of ours near."""
 
 import os
 import re
