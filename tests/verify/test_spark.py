@@ -83,7 +83,7 @@ def body(answers: pd.DataFrame) -> dict:
 @pytest.mark.verify("spark")
 def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     """Row by row; a recipe that reads its rows as one table, group by group."""
-    model = Model.load(logged.folder(recipe) / "artifacts")
+    model = Model.load(logged.folder(recipe))
     rows, params = question(recipe, model)
     times = 1 if recipe.runs_with else 50
     tables = [rows.assign(copy=copy, row=range(len(rows))) for copy in range(times)]
