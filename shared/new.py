@@ -74,23 +74,17 @@ def helpers(sources: list[Path]) -> set[Path]:
 
 
 def requirements(recipe: Recipe) -> dict[str, str]:
-    """Return the starter's requirements files beside requirements.txt.
+    """Return two files: what the driver and the helpers ask for, and the versions of all it brings.
 
-    requirements-driver.txt asks for what the driver and the helpers need; constraints.txt holds the
-    versions of all that comes with it; requirements-data.txt names what is installed without its
-    dependencies, because only the data that it carries is wanted.
+    Without the second a later version of some dependency could make the starter warn or fail.
     """
-    locked, carried = pins("dev.txt"), pins("data.txt")
+    locked = pins("dev.txt")
     own = recipe.path / "requirements-driver.txt"
-    lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-    data = [line for line in lines if line.partition("==")[0] in carried]
-    asked = [line for line in lines if line not in [*data, "-r requirements.txt"]]
+    asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
     files = {
         "requirements-driver.txt": ["-r requirements.txt", *asked, *(locked[f] for f in FRAME)],
         "constraints.txt": [*locked.values(), *pins("llm.txt").values()],
     }
-    if data:
-        files["requirements-data.txt"] = data
     return {name: "\n".join(dict.fromkeys(text)) + "\n" for name, text in files.items()}
 
 
