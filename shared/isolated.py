@@ -56,7 +56,6 @@ def score_isolated(recipe: Recipe, model_uri: str) -> Any:
     """
     import mlflow
 
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(tracking_uri())
     with tempfile.TemporaryDirectory() as folder:
         model = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=folder))

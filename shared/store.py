@@ -6,9 +6,11 @@ from pathlib import Path
 STATE = Path(__file__).resolve().parents[1] / ".mlflow"
 
 # Before mlflow is imported: no usage reports, and no uv.lock of the working directory in a model
-# (MLflow would restore the model's environment from it, over the model's own requirements).
+# (MLflow would restore the model's environment from it, over the model's own requirements), and
+# no bar for each handful of local files.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def tracking_uri() -> str:
