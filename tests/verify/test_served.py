@@ -1,62 +1,20 @@
 """Cell `served`: MLflow's scoring server on loopback, as `make serve` starts it."""
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 import requests
 
 from shared.recipes import ROOT
 from shared.smoke import differences
-from tests.conftest import environment
 from tests.verify.conftest import assert_known_answer
+from tests.verify.processes import free_port, running
 
 pytestmark = pytest.mark.verify("served")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def running(command, checkout, address: str, log, **more: str):
-    """Start a server's command, wait until `address` answers, stop its process group at the end."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=checkout,
-            env=environment(checkout, **more),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            try:
-                if requests.get(address, timeout=5).ok:
-                    break
-            except requests.ConnectionError:
-                time.sleep(0.2)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def refuse(constant: str):

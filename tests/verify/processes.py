@@ -1,0 +1,57 @@
+"""Servers that a test starts, waits for and stops."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+
+import requests
+
+from shared.recipes import ROOT
+from tests.conftest import environment
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running(command, checkout, address: str, log, **more: str):
+    """Start a server's command, wait until `address` answers, stop its process group at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=checkout,
+            env=environment(checkout, **more),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            try:
+                if requests.get(address, timeout=5).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.2)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    """Return the fenced blocks of docs/guides/GUIDE.md that are in that language."""
+    text = (ROOT / "docs" / "guides" / f"{guide}.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)
