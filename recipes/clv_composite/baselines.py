@@ -1,6 +1,7 @@
 """The models of the textbook, from `lifetimes`: BG/NBD or Pareto/NBD, with Gamma-Gamma."""
 
 import lifetimes
+import numpy as np
 import pandas as pd
 
 
@@ -8,9 +9,12 @@ def fit_purchases(
     customers: pd.DataFrame, kind: str
 ) -> lifetimes.BetaGeoFitter | lifetimes.ParetoNBDFitter:
     """Fit "BG/NBD" or "Pareto/NBD" on frequency, recency and T; equal rows are fitted once."""
-    fitter = lifetimes.BetaGeoFitter if kind == "BG/NBD" else lifetimes.ParetoNBDFitter
     rows = customers.groupby(["frequency", "recency", "T"], as_index=False).size()
-    return fitter().fit(rows["frequency"], rows["recency"], rows["T"], weights=rows["size"])
+    history = rows["frequency"], rows["recency"], rows["T"], rows["size"]
+    if kind == "BG/NBD":
+        return lifetimes.BetaGeoFitter().fit(*history)
+    # lifetimes would start at random, and stop before the fourth digit holds
+    return lifetimes.ParetoNBDFitter().fit(*history, initial_params=np.ones(4), tol=1e-7)
 
 
 def fit_value(customers: pd.DataFrame) -> lifetimes.GammaGammaFitter:
