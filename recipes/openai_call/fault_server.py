@@ -2,10 +2,13 @@
 
 A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other gets a
 good answer after `latency` seconds. It speaks Chat Completions and Responses, plain and streamed,
-and no language model is behind it.
+and no language model is behind it. To look at it by hand, until Enter is pressed:
+
+    python fault_server.py [LATENCY_SECONDS]
 """
 
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -180,3 +183,9 @@ def stand_in(latency: float = 0.0) -> Iterator[StandIn]:
             server.closing.set()
             server.shutdown()
             thread.join()
+
+
+if __name__ == "__main__":
+    with stand_in(*map(float, sys.argv[1:])) as running:
+        print(running.url, flush=True)
+        sys.stdin.readline()

@@ -131,8 +131,12 @@ def ask(
     `schema` is JSON schema, `tls` an SSL context. Raises ValueError if there is no endpoint.
     """
     work = _ask(questions, schema, config, tls, *endpoint(config))
-    # In a thread of its own a second event loop works where one runs already (notebooks, servers);
-    # the copied context keeps traces with the caller's span.
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    # Where an event loop runs already (a notebook, an async server) a second one needs a thread of
+    # its own; the copied context keeps traces with the caller's span.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(contextvars.copy_context().run, asyncio.run, work).result()
 
