@@ -10,7 +10,7 @@ COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated new serve dockerfile ui test verify check bench docs docs-serve score-spark system lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated new serve dockerfile ui test verify check bench docs docs-serve register promote rebuild registry score-spark system lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,18 @@ serve: .venv/.recipes ## serve one recipe's newest model over REST:  make serve 
 
 dockerfile: .venv/.recipes ## container build folder of one recipe's newest model: build/docker/<name>
 	@$(RUN) dockerfile $(RECIPE)
+
+register: .venv/.recipes ## make one recipe's newest model a registered version, the challenger
+	@$(RUN) register $(RECIPE)
+
+promote: .venv/.recipes ## make the challenger the champion; back or to any other with VERSION=<number>
+	@$(RUN) promote $(RECIPE) $(if $(VERSION),--version $(VERSION))
+
+rebuild: .venv/.recipes ## log a composed model again with its components' newest versions
+	@$(RUN) rebuild $(RECIPE)
+
+registry: .venv/.recipes ## registered versions, aliases, components that have a newer version
+	@$(RUN) registry
 
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
 	@$(RUN) score-spark "$(RECIPE)" "$(INPUT)" "$(OUTPUT)" --params '$(or $(PARAMS),{})' --group-by "$(GROUP_BY)"

@@ -13,23 +13,8 @@ from pathlib import Path
 
 import click
 
-from shared.recipes import Recipe, UnknownRecipe, discover, find
-
-
-class _RecipeName(click.ParamType):
-    name = "recipe"
-
-    def convert(
-        self, value: str | Recipe, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Recipe:
-        try:
-            return value if isinstance(value, Recipe) else find(value)
-        except UnknownRecipe as error:
-            print(error, file=sys.stderr)
-            sys.exit(2)
-
-
-recipe_argument = click.argument("recipe", type=_RecipeName(), default="")
+from shared.after import after, recipe_argument
+from shared.recipes import Recipe, discover
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -137,40 +122,7 @@ def dockerfile(recipe: Recipe) -> int:
     return dockerfile(recipe)
 
 
-@cli.command()
-@recipe_argument
-@click.option("--port", default=5001, show_default=True)
-def serve(recipe: Recipe, port: int) -> int:
-    """Serve one recipe's newest model over REST on loopback."""
-    from shared.servers import serve
-
-    return serve(recipe, port)
-
-
-@cli.command()
-@click.option("--port", default=5000, show_default=True)
-def ui(port: int) -> int:
-    """MLflow's web page over .mlflow/ on loopback."""
-    from shared.servers import ui
-
-    return ui(port)
-
-
-@cli.command("score-spark")
-@recipe_argument
-@click.argument("source")
-@click.argument("target")
-@click.option("--params", default="{}", help="the model's params, as JSON")
-@click.option("--group-by", default="", help="the column that tells apart tables scored as a whole")
-def score_spark(recipe: Recipe, source: str, target: str, params: str, group_by: str) -> int:
-    """Score Parquet or CSV at SOURCE on Spark; write Parquet to TARGET."""
-    from shared.smoke import WARNINGS, newest_model
-    from shared.store import tracking_uri
-
-    child = [*recipe.runs_with, sys.executable, *WARNINGS, "-m", "shared.spark"]
-    words = [newest_model(recipe), source, target, "--params", params, "--group-by", group_by]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()}
-    return subprocess.call([*child, *words], env=environment)
+cli.commands.update(after.commands)  # servers, registry, Spark
 
 
 if __name__ == "__main__":
