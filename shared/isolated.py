@@ -21,6 +21,7 @@ def environment(requirements: str, python: str = sys.executable) -> Path:
     They are kept under build/envs, by the hash of the requirements and of the Python: MLflow's own
     way, `mlflow.models.predict(env_manager="uv")`, makes a new one each time.
     """
+    python = str(Path(python).resolve())
     key = hashlib.sha256(f"{python}\n{requirements}".encode()).hexdigest()[:16]
     place = ROOT / "build" / "envs" / key
     place.parent.mkdir(parents=True, exist_ok=True)

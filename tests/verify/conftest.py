@@ -3,7 +3,8 @@
     @pytest.mark.verify("isolated")
     def test_isolated(recipe, logged): ...
 
-is one cell for each recipe (several tests may share a cell; without a `recipe` it stands for all).
+is one cell for each recipe. Several tests may share a cell; without a `recipe` one stands for all,
+or for the recipe that its mark names: `verify("registry", recipe="circle_area")`.
 """
 
 import json
@@ -46,7 +47,7 @@ class Logged:
     def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run make as typed, but for the environment: it is the running one, and is left alone."""
         return subprocess.run(
-            ["make", "--assume-old=.venv/.recipes", *words],
+            ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words],
             cwd=self.checkout,
             env=environment(self.checkout, **more),
             capture_output=True,
@@ -61,6 +62,10 @@ def logged(fresh_checkout, pytestconfig) -> Logged:
     for recipe in discover():
         if recipe.name not in chosen(pytestconfig):
             shutil.rmtree(checkout.checkout / "recipes" / recipe.name)
+    environments = ROOT / "build" / "envs"  # kept from one `make verify` to the next
+    environments.mkdir(parents=True, exist_ok=True)
+    (checkout.checkout / "build").mkdir(exist_ok=True)
+    (checkout.checkout / "build" / "envs").symlink_to(environments)
     checkout.make("log-all")
     return checkout
 
@@ -101,7 +106,9 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if mark := item.get_closest_marker("verify"):
             (way,) = mark.args
-            recipe = item.callspec.params["recipe"].name if hasattr(item, "callspec") else "all"
+            recipe = mark.kwargs.get("recipe", "all")
+            if hasattr(item, "callspec"):
+                recipe = item.callspec.params["recipe"].name
             item.user_properties.append(("cell", [recipe, way]))
             only_recipe, only_way = (config.getoption(o, "") for o in ("--recipe", "--way"))
             if only_recipe not in ("", recipe) or only_way not in ("", way):

@@ -1,17 +1,34 @@
 """The model alone: its own files, and an environment made only from its own requirements."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from shared.isolated import score_isolated
-from tests.verify.conftest import assert_known_answer
+from shared.isolated import isolated
+from shared.new import new
+from shared.recipes import Recipe, find
+from shared.smoke import smoke
 
 
 @pytest.mark.verify("isolated")
-def test_isolated(recipe, logged, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", logged.store)
-    assert_known_answer(recipe, score_isolated(recipe, logged.uri(recipe)))
+def test_isolated(recipe, logged):
+    done = logged.make("isolated", f"RECIPE={recipe.name}")
+    assert done.returncode == 0 and " ok " in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.verify("isolated")
+def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
+    """The check can fail: an import that this environment has and the requirements do not name."""
+    copy = new(find("circle_area"), tmp_path / "tank_volume")
+    code = copy / "model_code.py"
+    code.write_text(code.read_text().replace("import mlflow\n", "import cv2\nimport mlflow\n"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
+    subprocess.run([sys.executable, "driver.py"], cwd=copy, check=True)
+    assert smoke(Recipe(copy)) == []
+    with pytest.raises(RuntimeError, match="No module named 'cv2'"):
+        isolated(Recipe(copy))
 
 
 @pytest.mark.verify("dockerfile")
