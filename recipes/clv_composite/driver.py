@@ -1,6 +1,6 @@
 """Train three models on CDNOW, log each, log their composite, and predict once.
 
-    python recipes/clv_composite/driver.py
+python recipes/clv_composite/driver.py
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Log pc_causal_discovery and let it find the graph behind real cells.
 
-    python recipes/pc_causal_discovery/driver.py
+python recipes/pc_causal_discovery/driver.py
 """
 
 from pathlib import Path
