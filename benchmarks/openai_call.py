@@ -132,6 +132,7 @@ def overhead() -> Rows:
     work = {way: cpu(run) for way, run in ways.items()}
     with tempfile.TemporaryDirectory() as folder:
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.create_experiment("openai_call", (Path(folder) / "artifacts").as_uri())
         mlflow.set_experiment("openai_call")
         mlflow.openai.autolog()
         seconds |= interleave({"ours, traced": ways["ours"]}, rounds=31)
