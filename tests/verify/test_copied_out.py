@@ -53,14 +53,15 @@ def test_starter_stands_alone(recipe, tmp_path):
     assert str(to / "shared") in found and str(ROOT) not in found
 
 
-@pytest.mark.verify("copied by hand")
-def test_what_the_readme_says(logged):
-    """The commands of README.md, "By hand", as printed."""
-    readme = (logged.checkout / "README.md").read_text()
-    block = re.search(r"By hand:\n\n```bash\n(.*?)```", readme, re.S)
+@pytest.mark.verify("copied by hand", recipe="circle_area")
+def test_what_the_readme_says(fresh_checkout):
+    """The commands of README.md, "By hand", as printed there and in the guide."""
+    checkout = fresh_checkout("by hand")
+    block = re.search(r"By hand:\n\n```bash\n(.*?)```", (checkout / "README.md").read_text(), re.S)
+    assert block[1] in (checkout / "docs/guides/copy-a-recipe.md").read_text()
     python = Path(sys._base_executable).parent
     path = f"{python}{os.pathsep}{os.environ['PATH']}"
-    done = alone(["bash", "-ec", block[1]], logged.checkout, PATH=path)
+    done = alone(["bash", "-ec", block[1]], checkout, PATH=path)
     assert done.returncode == 0, done.stdout
     assert "result  a circle of diameter 2" in done.stdout and "the known answer" in done.stdout
-    assert (logged.checkout.parent / "my_model/.mlflow/mlflow.db").is_file()
+    assert (checkout.parent / "my_model/.mlflow/mlflow.db").is_file()

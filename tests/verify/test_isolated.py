@@ -18,7 +18,7 @@ def test_isolated(recipe, logged):
     assert done.returncode == 0 and " ok " in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.verify("isolated")
+@pytest.mark.verify("isolated", recipe="circle_area")
 def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     """The check can fail: an import that this environment has and the requirements do not name."""
     copy = new(find("circle_area"), tmp_path / "tank_volume")

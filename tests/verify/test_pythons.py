@@ -9,7 +9,7 @@ import pytest
 from shared.recipes import ROOT
 
 
-@pytest.mark.verify("other Pythons")
+@pytest.mark.verify("other Pythons", recipe="circle_area")
 def test_code_against_pickle():
     subprocess.run([sys.executable, "-m", "benchmarks.pythons"], cwd=ROOT, check=True)
     tables = json.loads((ROOT / "build/bench/pythons.json").read_text())["tables"]
