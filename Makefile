@@ -106,14 +106,14 @@ clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 	@echo "setting up .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || { sed -n '/^uv==/,/[^\\]$$/p' locks/dev.txt > .venv/uv.txt && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt; }
-	@$(UV) sync -q --require-hashes locks/dev.txt locks/llm.txt locks/data.txt
+	@$(UV) sync -q --compile-bytecode --require-hashes locks/dev.txt locks/llm.txt locks/data.txt
 	@$(UV) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
-	@$(UV) install -q --require-hashes -r locks/$*.txt
+	@$(UV) install -q --compile-bytecode --require-hashes -r locks/$*.txt
 	@touch $@
 
 .venv/.docs: .venv/.recipes locks/docs.txt
-	@$(UV) install -q --require-hashes -r locks/docs.txt
+	@$(UV) install -q --compile-bytecode --require-hashes -r locks/docs.txt
 	@touch $@
