@@ -92,12 +92,16 @@ def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
     """Return the starter's README; it keeps the front matter's `runs_with`, which smoke reads."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
     said = re.search(r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)", text, re.M | re.S)
+    if not said:
+        raise Refused(
+            f"{recipe.name}/README.md does not say what to change first: When you copy it"
+        )
     service = recipe.front_matter.get("runs_with")
     fields = {
         "SLUG": slug,
         "RECIPE": recipe.name,
         "RUNS_WITH\n": f"runs_with: {service}\n" if service else "",
-        "CHANGE_FIRST": rewrite(said[1].strip() if said else "`model_code.py`.", names, recipe),
+        "CHANGE_FIRST": rewrite(said[1].strip(), names, recipe),
     }
     page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     for field, value in fields.items():
@@ -116,6 +120,7 @@ def new(recipe: Recipe, to: Path) -> Path:
     if to.exists():
         raise Refused(f"{to} is there already")
     names = renames(recipe, slug)
+    page = readme(recipe, slug, names)
     shutil.copytree(
         recipe.path,
         to,
@@ -132,7 +137,7 @@ def new(recipe: Recipe, to: Path) -> Path:
         shutil.copy(module, to / "shared" / module.name)
     for name, text in requirements(recipe).items():
         (to / name).write_text(text, encoding="utf-8")
-    (to / "README.md").write_text(readme(recipe, slug, names), encoding="utf-8")
+    (to / "README.md").write_text(page, encoding="utf-8")
     shutil.copy(TEMPLATES / "Makefile", to / "Makefile")
     shutil.copy(TEMPLATES / "gitignore", to / ".gitignore")
     shutil.copy(TEMPLATES / "test_starter.py", to / f"test_{slug}.py")
