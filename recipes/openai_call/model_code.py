@@ -50,6 +50,9 @@ class Feedback(BaseModel):
     sentiment: Literal["positive", "negative"]
 
 
+SCHEMA = Feedback.model_json_schema()
+
+
 def question(text: str) -> Messages:
     """Return the conversation that asks about one text."""
     return [{"role": role, "content": said} for role, said in [*PROMPT, ("user", text)]]
@@ -139,7 +142,7 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
 
     def call(self, function: Any, what: Any) -> Any:
         try:
-            return function(what, Feedback.model_json_schema(), self.config, self.tls)
+            return function(what, SCHEMA, self.config, self.tls)
         except ValueError as error:  # the environment names no endpoint
             raise MlflowException(str(error)) from None
 
