@@ -74,7 +74,7 @@ def score(
     """
     from mlflow.models import Model
     from mlflow.pyfunc.spark_model_cache import SparkModelCache
-    from pyspark.sql.types import StringType, StructType
+    from pyspark.sql.types import BinaryType, StringType, StructType
 
     model, answered = Model.load(path), StructType()
     for column in model.get_output_schema().inputs:
@@ -107,6 +107,8 @@ def score(
     if not columns or not set(inputs.required_input_names()) <= set(columns):
         needed = ", ".join(inputs.required_input_names() or inputs.input_names())
         raise LookupError(f"needed: {needed}; the input has {', '.join(rows.columns)}")
+    if any(isinstance(rows.schema[name].dataType, BinaryType) for name in columns):
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")  # or memory is short
     if rows.rdd.getNumPartitions() < spark.sparkContext.defaultParallelism:
         rows = rows.repartition(spark.sparkContext.defaultParallelism)
     kept = [name for name in rows.columns if name != UNFIT]

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,7 +39,6 @@ def session(name: str) -> "SparkSession":
         "spark.log.level": "ERROR",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "true",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",  # images must fit into memory
     }
     return SparkSession.builder.master(master).appName(name).config(map=settings).getOrCreate()
 
@@ -56,6 +56,8 @@ def main(model_uri: str, source: str, target: str, params: str, group_by: str) -
 
     if not (source and target):
         raise click.UsageError("add INPUT=<Parquet or .csv> OUTPUT=<new Parquet folder>")
+    if Path(target).exists():  # before Spark takes its time to start
+        raise click.ClickException(f"{target} already exists; name another OUTPUT")
     start = time.perf_counter()
     spark = session(model_uri)
     try:

@@ -5,6 +5,7 @@ The cluster is that of pip's pyspark, which has no start scripts: `spark-class` 
 
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -19,7 +20,10 @@ import pytest
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
+from shared.recipes import find
+from tests.conftest import environment
 from tests.verify.conftest import assert_known_answer
+from tests.verify.processes import blocks
 
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
 
@@ -106,3 +110,69 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     for _, copy in scored.groupby("copy"):
         copy = copy if whole else copy.sort_values("row")
         assert_known_answer(recipe, body(copy[names]))
+
+
+@pytest.mark.verify("spark", recipe="circle_area")
+def test_failed_rows_are_reported(logged):
+    """The guide's first commands; its own call of spark_udf gives the same areas."""
+    folder = logged.checkout
+    (folder / "circles.csv").write_text("id,diameter\na,1\nb,\nc,-1\nd,abc\ne,2\n")
+    local, remote = blocks("spark", "bash")[:2]
+    done = logged.make(*local.split()[1:])
+    assert done.returncode != 0 and "5 rows" in done.stdout and "3 failed" in done.stdout
+    scored = pd.read_parquet(folder / "areas.parquet").set_index("id")
+    assert scored["area"].dropna().round(6).to_dict() == {"a": 0.785398, "e": 3.141593}
+    assert scored["_error"].dropna().sort_index().map(
+        lambda said: said.split(":")[0]
+    ).to_list() == [
+        "column 'diameter', row 0",
+        "column 'diameter', row 0",
+        "not as the signature says",
+    ]
+    done = logged.make(*local.split()[1:])
+    assert done.returncode != 0 and "already exists" in done.stderr
+
+    circles = pd.DataFrame({"diameter": [0.0, 1.0, 2.0, 10.5] * 50})
+    circles.to_parquet(folder / "circles.parquet")
+    assert remote.startswith("SPARK_MASTER=spark://")
+    plain = blocks("spark", "python")[-1]
+    plain = plain.replace("models:/circle_area@champion", logged.uri(find("circle_area")))
+    plain += "scored = circles.select(area(struct('diameter')).alias('answer')).collect()\n"
+    plain += "print([row.answer.area for row in scored])"
+    said = subprocess.check_output(
+        [sys.executable, "-c", plain],
+        cwd=folder,
+        text=True,
+        env=environment(
+            folder, MLFLOW_TRACKING_URI=logged.store, PYSPARK_PYTHON=sys.executable, **LOOPBACK
+        ),
+    )
+    wanted = [math.pi * (d / 2) ** 2 for d in circles["diameter"]]
+    assert json.loads(said.strip().splitlines()[-1]) == wanted
+
+
+@pytest.mark.verify("spark", recipe="pc_causal_discovery")
+def test_bootstrap_replicates(logged):
+    """The guide's commands: tables spread over workers, the same answers as one after the other."""
+    import mlflow
+
+    recipe, folder = find("pc_causal_discovery"), logged.checkout
+    split = recipe.json("request.json")["dataframe_split"]
+    pd.DataFrame(split["data"], columns=split["columns"]).to_parquet(folder / "cells.parquet")
+    make_replicates, count = blocks("spark", "python")[:2]
+    env = environment(folder)
+    subprocess.run([sys.executable, "-c", make_replicates], cwd=folder, env=env, check=True)
+    command = next(block for block in blocks("spark", "bash") if "GROUP_BY" in block)
+    done = logged.make(*command.split()[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+    edges = pd.read_parquet(folder / "edges.parquet")
+    assert edges["_error"].isna().all() and set(edges["replicate"]) == set(range(20))
+    model = mlflow.pyfunc.load_model(str(logged.folder(recipe)))
+    for replicate, table in pd.read_parquet(folder / "replicates.parquet").groupby("replicate"):
+        alone = model.predict(table.drop(columns="replicate"))
+        spread = edges[edges["replicate"] == replicate][list(alone.columns)]
+        assert spread.to_dict("list") == alone.to_dict("list")
+    said = subprocess.check_output(
+        [sys.executable, "-c", f"import pandas as pd\n{count}"], cwd=folder, env=env, text=True
+    )
+    assert "directed" in said
