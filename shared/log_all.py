@@ -13,9 +13,6 @@ from typing import Any
 
 from shared.recipes import ROOT, Recipe
 
-# Half of a driver's time goes into these imports: a server process does them once, then forks.
-PRELOAD = ["mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store"]
-
 
 def output_file(recipe: Recipe) -> Path:
     """Return where `make log-all` keeps what the driver printed."""
@@ -59,7 +56,7 @@ def log_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     A driver's output goes to build/log/<recipe>.txt; a line is printed as each one starts and ends.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload(["shared.preload"])  # once, then each driver is a fork
     for recipe in recipes:
         output_file(recipe).parent.mkdir(parents=True, exist_ok=True)
         output_file(recipe).write_bytes(b"")
