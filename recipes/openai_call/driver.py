@@ -75,8 +75,8 @@ def main() -> None:
         )
     report(
         model,
-        headline=f"{answer['error'].isna().sum()} of {len(answer)} texts answered, "
-        f"{answer[['input_tokens', 'output_tokens']].to_numpy().sum()} tokens",
+        headline=f"{answer['error'].isna().sum()} texts answered, {answer['error'].notna().sum()} "
+        f"with a typed error, {answer[['input_tokens', 'output_tokens']].to_numpy().sum()} tokens",
         prediction=answer.drop(columns=["cost", "detail"]),
     )
 
