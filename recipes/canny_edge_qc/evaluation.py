@@ -2,10 +2,6 @@
 
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from golden_edges.rules import (
@@ -45,12 +41,10 @@ def scaled(picture: np.ndarray) -> np.ndarray:
     return (picture - picture.mean()) / max(float(picture.std()), 1e-3)
 
 
-def evened(file: bytes, known: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return the upright part raw, and flattened."""
-    grey = upright(read_grey(file), known["angle"])[0]
-    flat = flatten(grey, direction(known))
-    raw = scaled(grey.astype(np.float32))
-    return {"raw": raw, "flat": scaled(flat)}
+def looks(picture: np.ndarray, known: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the upright picture raw, and flattened."""
+    raw, flat = picture.astype(np.float32), flatten(picture, direction(known))
+    return {"raw": scaled(raw), "flat": scaled(flat)}
 
 
 def merged(values: np.ndarray) -> np.ndarray:
@@ -59,41 +53,44 @@ def merged(values: np.ndarray) -> np.ndarray:
 
 
 def measure(
-    files: list[bytes], known: dict[str, Any], canny: dict[str, list[float]]
+    pictures: list[np.ndarray], known: dict[str, Any], canny: dict[str, list[float]]
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Return the features of all parts, float64 (n, k), for each way of STEPS."""
-    ways = [evened(file, known) for file in files]
-    whole = [features(upright(read_grey(f), known["angle"])[0], known)[0] for f in files]
-    measured = {("even", "whole"): np.array(whole)}
-    edges = measured["even", "whole"][:, :12]
-    measured["even", "all scales"] = merged(edges)
-    measured["even", "one scale"] = merged(edges[:, :4])
-    for way, high in canny.items():
-        values = np.log([edge_features(look[way], high)[0] for look in ways])
-        measured[way, "one scale"] = merged(values)
-    return measured
+    """Return the features of all upright pictures, float64 (n, k), for each way of STEPS."""
+    whole = np.array([features(picture, known)[0] for picture in pictures])
+    edges: dict[str, list[list[float]]] = {way: [] for way in canny}
+    for picture in pictures:
+        for way, look in looks(picture, known).items():
+            edges[way].append(edge_features(look, canny[way])[0])
+    return {
+        ("even", "whole"): whole,
+        ("even", "all scales"): merged(whole[:, :12]),
+        ("even", "one scale"): merged(whole[:, :4]),
+        **{(way, "one scale"): merged(np.log(values)) for way, values in edges.items()},
+    }
 
 
 def steps(parts: Any, known: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what each step is worth, a row per step, and each unseen part's defect score.
 
-    AUROC over all defects and for each one; `false_alarms` and `found` are the shares of good and
+    AUROC over all defects and for each one; "false alarms" and "found" are the shares of good and
     bad unseen parts above the step's own limit, taken from the golden parts.
     """
-    looks = [evened(file, known) for file in parts.golden]
-    canny = {way: canny_thresholds(look[way] for look in looks)[:1] for way in looks[0]}
     files = {"golden": parts.golden, "good": parts.good, "bad": [file for _, file in parts.bad]}
-    measured = {side: measure(those, known, canny) for side, those in files.items()}
-    names = np.array([defect for defect, _ in parts.bad])
-    defects = list(dict.fromkeys(names.tolist()))
-    share = {s: np.array([density(textbook_edges(read_grey(f))) for f in files[s]]) for s in files}
+    pictures = {
+        side: [upright(read_grey(file), known["angle"])[0] for file in those]
+        for side, those in files.items()
+    }
+    seen = [looks(picture, known) for picture in pictures["golden"]]
+    canny = {way: canny_thresholds(look[way] for look in seen)[:1] for way in seen[0]}
+    measured = {side: measure(those, known, canny) for side, those in pictures.items()}
+    share = {s: np.array([density(textbook_edges(p)) for p in pictures[s]]) for s in pictures}
     points = {"1 Canny, edge density": {s: share[s] / limit(share["golden"]) for s in share}}
     for step, way in STEPS.items():
         golden = measured["golden"][way]
-        highest = limit(left_out_scores(golden))
-        seen = ("good", "bad")
-        against = usual_and_high(golden)
-        points[step] = {s: score(excess(measured[s][way], *against)) / highest for s in seen}
+        highest, against = limit(left_out_scores(golden)), usual_and_high(golden)
+        points[step] = {s: score(excess(measured[s][way], *against)) / highest for s in measured}
+    names = np.array([defect for defect, _ in parts.bad])
+    defects = list(dict.fromkeys(names.tolist()))
     table = pd.DataFrame(
         {
             step: {
@@ -112,7 +109,8 @@ def steps(parts: Any, known: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame
 
 def show_steps(good: bytes, bad: bytes, known: dict[str, Any], marked: list[np.ndarray]) -> Figure:
     """Return a good part (above) and a bad one as each step sees them; `marked`: BGR."""
-    figure, axes = plt.subplots(2, 5, figsize=(13, 4.4), layout="constrained")
+    figure = Figure(figsize=(13, 4.6), layout="constrained")
+    axes = figure.subplots(2, 5)
     for row, file, overlay in zip(axes, (good, bad), marked, strict=True):
         grey = read_grey(file)
         flat = flatten(grey, direction(known))
@@ -135,7 +133,8 @@ def show_steps(good: bytes, bad: bytes, known: dict[str, Any], marked: list[np.n
 
 def show_scores(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     """Return AUROC per step, and each part's defect score by kind with the limit."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     names = list(table.index)[::-1]
     left.barh(names, table["AUROC"][::-1], color=[ORANGE, *[BLUE] * 4, GREY])
     left.axvline(0.5, color="black", linewidth=1, linestyle=":")

@@ -57,8 +57,9 @@ def ground(rng: Random) -> np.ndarray:
 def photograph(name: str) -> np.ndarray:
     """Return one of scikit-image's photographs as texture, mean 0 and local deviation about 1."""
     file = files("skimage") / "data" / f"{name}.png"
-    grey = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    grey = grey.astype(np.float32) - grey.mean()
+    decoded = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    grey = np.asarray(decoded, np.float32)
+    grey -= grey.mean()
     return grey / np.sqrt(np.mean((grey - cv2.GaussianBlur(grey, (0, 0), 20)) ** 2))
 
 
@@ -79,26 +80,28 @@ def blemish(rng: Random, texture: np.ndarray, defect: str, strength: float) -> n
     if defect == "crack":  # hairline: a wandering line, 1 or 2 px
         bends = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.25, 12))
         steps = rng.uniform(0.015, 0.04) * side * np.c_[np.cos(bends), np.sin(bends)]
-        line = np.int32(16 * (middle + np.cumsum(steps, axis=0)))
+        line = (16 * (middle + np.cumsum(steps, axis=0))).astype(np.int32)
         cv2.polylines(mask, [line], False, 1.0, int(rng.integers(1, 3)), cv2.LINE_8, 4)
         return texture - strength * rng.uniform(2.5, 5) * cv2.GaussianBlur(mask, (0, 0), 0.6)
     if defect == "pinhole":
-        axes = np.int32(rng.uniform(2, 6) * np.array([rng.uniform(1, 1.6), 1]))
-        cv2.ellipse(
-            mask, np.int32(middle).tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, 1.0, -1
-        )
+        radius, centre = rng.uniform(2, 6), middle.astype(int).tolist()
+        axes = int(radius * rng.uniform(1, 1.6)), int(radius)
+        turn = rng.uniform(0, 180)
+        cv2.ellipse(mask, centre, axes, turn, 0.0, 360.0, 1.0, -1)
         return texture - strength * rng.uniform(2, 5) * cv2.GaussianBlur(mask, (0, 0), 0.8)
     around = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    ring = np.c_[np.cos(around), np.sin(around)] * rng.uniform(0.6, 1.2, (16, 1))
+    ring = side * np.c_[np.cos(around), np.sin(around)] * rng.uniform(0.6, 1.2, (16, 1))
     rough = noise(rng, (height, width), 2.5, 2.5)
     if defect == "chip":  # broken out of one of the four sides
         axis = int(rng.integers(2))
         middle[axis] = rng.choice([0, (width, height)[axis]])
-        cv2.fillPoly(mask, [np.int32(middle + ring * side * rng.uniform(0.03, 0.1, 2))], 1.0)
+        cv2.fillPoly(mask, [(middle + rng.uniform(0.03, 0.1, 2) * ring).astype(np.int32)], 1.0)
         mask = cv2.GaussianBlur(mask, (0, 0), 1.0)
         shade = strength * rng.choice([-1, -1, 1]) * rng.uniform(1.5, 4)
         return texture * (1 - mask) + mask * (1.2 * rough + shade)
-    cv2.fillPoly(mask, [np.int32(middle + ring * side * rng.uniform(0.12, 0.3, 2))], 1.0)  # uneven
+    cv2.fillPoly(
+        mask, [(middle + rng.uniform(0.12, 0.3, 2) * ring).astype(np.int32)], 1.0
+    )  # uneven
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(1.5, 5))
     if rng.random() < 0.5:
         return texture + mask * strength * rng.choice([-1, 1]) * rng.uniform(0.8, 2)

@@ -6,7 +6,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-WINDOW = 0.2  # side of the averaging windows, in parts of sqrt(height * width)
+# Sides of the averaging windows, in parts of sqrt(height * width).
+ALONG, AROUND = 0.15, 0.4
 SMALLEST = 32  # px
 
 
@@ -77,9 +78,9 @@ def upright(grey: np.ndarray, angle: float) -> tuple[np.ndarray, int]:
 def mean_along(image: np.ndarray, angle: float, length: int) -> np.ndarray:
     """Return each pixel's mean over `length` x 3 px along `angle` (degrees, y points down)."""
     size = image.shape[::-1]
-    turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, 1.0)
+    turn = np.array(cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, 1.0))
     canvas = np.ceil(np.abs(turn[:, :2]) @ size - 1e-6).astype(int)
-    turn[:, 2] += (canvas - size) / 2
+    turn[:, 2] += (canvas - np.array(size)) / 2
     level = cv2.warpAffine(image, turn, canvas.tolist(), borderMode=cv2.BORDER_REFLECT)
     back = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     mean = cv2.blur(level, (length, 3))
@@ -88,21 +89,24 @@ def mean_along(image: np.ndarray, angle: float, length: int) -> np.ndarray:
 
 def flatten(grey: np.ndarray, angle: float | None) -> np.ndarray:
     """Return the picture less its mean along the grain, or around each pixel if there is none."""
-    image, side = grey.astype(np.float32), window(grey)
+    image, side = grey.astype(np.float32), window(grey, ALONG)
     return image - (
         cv2.blur(image, (side, side)) if angle is None else mean_along(image, angle, side)
     )
 
 
 def normalise(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flat picture in local standard deviations, and those in parts of their median."""
-    side = (window(flat),) * 2
+    """Return the flat picture in local standard deviations, and those in parts of their median.
+
+    The median is added to them (squared), so that a patch without texture is not blown up.
+    """
+    side = (window(flat, AROUND),) * 2
     variance = cv2.blur(flat * flat, side) - cv2.blur(flat, side) ** 2
     spread = np.sqrt(np.maximum(variance, 0))
     usual = max(float(np.median(spread[::4, ::4])), 1e-3)
-    return flat / np.sqrt(spread**2 + (usual / 2) ** 2), spread / usual
+    return flat / np.sqrt(spread**2 + usual**2), spread / usual
 
 
-def window(image: np.ndarray) -> int:
-    """Return the averaging windows' side, odd, in px."""
-    return int(WINDOW * np.sqrt(image.size)) // 2 * 2 + 1
+def window(image: np.ndarray, part: float) -> int:
+    """Return an averaging window's side, odd, in px."""
+    return int(part * np.sqrt(image.size)) // 2 * 2 + 1
