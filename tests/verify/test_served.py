@@ -44,12 +44,10 @@ def parts(recipe) -> list[tuple[str, list]]:
         named = [[t.replace(f'"{old}"', f'"{old}{i}"') for t in two] for i, two in enumerate(texts)]
         return [(body, json.loads(answer)) for body, answer in named]
     rows = [i % len(wanted) for i in range(8)]
+    one = [{**split, "index": [i], "data": [split["data"][i]]} for i in rows]  # keeps its number
     return [
-        (
-            json.dumps({**asked, "dataframe_split": {**split, "data": [split["data"][i]]}}),
-            [wanted[i]],
-        )
-        for i in rows
+        (json.dumps({**asked, "dataframe_split": part}), [wanted[i]])
+        for part, i in zip(one, rows, strict=True)
     ]
 
 

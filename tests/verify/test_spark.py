@@ -21,8 +21,8 @@ from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
 from shared.recipes import find
+from shared.smoke import differences
 from tests.conftest import environment
-from tests.verify.conftest import assert_known_answer
 from tests.verify.processes import blocks
 
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
@@ -84,6 +84,11 @@ def body(answers: pd.DataFrame) -> dict:
     return json.loads(text.getvalue())
 
 
+def unnumbered(answer: dict) -> dict:
+    """Return the answer without row numbers in its texts: each batch on Spark counts from 0."""
+    return json.loads(re.sub(r"row \d+", "row", json.dumps(answer)))
+
+
 @pytest.mark.verify("spark")
 def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     """Row by row; a recipe that reads its rows as one table, group by group."""
@@ -109,7 +114,9 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     names = model.get_output_schema().input_names()
     for _, copy in scored.groupby("copy"):
         copy = copy if whole else copy.sort_values("row")
-        assert_known_answer(recipe, body(copy[names]))
+        want = recipe.json("response.json")
+        tolerance = want.pop("tolerance", {})
+        assert differences(unnumbered(body(copy[names])), unnumbered(want), tolerance) == []
 
 
 @pytest.mark.verify("spark", recipe="circle_area")
