@@ -5,6 +5,7 @@ null in some rows it writes the text "None", or False. So the same is done one l
 model travels in MLflow's cache for Spark, and Spark's `mapInPandas` passes the rows.
 """
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,17 @@ def answers(model: "PyFuncModel", rows: pd.DataFrame, params: Any) -> list[pd.Da
     return [answer]
 
 
+def opened(archive: str, services: dict[str, str]) -> "PyFuncModel":
+    """Return the model in a worker, which also learns how this process reaches a service.
+
+    As `spark_udf` does: in the function itself; Spark's settings are shown and logged.
+    """
+    from mlflow.pyfunc.spark_model_cache import SparkModelCache
+
+    os.environ.update(services)
+    return SparkModelCache.get_or_load(archive)[0]
+
+
 def complete(answer: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Return the columns of the answer; missing ones hold None, for NaN is no text to Arrow."""
     return answer.assign(**{name: None for name in columns if name not in answer})[columns]
@@ -83,13 +95,14 @@ def score(
     if clash := set(answered.names) & set(rows.columns):
         raise LookupError(f"rename in the input, the model answers so too: {', '.join(clash)}")
     archive = SparkModelCache.add_local_model(spark, path)
+    services = {name: value for name, value in os.environ.items() if name.startswith("OPENAI_")}
 
     if group_by:
         if group_by not in rows.columns:
             raise LookupError(f"no column {group_by}; the input has {', '.join(rows.columns)}")
 
         def by_group(key: tuple[Any, ...], table: pd.DataFrame) -> pd.DataFrame:
-            model, _ = SparkModelCache.get_or_load(archive)
+            model = opened(archive, services)
             try:
                 answer = pd.DataFrame(model.predict(table.drop(columns=group_by), params=params))
             except Exception as error:
@@ -114,7 +127,7 @@ def score(
     kept = [name for name in rows.columns if name != UNFIT]
 
     def by_row(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        model, _ = SparkModelCache.get_or_load(archive)
+        model = opened(archive, services)
         for batch in batches:
             if not len(batch):
                 continue
