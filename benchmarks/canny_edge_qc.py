@@ -45,9 +45,20 @@ def quality() -> tuple[Rows, Rows]:
     for name, (surface, strength) in SURFACES.items():
         made = parts.make_parts(surface, 100, 40, strength)
         table, _ = steps(made, calibrate(made.golden))
-        by_step.append({"surface": name, **table["AUROC"].round(3).to_dict()})
+        by_step.append(
+            {
+                "surface": name,
+                **dict(zip(table.index.astype(str), table["AUROC"].round(3), strict=True)),
+            }
+        )
         sizes = {"golden": len(made.golden), "unseen good": len(made.good)}
-        whole.append({"surface": name, **sizes, **table.iloc[-1].round(3).to_dict()})
+        whole.append(
+            {
+                "surface": name,
+                **sizes,
+                **dict(zip(table.columns.astype(str), table.iloc[-1].round(3), strict=True)),
+            }
+        )
         print(by_step[-1], flush=True)
     return by_step, whole
 

@@ -148,8 +148,21 @@ def test_direction_is_estimated(angle):
     off = (np.degrees(np.angle(grain)) / 2 - angle + 90) % 180 - 90
     assert abs(off) < 3
     # and the grain is gone only when flattened along it
-    along = surface.flatten(grey, angle).std()
-    assert along < 0.6 * grey.std() and along < 0.7 * surface.flatten(grey, angle + 45).std()
+    lit = surface.even_light(grey)[0]
+    along = surface.flatten(lit, angle).std()
+    assert along < 0.6 * lit.std() and along < 0.7 * surface.flatten(lit, angle + 45).std()
+
+
+def test_shading_is_taken_out_whatever_the_size():
+    rng = np.random.default_rng(0)
+    texture = 100 + 5 * parts.noise(rng, (211, 304), 1, 1)
+    y, x = np.mgrid[-1:1:211j, -1:1:304j]
+    shaded = texture * (1 + 0.3 * x - 0.2 * y + 0.1 * x * y)
+    plain, shaded = (surface.even_light(g.astype(np.uint8))[0] for g in (texture, shaded))
+    assert np.abs(plain - shaded).max() < 0.04  # rounding to 8 bits
+    bright = np.full((64, 64), 100, np.uint8)
+    bright[20:30, 20:30] = 150
+    assert 0.3 < surface.even_light(bright)[1] < 0.6
 
 
 # ---------------------------------------------------------------- calibration

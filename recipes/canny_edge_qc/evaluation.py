@@ -17,7 +17,7 @@ from golden_edges.rules import (
     textbook_edges,
     usual_and_high,
 )
-from golden_edges.surface import flatten, normalise, read_grey, upright
+from golden_edges.surface import even_light, flatten, normalise, read_grey, upright
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#777777"  # told apart by colour-blind eyes too
@@ -43,7 +43,7 @@ def scaled(picture: np.ndarray) -> np.ndarray:
 
 def looks(picture: np.ndarray, known: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return the upright picture raw, and flattened."""
-    raw, flat = picture.astype(np.float32), flatten(picture, direction(known))
+    raw, flat = picture.astype(np.float32), flatten(even_light(picture)[0], direction(known))
     return {"raw": scaled(raw), "flat": scaled(flat)}
 
 
@@ -113,12 +113,12 @@ def show_steps(good: bytes, bad: bytes, known: dict[str, Any], marked: list[np.n
     axes = figure.subplots(2, 5)
     for row, file, overlay in zip(axes, (good, bad), marked, strict=True):
         grey = read_grey(file)
-        flat = flatten(grey, direction(known))
+        flat = flatten(even_light(grey)[0], direction(known))
         even = normalise(flat)[0]
-        shown = [
+        shown: list[tuple[str, np.ndarray, dict[str, float]]] = [
             ("photograph", grey, {"vmin": 0, "vmax": 255}),
             ("Canny 50/150: grain", textbook_edges(grey), {}),
-            ("flattened along the grain", flat, {"vmin": -40, "vmax": 40}),
+            ("flattened along the grain", flat, {"vmin": -0.3, "vmax": 0.3}),
             ("in local deviations", even, {"vmin": -4, "vmax": 4}),
             ("edges that stand out, largest boxed", overlay[:, :, ::-1], {}),
         ]

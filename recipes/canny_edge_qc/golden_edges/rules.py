@@ -7,7 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from golden_edges.surface import check_grey, flatten, grain, normalise, read_grey, upright
+from golden_edges.surface import (
+    check_grey,
+    even_light,
+    flatten,
+    grain,
+    normalise,
+    read_grey,
+    upright,
+)
 
 SCALES = 3  # the picture itself, a half and a quarter of its size
 SHARP, WEAK = 0.99, 0.6  # Canny: high threshold as a quantile of good gradients; low / high
@@ -17,10 +25,6 @@ DIRECTIONAL = 0.15  # coherence from which a surface has a direction
 WORST = 2  # so many features make the score
 QUANTILE = 0.95  # of the good parts' scores: the limit
 FEWEST = 5  # good parts; below 20 the limit is simply the worst of them
-
-# A quadratic in x and y over 16 x 16 cells: light from one side, or from the middle.
-GRID = np.stack(np.meshgrid(*2 * [np.linspace(-1, 1, 16)]), -1).reshape(-1, 2)
-SHADING = np.linalg.qr(np.c_[np.ones(256), GRID, GRID**2, GRID.prod(axis=1)])[0]
 
 FEATURES = [
     f"{what} {where}, scale {2**scale}"
@@ -99,17 +103,16 @@ def features(
 ) -> tuple[np.ndarray, list[Box], list[np.ndarray]]:
     """Return FEATURES of an upright picture, float64 (16,), log scale; boxes (12); maps (3).
 
-    To the edges come the local contrast and the light, less what a quadratic explains: a shadow
-    over the whole picture is no defect. A picture with less texture than good parts have (out of
-    focus, no part at all) must not pass for want of edges.
+    To the edges come local contrast and the light that is uneven beyond a shadow over the whole
+    picture. One with less texture than good parts have (out of focus, no part at all) must not
+    pass for want of edges.
     """
-    flat, mean = flatten(grey, direction(surface)), max(float(grey.mean()), 1.0)
+    lit, uneven = even_light(grey)
+    flat = flatten(lit, direction(surface))
     even, contrast = normalise(flat)
     values, boxes, maps = edge_features(even, surface["canny"])
-    light = cv2.resize(grey.astype(np.float32), (16, 16), interpolation=cv2.INTER_AREA).ravel()
-    light = (light - SHADING @ (SHADING.T @ light)) / mean
-    values += [0.1 + contrast.max(), 0.01 + contrast[::4, ::4].std(), 0.001 + np.abs(light).max()]
-    values.append(1 / (0.001 + np.median(np.abs(flat[::4, ::4])) / mean))
+    values += [0.1 + contrast.max(), 0.01 + contrast[::4, ::4].std(), 0.001 + uneven]
+    values.append(1 / (0.001 + np.median(np.abs(flat[::4, ::4]))))
     return np.log(values), boxes, maps
 
 
@@ -180,7 +183,7 @@ def calibrate(images: Sequence[bytes | np.ndarray]) -> dict[str, Any]:
     directional = bool(np.mean(np.abs(directions)) >= DIRECTIONAL)
     surface: dict[str, Any] = {"angle": angle, "directional": directional}
     standing = [upright(part, angle)[0] for part in parts]
-    flats = (flatten(part, direction(surface)) for part in standing)
+    flats = (flatten(even_light(part)[0], direction(surface)) for part in standing)
     surface["canny"] = canny_thresholds(normalise(flat)[0] for flat in flats)
     values = np.array([features(part, surface)[0] for part in standing])
     usual, high = usual_and_high(values)
