@@ -15,6 +15,13 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+@pytest.fixture(autouse=True)
+def _no_store_left_in_the_environment():
+    """mlflow.set_tracking_uri writes to os.environ, and what the next test starts would obey it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session")
 def fresh_checkout(tmp_path_factory):
     """Return a function that copies what git tracks or would track to a new folder.

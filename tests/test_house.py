@@ -164,17 +164,19 @@ def test_one_failure_does_not_stop_the_others(fresh_checkout):
     assert "make log RECIPE=broken" in done.stdout
 
 
-def test_team_server_wins_and_nothing_local_is_written(fresh_checkout, tmp_path):
+def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_path):
+    """A new SQLite file of one's own too is made by one process while the others wait."""
     checkout = fresh_checkout("elsewhere")
     store = f"sqlite:///{tmp_path}/team.db"
-    driver = checkout / "recipes/circle_area/driver.py"
-    subprocess.run(
-        [sys.executable, *WARNINGS, driver],
-        cwd=tmp_path,
-        check=True,
-        env=environment(checkout, MLFLOW_TRACKING_URI=store),
-    )
-    assert (tmp_path / "team.db").exists() and not (checkout / ".mlflow").exists()
+    driver = [sys.executable, *WARNINGS, checkout / "recipes/circle_area/driver.py"]
+    drivers = [
+        subprocess.Popen(driver, cwd=tmp_path, env=environment(checkout, MLFLOW_TRACKING_URI=store))
+        for _ in range(3)
+    ]
+    assert [process.wait() for process in drivers] == [0, 0, 0]
+    runs = sqlite3.connect(tmp_path / "team.db").execute("SELECT status FROM runs").fetchall()
+    assert runs == [("FINISHED",)] * 3
+    assert not (checkout / ".mlflow").exists()
 
 
 def test_killed_driver_ends_its_run(tmp_path, fresh_checkout):
