@@ -72,15 +72,18 @@ verify: .venv/.spark .venv/.team ## every recipe in every way it is used; part o
 check: .venv/.recipes ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: .venv/.recipes ## measurements side by side; one recipe's with RECIPE=<name>
+bench: .venv/.recipes $(if $(RECIPE),,.venv/.spark) ## measurements side by side; one recipe's with RECIPE=<name>
 	@$(BIN)/python -m benchmarks $(RECIPE)
 
-BENCHED := $(patsubst recipes/%/driver.py,build/bench/%.json,$(wildcard recipes/*/driver.py))
+BENCHED := $(patsubst recipes/%/driver.py,build/bench/%.json,$(wildcard recipes/*/driver.py)) \
+	build/bench/pythons.json build/bench/serving.json build/bench/spark.json
 .SECONDEXPANSION:
 build/bench/%.json: benchmarks/%.py benchmarks/report.py $$(wildcard recipes/%/*) | .venv/.recipes
 	@$(BIN)/python -m benchmarks.$*
 
-docs: .venv/.docs log-all $(BENCHED) build/bench/pythons.json ## build the site into site/ from fresh runs (benchmarks where the code changed)
+build/bench/spark.json: | .venv/.spark
+
+docs: .venv/.docs log-all $(BENCHED) ## build the site into site/ from fresh runs (benchmarks where the code changed)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000

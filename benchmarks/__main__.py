@@ -1,35 +1,28 @@
 """Run one benchmark, or all of them, each in a process of its own.
 
-python -m benchmarks [RECIPE | house | pythons]
+    python -m benchmarks [NAME]
 """
 
 import subprocess
 import sys
 from pathlib import Path
 
-from shared.recipes import UnknownRecipe, find
+OWN = {"__init__", "__main__", "report"}
 
 
 def main(names: list[str]) -> int:
     folder = Path(__file__).parent
-    if names and (folder / f"{names[0]}.py").is_file():
-        modules = names
-    elif names:
-        try:
-            modules = [find(names[0]).name]
-        except UnknownRecipe as error:
-            print(error, file=sys.stderr)
-            return 2
-    else:
-        own = {"__init__", "__main__", "report"}
-        modules = sorted(path.stem for path in folder.glob("*.py") if path.stem not in own)
-    failed = []
-    for number, module in enumerate(modules, 1):
-        print(f"[{number}/{len(modules)}] {module}", flush=True)
-        if subprocess.call([sys.executable, "-m", f"benchmarks.{module}"], cwd=folder.parent):
-            failed.append(module)
-    for module in failed:
-        print(f"{module} failed; run it again: make bench RECIPE={module}", file=sys.stderr)
+    known = sorted(path.stem for path in folder.glob("*.py") if path.stem not in OWN)
+    if unknown := set(names) - set(known):
+        print(f"no benchmark {', '.join(unknown)}\nknown: {', '.join(known)}", file=sys.stderr)
+        return 2
+    chosen, failed = names or known, []
+    for number, name in enumerate(chosen, 1):
+        print(f"[{number}/{len(chosen)}] {name}", flush=True)
+        if subprocess.call([sys.executable, "-m", f"benchmarks.{name}"], cwd=folder.parent):
+            failed.append(name)
+    for name in failed:
+        print(f"{name} failed; run it again: make bench RECIPE={name}", file=sys.stderr)
     return int(bool(failed))
 
 
