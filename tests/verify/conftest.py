@@ -83,6 +83,9 @@ def pytest_addoption(parser):
     parser.addoption("--way", default="", help="only this way's cells")
 
 
+WIDTH = 27  # of a column of the matrix: the longest way and a gap
+
+
 def part_of(config) -> bool:
     return bool(config.getoption("--recipe", "") or config.getoption("--way", ""))
 
@@ -142,11 +145,11 @@ def pytest_terminal_summary(terminalreporter, config):
     FILE.write_text(json.dumps([*kept, *CELLS.values()], indent=2) + "\n")
     ways = list(dict.fromkeys(way for _, way in CELLS))
     terminalreporter.section("recipe x way, seconds")
-    terminalreporter.line(f"{'':<22}" + "".join(f"{way:>16}" for way in ways))
+    terminalreporter.line(f"{'':<22}" + "".join(f"{way:>{WIDTH}}" for way in ways))
     for recipe in dict.fromkeys(recipe for recipe, _ in CELLS):
         row = [CELLS.get((recipe, way)) for way in ways]
         shown = [f"{c['status']} {c['seconds']:.1f}" if c else "" for c in row]
-        terminalreporter.line(f"{recipe:<22}" + "".join(f"{text:>16}" for text in shown))
+        terminalreporter.line(f"{recipe:<22}" + "".join(f"{text:>{WIDTH}}" for text in shown))
     for (recipe, way), cell in CELLS.items():
         if cell["status"] == "failed":
             terminalreporter.line(f"\n{recipe}, {way}: {cell['error']}")
