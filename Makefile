@@ -76,7 +76,8 @@ bench: .venv/.recipes $(if $(RECIPE),,.venv/.spark) ## measurements side by side
 	@$(BIN)/python -m benchmarks $(RECIPE)
 
 BENCHED := $(patsubst recipes/%/driver.py,build/bench/%.json,$(wildcard recipes/*/driver.py)) \
-	build/bench/pythons.json build/bench/serving.json build/bench/spark.json
+	build/bench/pythons.json build/bench/serving.json build/bench/spark.json \
+	build/bench/team_server.json
 .SECONDEXPANSION:
 build/bench/%.json: benchmarks/%.py benchmarks/report.py $$(wildcard recipes/%/*) | .venv/.recipes
 	@$(BIN)/python -m benchmarks.$*
@@ -90,6 +91,7 @@ docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
 	@$(BIN)/python -m http.server -d site -b 127.0.0.1 8000
 
 system: ## what verify needs from the system, on Debian: Java (Spark), PostgreSQL
+	apt-get update -q
 	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql
 
 lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again

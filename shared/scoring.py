@@ -1,23 +1,20 @@
-"""What `make score-spark` does on the cluster: a model's answers beside the rows they belong to.
+"""What `make score-spark` does on the cluster: a model's answers beside the rows they belong to."""
 
-`mlflow.pyfunc.spark_udf` ends the job at the first bad row, and where a column of the answer is
-null in some rows it writes the text "None", or False. So the same is done one level below it: the
-model travels in MLflow's cache for Spark, and Spark's `mapInPandas` passes the rows.
-"""
-
+import json
 import os
-from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 import pandas as pd
+from mlflow.models import Model, ModelSignature
 
 if TYPE_CHECKING:
-    from mlflow.models import Model
-    from mlflow.pyfunc import PyFuncModel
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import DataType
+    from pyspark.sql.types import DataType, StructType
 
 UNFIT = "_not_as_declared"  # where Spark keeps a CSV line whose cells don't fit the signature
+ANSWER = "_answer"
 
 
 def spark_type(column: Any) -> "DataType":
@@ -28,7 +25,7 @@ def spark_type(column: Any) -> "DataType":
     return DoubleType() if isinstance(column.type, AnyType) else column.type.to_spark()
 
 
-def read(spark: "SparkSession", path: str, model: "Model") -> "DataFrame":
+def read(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
     """Return the rows of Parquet, or of a .csv with a header, typed as the signature says."""
     if not path.endswith(".csv"):
         rows = spark.read.parquet(path)  # pandas writes its index as a column too
@@ -43,75 +40,79 @@ def read(spark: "SparkSession", path: str, model: "Model") -> "DataFrame":
     return spark.read.csv(path, schema=schema, header=True, columnNameOfCorruptRecord=UNFIT)
 
 
-def answers(model: "PyFuncModel", rows: pd.DataFrame, params: Any) -> list[pd.DataFrame]:
-    """Return the rows' answers in parts; what fails is halved until the rows at fault stand alone.
+def checked(model: Model, params: str) -> dict[str, Any] | None:
+    """Return the model's params out of JSON; LookupError for a name that it doesn't know.
 
-    Their part has one column, `_error`.
+    MLflow leaves unknown params out with no more than a warning.
     """
-    rows = rows.reset_index(drop=True)
     try:
-        answer = pd.DataFrame(model.predict(rows, params=params)).assign(_error=None)
-    except Exception as error:  # whatever the model says of this input
-        if len(rows) == 1:
-            return [pd.DataFrame({"_error": [str(error)]})]
-        half = len(rows) // 2
-        return [*answers(model, rows[:half], params), *answers(model, rows[half:], params)]
-    if len(answer) != len(rows):
-        raise ValueError(f"{len(rows)} rows in, {len(answer)} out: group the rows (GROUP_BY)")
-    return [answer]
-
-
-def opened(archive: str, services: dict[str, str]) -> "PyFuncModel":
-    """Return the model in a worker, which also learns how this process reaches a service.
-
-    As `spark_udf` does: in the function itself; Spark's settings are shown and logged.
-    """
-    from mlflow.pyfunc.spark_model_cache import SparkModelCache
-
-    os.environ.update(services)
-    return SparkModelCache.get_or_load(archive)[0]
-
-
-def complete(answer: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return the columns of the answer; missing ones hold None, for NaN is no text to Arrow."""
-    return answer.assign(**{name: None for name in columns if name not in answer})[columns]
+        given = json.loads(params or "{}")
+    except json.JSONDecodeError as error:
+        raise LookupError(f"PARAMS is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise LookupError(f'PARAMS is an object, e.g. {{"alpha": 0.01}}, not {given!r}')
+    schema = model.get_params_schema()
+    known = [param.name for param in schema.params] if schema else []
+    if unknown := sorted(set(given) - set(known)):
+        has = f"its params: {', '.join(known)}" if known else "it has none"
+        raise LookupError(f"the model has no param {', '.join(unknown)}; {has}")
+    return given or None
 
 
 def score(
-    spark: "SparkSession", rows: "DataFrame", path: str, params: Any = None, group_by: str = ""
+    spark: "SparkSession",
+    rows: "DataFrame",
+    path: str,
+    folder: str,
+    params: dict[str, Any] | None = None,
+    group_by: str = "",
 ) -> "DataFrame":
     """Return the rows with the answers of the model at `path` and `_error`, null where all is well.
 
     With `group_by`, for a model that reads its rows as one table: the answers for each group.
+    `folder` is empty and must last until the answers were written.
     """
-    from mlflow.models import Model
-    from mlflow.pyfunc.spark_model_cache import SparkModelCache
-    from pyspark.sql.types import BinaryType, StringType, StructType
+    from pyspark.sql.types import StringType, StructType
 
     model, answered = Model.load(path), StructType()
     for column in model.get_output_schema().inputs:
         answered.add(column.name, spark_type(column))
     answered.add("_error", StringType())
-    if clash := set(answered.names) & set(rows.columns):
+    if clash := {*answered.names, ANSWER} & set(rows.columns):
         raise LookupError(f"rename in the input, the model answers so too: {', '.join(clash)}")
-    archive = SparkModelCache.add_local_model(spark, path)
+    # How this process reaches a service; not as Spark settings, which are shown and logged.
     services = {name: value for name, value in os.environ.items() if name.startswith("OPENAI_")}
-
     if group_by:
-        if group_by not in rows.columns:
-            raise LookupError(f"no column {group_by}; the input has {', '.join(rows.columns)}")
+        return by_group(spark, rows, path, answered, services, params, group_by)
+    guard = guarded(model, path, folder)
+    return by_row(spark, rows, model, guard, answered, services, params)
 
-        def by_group(key: tuple[Any, ...], table: pd.DataFrame) -> pd.DataFrame:
-            model = opened(archive, services)
-            try:
-                answer = pd.DataFrame(model.predict(table.drop(columns=group_by), params=params))
-            except Exception as error:
-                answer = pd.DataFrame({"_error": [str(error)]})
-            answer[group_by] = key[0]
-            return complete(answer, [group_by, *answered.names])
 
-        schema = StructType([rows.schema[group_by], *answered])
-        return rows.groupBy(group_by).applyInPandas(by_group, schema)
+def guarded(model: Model, path: str, folder: str) -> str:
+    """Save the model inside a guard (guard.py), whose rows fail alone; return where."""
+    mlflow.pyfunc.save_model(
+        f"{folder}/guard",
+        python_model=Path(__file__).with_name("guard.py"),
+        artifacts={"model": path},
+        pip_requirements=f"{path}/requirements.txt",
+    )
+    if params := model.get_params_schema():
+        mlflow.models.set_signature(f"{folder}/guard", ModelSignature(params=params))
+    return f"{folder}/guard"
+
+
+def by_row(
+    spark: "SparkSession",
+    rows: "DataFrame",
+    model: Model,
+    guard: str,
+    answered: "StructType",
+    services: dict[str, str],
+    params: dict[str, Any] | None,
+) -> "DataFrame":
+    """Return the rows, each with its answer, through `spark_udf`."""
+    from pyspark.sql.functions import col, concat, from_json, lit, struct, when
+    from pyspark.sql.types import BinaryType
 
     inputs = model.get_input_schema()
     if not inputs or not inputs.has_input_names():
@@ -124,18 +125,55 @@ def score(
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")  # or memory is short
     if rows.rdd.getNumPartitions() < spark.sparkContext.defaultParallelism:
         rows = rows.repartition(spark.sparkContext.defaultParallelism)
-    kept = [name for name in rows.columns if name != UNFIT]
 
-    def by_row(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        model = opened(archive, services)
-        for batch in batches:
-            if not len(batch):
-                continue
-            answer = pd.concat(answers(model, batch[columns], params), ignore_index=True)
-            if UNFIT in batch:
-                unfit = batch[UNFIT].notna()
-                answer.loc[unfit] = None
-                answer.loc[unfit, "_error"] = "not as the signature says: " + batch[UNFIT][unfit]
-            yield batch[kept].join(complete(answer, answered.names))
+    predict = mlflow.pyfunc.spark_udf(
+        spark,
+        guard,
+        result_type="string",
+        env_manager="local",
+        params=params,
+        extra_env=services,
+    )
+    quoted = {name: col(f"`{name.replace('`', '``')}`") for name in rows.columns}
+    text = predict(struct(*(quoted[name].alias(name) for name in columns)))
+    scored = rows.withColumn(ANSWER, from_json(text, answered))
+    answers = {name: col(ANSWER).getField(name) for name in answered.names}
+    if UNFIT in rows.columns:
+        unfit = quoted.pop(UNFIT)
+        answers = {name: when(unfit.isNull(), value) for name, value in answers.items()}
+        said = concat(lit("not as the signature says: "), unfit)
+        answers["_error"] = answers["_error"].otherwise(said)
+    return scored.select(*quoted.values(), *(v.alias(name) for name, v in answers.items()))
 
-    return rows.mapInPandas(by_row, StructType([*(rows.schema[name] for name in kept), *answered]))
+
+def by_group(
+    spark: "SparkSession",
+    rows: "DataFrame",
+    path: str,
+    answered: "StructType",
+    services: dict[str, str],
+    params: dict[str, Any] | None,
+    group_by: str,
+) -> "DataFrame":
+    """Return the answers for each group of rows, through Spark's `applyInPandas`."""
+    from mlflow.pyfunc.spark_model_cache import SparkModelCache
+    from pyspark.sql.types import StructType
+
+    if group_by not in rows.columns:
+        raise LookupError(f"no column {group_by}; the input has {', '.join(rows.columns)}")
+    archive = SparkModelCache.add_local_model(spark, path)
+    names = [group_by, *answered.names]
+
+    def answer(key: tuple[Any, ...], table: pd.DataFrame) -> pd.DataFrame:
+        os.environ.update(services)
+        model = SparkModelCache.get_or_load(archive)[0]
+        try:
+            found = pd.DataFrame(model.predict(table.drop(columns=group_by), params=params))
+        except Exception as error:  # whatever the model says of this table
+            found = pd.DataFrame({"_error": [str(error)]})
+        found[group_by] = key[0]
+        # What is missing holds None, for NaN is no text to Arrow.
+        return found.assign(**{name: None for name in names if name not in found})[names]
+
+    schema = StructType([rows.schema[group_by], *answered])
+    return rows.groupBy(group_by).applyInPandas(answer, schema)

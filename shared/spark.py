@@ -4,10 +4,11 @@ SPARK_MASTER names the cluster; without it Spark runs on this machine's cores. E
 the model's packages in the Python that PYSPARK_PYTHON names (this one, if it is not set).
 """
 
-import json
+import logging
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,27 +55,34 @@ def main(model_uri: str, source: str, target: str, params: str, group_by: str) -
     import mlflow
     from pyspark.errors import AnalysisException
 
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # spark_udf recommends conda
+
     if not (source and target):
         raise click.UsageError("add INPUT=<Parquet or .csv> OUTPUT=<new Parquet folder>")
     if Path(target).exists():  # before Spark takes its time to start
         raise click.ClickException(f"{target} already exists; name another OUTPUT")
     start = time.perf_counter()
-    spark = session(model_uri)
+    spark = None
     try:
         path = mlflow.artifacts.download_artifacts(model_uri)
-        rows = scoring.read(spark, source, mlflow.models.Model.load(path))
-        scored = scoring.score(spark, rows, path, json.loads(params) or None, group_by)
-        scored.write.parquet(target)
+        model = mlflow.models.Model.load(path)
+        given = scoring.checked(model, params)
+        spark = session(model_uri)
+        rows = scoring.read(spark, source, model)
+        with tempfile.TemporaryDirectory() as folder:
+            scored = scoring.score(spark, rows, path, folder, given, group_by)
+            scored.write.parquet(target)
         done = spark.read.parquet(target)
         count, failed = done.count(), done.filter("_error IS NOT NULL")
         bad = failed.count()
         print(f"{count} rows in {time.perf_counter() - start:.0f} s, {bad} failed: {target}")
         for row in failed.limit(3).collect():
             print(f"  {row}")
-    except (LookupError, AnalysisException, json.JSONDecodeError) as error:
+    except (LookupError, AnalysisException, mlflow.MlflowException) as error:
         raise click.ClickException(str(error).splitlines()[0]) from None
     finally:
-        spark.stop()
+        if spark:
+            spark.stop()
     sys.exit(1 if bad else 0)
 
 

@@ -44,6 +44,17 @@ class Logged:
         """Return the logged model's files (MLmodel, requirements.txt, ...)."""
         return self.checkout / ".mlflow/artifacts/models" / self.uri(recipe)[8:] / "artifacts"
 
+    def typed(self, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of a guide in the checkout as they are printed; `make` is the one below."""
+        make = 'make() { command make --no-print-directory --assume-old=.venv/.recipes "$@"; }'
+        return subprocess.run(
+            ["bash", "-ec", f"{make}\n{lines}"],
+            cwd=self.checkout,
+            env=environment(self.checkout, **more),
+            capture_output=True,
+            text=True,
+        )
+
     def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run make as typed, but for the environment: it is the running one, and is left alone."""
         return subprocess.run(

@@ -10,8 +10,14 @@ import pytest
 
 from shared.new import new
 from shared.recipes import ROOT
+from tests.verify.processes import blocks
 
-UV = Path(sys.executable).parent / "uv"
+# What is on the PATH but for this checkout; first of all the Python that made its environment.
+PATH = os.pathsep.join(
+    place
+    for place in [f"{sys.base_prefix}/bin", *os.environ["PATH"].split(os.pathsep)]
+    if not place.startswith(str(ROOT))
+)
 
 
 def alone(words, folder, **more):
@@ -21,36 +27,45 @@ def alone(words, folder, **more):
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "VIRTUAL_ENV", "MAKE", "MLFLOW", "PYTEST"))
     }
-    here = os.pathsep.join(
-        place for place in kept["PATH"].split(os.pathsep) if not place.startswith(str(ROOT))
-    )
     return subprocess.run(
         words,
         cwd=folder,
-        env={**kept, "PATH": here, **more},
+        env={**kept, "PATH": PATH, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
+def check(starter: Path, said: str) -> None:
+    """The tests passed, a model was logged in the starter's own store by its own helpers."""
+    assert "1 passed" in said and "model   models:/m-" in said, said
+    assert (starter / ".mlflow/mlflow.db").is_file()
+    imported = "import shared, sys; print(shared.__file__, *sys.path, sep='\\n')"
+    found = alone([".venv/bin/python", "-c", imported], starter).stdout
+    assert str(starter / "shared") in found and str(ROOT) not in found
+
+
+@pytest.mark.verify("copied out", recipe="circle_area")
+def test_what_the_guide_says(fresh_checkout):
+    """The guide's commands as printed, with plain pip."""
+    checkout, own = fresh_checkout("copied out"), 'make() { command make -o .venv/.recipes "$@"; }'
+    commands = f"{own}\n{blocks('copy-a-recipe', 'bash')[0]}"
+    done = alone(["bash", "-ec", commands], checkout)
+    assert done.returncode == 0 and "the known answer" in done.stdout, done.stdout
+    check(checkout.parent / "tank_volume", done.stdout)
+
+
 @pytest.mark.verify("copied out")
 def test_starter_stands_alone(recipe, tmp_path):
-    """Installed by plain pip for the 101; by uv, which is quicker, for the others."""
+    """Each recipe, installed by the guide's line for uv."""
     to = new(recipe, tmp_path / "tank volume" / "tank_volume")
-    words = ["make", f"PYTHON={sys._base_executable}"]
-    if recipe.name != "circle_area":
-        words.append(f"INSTALL={UV} pip install -q --python .venv/bin/python")
-    verbs = ["test", "log"] + ["smoke"] * (recipe.name == "circle_area")  # `test` smokes already
-    for verb in verbs:
-        done = alone([*words, verb], to)
-        assert done.returncode == 0, done.stdout
-        expected = {"test": "1 passed", "log": "model   models:/m-", "smoke": "the known answer"}
-        assert expected[verb] in done.stdout
-    assert (to / ".mlflow/mlflow.db").is_file()
-    imported = "import shared, sys; print(shared.__file__, *sys.path, sep='\\n')"
-    found = alone([".venv/bin/python", "-c", imported], to).stdout
-    assert str(to / "shared") in found and str(ROOT) not in found
+    (tmp_path / "uv").symlink_to(Path(sys.executable).parent / "uv")
+    path = f"{tmp_path}{os.pathsep}{PATH}"
+    lines = f"{blocks('copy-a-recipe', 'bash')[1]}\nmake log"
+    done = alone(["bash", "-ec", lines], to, PATH=path)
+    assert done.returncode == 0, done.stdout
+    check(to, done.stdout)
 
 
 @pytest.mark.verify("copied by hand", recipe="circle_area")
@@ -59,9 +74,7 @@ def test_what_the_readme_says(fresh_checkout):
     checkout = fresh_checkout("by hand")
     block = re.search(r"By hand:\n\n```bash\n(.*?)```", (checkout / "README.md").read_text(), re.S)
     assert block[1] in (checkout / "docs/guides/copy-a-recipe.md").read_text()
-    python = Path(sys._base_executable).parent
-    path = f"{python}{os.pathsep}{os.environ['PATH']}"
-    done = alone(["bash", "-ec", block[1]], checkout, PATH=path)
+    done = alone(["bash", "-ec", block[1]], checkout)
     assert done.returncode == 0, done.stdout
     assert "result  a circle of diameter 2" in done.stdout and "the known answer" in done.stdout
     assert (checkout.parent / "my_model/.mlflow/mlflow.db").is_file()

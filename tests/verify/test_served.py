@@ -5,16 +5,18 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import requests
 
-from shared.recipes import ROOT
+from shared.recipes import ROOT, find
 from shared.smoke import differences
-from tests.verify.conftest import assert_known_answer
+from tests.verify.conftest import Logged, assert_known_answer
 from tests.verify.processes import free_port, running
 
 pytestmark = pytest.mark.verify("served")
+CIRCLE = find("circle_area")
 
 
 def refuse(constant: str):
@@ -51,29 +53,32 @@ def parts(recipe) -> list[tuple[str, list]]:
     ]
 
 
-def test_served(recipe, logged, tmp_path):
+@contextmanager
+def serving(logged, tmp_path, line: str):
+    """Run a line that serves a model, on a free port; the address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    words = ["make", "--assume-old=.venv/.recipes", "serve", f"RECIPE={recipe.name}"]
-    with running([*words, f"PORT={port}"], logged.checkout, f"{address}/ping", tmp_path / "log"):
-        # The line on the recipe's page, as it is printed there.
-        page = (recipe.path / "README.md").read_text()
-        line = re.search(r"^curl .*:5001/invocations$", page, re.M)
-        assert line, f"recipes/{recipe.name}/README.md gives no curl line"
-        curl = line[0].replace(":5001", f":{port}").replace("curl ", "curl -sS ", 1)
-        said = subprocess.check_output(["bash", "-c", curl], cwd=logged.checkout, text=True)
-        assert_known_answer(recipe, json.loads(said, parse_constant=refuse))
+    command = line.replace("make serve", f"make --assume-old=.venv/.recipes serve PORT={port}")
+    with running(["bash", "-c", command], logged.checkout, f"{address}/ping", tmp_path / "log"):
+        yield address
 
-        # The Python client of the guide.
-        guide = (ROOT / "docs/guides/serve.md").read_text()
-        client = re.search(r"```python\n(.*?)```", guide, re.S)[1]
-        client = client.replace(":5001", f":{port}").replace("circle_area", recipe.name)
-        said = subprocess.check_output(
-            [sys.executable, "-c", f"{client}\nimport json; print(json.dumps(answer))"],
-            cwd=logged.checkout,
-            text=True,
-        )
-        assert_known_answer(recipe, json.loads(said.splitlines()[-1], parse_constant=refuse))
+
+def run_as_printed(recipe, page: str, logged, address: str) -> None:
+    """Run a page's curl line and its Python client; both must get the known answer."""
+    page = page.replace("http://127.0.0.1:5001", address)
+    (curl,) = re.findall(r"^curl (--json .*/invocations)$", page, re.M)
+    (client,) = re.findall(r"^```python\n([^`]*/invocations[^`]*)```", page, re.M)
+    client += "\nimport json; print(json.dumps(answer))"
+    for command in ["bash", "-c", f"curl -sS {curl}"], [sys.executable, "-c", client]:
+        said = subprocess.check_output(command, cwd=logged.checkout, text=True)
+        answer = json.loads(said.splitlines()[-1], parse_constant=refuse)
+        assert_known_answer(recipe, answer)
+
+
+def test_served(recipe, logged, tmp_path):
+    with serving(logged, tmp_path, f"make serve RECIPE={recipe.name}") as address:
+        page = (recipe.path / "README.md").read_text()
+        run_as_printed(recipe, page, logged, address)
 
         # Eight at once, each with a question of its own.
         asked = parts(recipe)
@@ -95,3 +100,28 @@ def test_served(recipe, logged, tmp_path):
             assert response.json()["message"] and "Traceback" not in response.text, response.text
         response = ask(address, '{"dataframe_split": ')
         assert response.status_code == 400 and "Traceback" not in response.text
+
+
+@pytest.mark.verify("served", recipe="circle_area")
+def test_what_the_guide_says(logged, tmp_path):
+    """Two workers, the curl line and the client as the guide prints them."""
+    guide = (ROOT / "docs/guides/serve.md").read_text()
+    (line,) = re.findall(r"`(MLFLOW_MODELS_WORKERS=2 make serve .*?)`", guide)
+    with serving(logged, tmp_path, line) as address:
+        run_as_printed(CIRCLE, guide, logged, address)
+
+
+@pytest.mark.verify("served", recipe="circle_area")
+def test_too_long_is_a_504(logged, fresh_checkout, tmp_path):
+    """As the guide's table says, with the timeout that it names; ours with a sleep in it."""
+    guide = (ROOT / "docs/guides/serve.md").read_text()
+    status, name = re.search(r"^\| (\d+) \| longer than `(MLFLOW\w+)`", guide, re.M).groups()
+    slow = Logged(fresh_checkout("slow"))
+    code = slow.checkout / "recipes/circle_area/model_code.py"
+    text = code.read_text()
+    code.write_text(text.replace("return np.pi", "__import__('time').sleep(5)\n    return np.pi"))
+    assert code.read_text() != text
+    assert slow.make("log", "RECIPE=circle_area").returncode == 0
+    with serving(slow, tmp_path, f"{name}=1 make serve RECIPE=circle_area") as address:
+        response = ask(address, json.dumps(CIRCLE.json("request.json")))
+        assert response.status_code == int(status) and "Traceback" not in response.text

@@ -120,28 +120,30 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
 
 
 @pytest.mark.verify("spark", recipe="circle_area")
-def test_failed_rows_are_reported(logged):
-    """The guide's first commands; its own call of spark_udf gives the same areas."""
+def test_failed_rows_are_reported(logged, cluster):
+    """The guide's first commands, here and on the cluster; its own call gives the same areas."""
     folder = logged.checkout
     (folder / "circles.csv").write_text("id,diameter\na,1\nb,\nc,-1\nd,abc\ne,2\n")
-    local, remote = blocks("spark", "bash")[:2]
-    done = logged.make(*local.split()[1:])
-    assert done.returncode != 0 and "5 rows" in done.stdout and "3 failed" in done.stdout
-    scored = pd.read_parquet(folder / "areas.parquet").set_index("id")
-    assert scored["area"].dropna().round(6).to_dict() == {"a": 0.785398, "e": 3.141593}
-    assert scored["_error"].dropna().sort_index().map(
-        lambda said: said.split(":")[0]
-    ).to_list() == [
-        "column 'diameter', row 0",
-        "column 'diameter', row 0",
-        "not as the signature says",
-    ]
-    done = logged.make(*local.split()[1:])
-    assert done.returncode != 0 and "already exists" in done.stderr
+    here, there = blocks("spark", "bash")[:2]
+    there = there.replace("spark://master:7077", cluster)
+    assert cluster in there
+    for line in here, there:
+        done = logged.typed(line, **LOOPBACK)
+        assert done.returncode != 0 and "5 rows" in done.stdout and "3 failed" in done.stdout
+        scored = pd.read_parquet(folder / "areas.parquet").set_index("id").sort_index()
+        assert scored["area"].dropna().round(6).to_dict() == {"a": 0.785398, "e": 3.141593}
+        reasons = scored["_error"].dropna().map(lambda said: said.split(":")[0])
+        assert reasons.to_dict() == {
+            "b": "column 'diameter', row 0",
+            "c": "column 'diameter', row 0",
+            "d": "not as the signature says",
+        }
+        again = logged.typed(line, **LOOPBACK)
+        assert again.returncode != 0 and "already exists" in again.stderr
+        shutil.rmtree(folder / "areas.parquet")
 
     circles = pd.DataFrame({"diameter": [0.0, 1.0, 2.0, 10.5] * 50})
     circles.to_parquet(folder / "circles.parquet")
-    assert remote.startswith("SPARK_MASTER=spark://")
     plain = blocks("spark", "python")[-1]
     plain = plain.replace("models:/circle_area@champion", logged.uri(find("circle_area")))
     plain += "scored = circles.select(area(struct('diameter')).alias('answer')).collect()\n"
@@ -170,7 +172,7 @@ def test_bootstrap_replicates(logged):
     env = environment(folder)
     subprocess.run([sys.executable, "-c", make_replicates], cwd=folder, env=env, check=True)
     command = next(block for block in blocks("spark", "bash") if "GROUP_BY" in block)
-    done = logged.make(*command.split()[1:])
+    done = logged.typed(command)
     assert done.returncode == 0, done.stdout + done.stderr
     edges = pd.read_parquet(folder / "edges.parquet")
     assert edges["_error"].isna().all() and set(edges["replicate"]) == set(range(20))

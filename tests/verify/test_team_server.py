@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,11 +26,12 @@ class Team:
     logged: Logged
     address: str
     before: set[str]  # what was in the checkout
+    said: str  # by make smoke-all
 
 
 @contextmanager
 def team(checkout: Path, tmp_path: Path, start: str) -> Iterator[Team]:
-    """Start a server as the guide does and log all recipes to it."""
+    """Start a server as the guide does, log all recipes to it and load them back."""
     before = set(os.listdir(checkout))
     (tmp_path / "srv").mkdir()
     port = free_port()
@@ -37,9 +39,9 @@ def team(checkout: Path, tmp_path: Path, start: str) -> Iterator[Team]:
     address, log = f"http://127.0.0.1:{port}", tmp_path / "server.log"
     path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
     with running(["bash", "-c", command], tmp_path, f"{address}/health", log, PATH=path):
-        done = Logged(checkout).make("log-all", MLFLOW_TRACKING_URI=address)
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield Team(Logged(checkout), address, before)
+        use = blocks("team-server", "bash")[0].replace("http://127.0.0.1:5000", address)
+        done = Logged(checkout).typed(use)
+        yield Team(Logged(checkout), address, before, done.stdout + done.stderr)
         assert "Traceback" not in log.read_text()
 
 
@@ -73,7 +75,7 @@ def on_postgresql(copy, tmp_path_factory):
     assert initdb, "PostgreSQL is missing: make system (Debian: apt-get install postgresql)"
     bin, port = Path(initdb).resolve().parent, free_port()
     folder = Path(tempfile.mkdtemp(prefix="verify-postgresql-"))
-    user: list[str] = []
+    user = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         owner = pwd.getpwnam("postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
@@ -106,12 +108,13 @@ def check(recipe, team: Team) -> None:
     logged, address = team.logged, team.address
     rows = json.loads((logged.checkout / "build/log-all.json").read_text())
     row = next(row for row in rows if row["recipe"] == recipe.name)
+    assert row["status"] == "ok", row["error"]
     model = f"{address}/api/2.0/mlflow/logged-models/{row['model_id']}"
     said = requests.get(model, timeout=30)
     assert said.ok, said.text
     assert said.json()["model"]["info"]["artifact_uri"].startswith("mlflow-artifacts:/")
-    done = logged.make("smoke", f"RECIPE={recipe.name}", MLFLOW_TRACKING_URI=address)
-    assert done.returncode == 0, done.stdout + done.stderr
+    after = team.said.partition("build/log-all.json")[2]
+    assert re.search(rf"^\[\d/\d\] {recipe.name} +ok", after, re.M), team.said
     assert set(os.listdir(logged.checkout)) - team.before <= {"build"}
     stranger = {"Host": "stranger.example"}
     assert requests.get(model, headers=stranger, timeout=30).status_code == 403
