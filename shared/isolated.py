@@ -30,6 +30,7 @@ def environment(requirements: str, python: str = sys.executable) -> Path:
     with FileLock(f"{place}.lock"):
         if (place / "complete").exists():
             return interpreter
+        print(f"making an environment from the model's requirements: {place}", flush=True)
         asked = place.with_suffix(".txt")
         asked.write_text(requirements, encoding="utf-8")
         commands: list[list[str | Path]] = [

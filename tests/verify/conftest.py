@@ -139,7 +139,8 @@ def pytest_runtest_logreport(report):
         new = {"recipe": recipe, "way": way, "status": "ok", "seconds": 0.0, "error": None}
         cell = CELLS.setdefault((recipe, way), new)
         if report.when == "call":  # what several cells share (setup) is in the run's total only
-            cell["seconds"] = round(cell["seconds"] + report.duration, 1)
+            shared = dict(report.user_properties).get("seconds", 0.0)  # its part, as it was told
+            cell["seconds"] = round(cell["seconds"] + report.duration + shared, 1)
         if report.outcome != "passed":  # a skipped cell is no proof either
             said = report.longreprtext.strip().splitlines() or [report.outcome]
             errors = [line[1:].strip() for line in said if line.startswith("E ")] or said[-1:]

@@ -103,7 +103,7 @@ def on_postgresql(copy, tmp_path_factory):
         shutil.rmtree(folder)
 
 
-def check(recipe, team: Team) -> None:
+def check(recipe, team: Team, record_property) -> None:
     """What was logged is on the server, loads back from there, and nothing was left here."""
     logged, address = team.logged, team.address
     rows = json.loads((logged.checkout / "build/log-all.json").read_text())
@@ -114,17 +114,19 @@ def check(recipe, team: Team) -> None:
     assert said.ok, said.text
     assert said.json()["model"]["info"]["artifact_uri"].startswith("mlflow-artifacts:/")
     after = team.said.partition("build/log-all.json")[2]
-    assert re.search(rf"^\[\d/\d\] {recipe.name} +ok", after, re.M), team.said
+    smoked = re.search(rf"^\[\d/\d\] {recipe.name} +ok +([\d.]+) s", after, re.M)
+    assert smoked, team.said
+    record_property("seconds", row["seconds"] + float(smoked[1]))
     assert set(os.listdir(logged.checkout)) - team.before <= {"build"}
     stranger = {"Host": "stranger.example"}
     assert requests.get(model, headers=stranger, timeout=30).status_code == 403
 
 
 @pytest.mark.verify("team server (sqlite)")
-def test_sqlite(recipe, on_sqlite):
-    check(recipe, on_sqlite)
+def test_sqlite(recipe, on_sqlite, record_property):
+    check(recipe, on_sqlite, record_property)
 
 
 @pytest.mark.verify("team server (postgresql)")
-def test_postgresql(recipe, on_postgresql):
-    check(recipe, on_postgresql)
+def test_postgresql(recipe, on_postgresql, record_property):
+    check(recipe, on_postgresql, record_property)
