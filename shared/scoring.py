@@ -1,6 +1,5 @@
 """What `make score-spark` does on the cluster: a model's answers beside the rows they belong to."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,40 +22,6 @@ def spark_type(column: Any) -> "DataType":
     from pyspark.sql.types import DoubleType
 
     return DoubleType() if isinstance(column.type, AnyType) else column.type.to_spark()
-
-
-def read(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
-    """Return the rows of Parquet, or of a .csv with a header, typed as the signature says."""
-    if not path.endswith(".csv"):
-        rows = spark.read.parquet(path)  # pandas writes its index as a column too
-        return rows.drop(*(name for name in rows.columns if name.startswith("__index_level_")))
-    from pyspark.sql.types import StringType, StructType
-
-    inputs = model.get_input_schema()
-    types = {column.name: spark_type(column) for column in (inputs.inputs if inputs else [])}
-    schema = StructType()
-    for name in [*spark.read.csv(path, header=True).columns, UNFIT]:
-        schema.add(name, types.get(name, StringType()))
-    return spark.read.csv(path, schema=schema, header=True, columnNameOfCorruptRecord=UNFIT)
-
-
-def checked(model: Model, params: str) -> dict[str, Any] | None:
-    """Return the model's params out of JSON; LookupError for a name that it doesn't know.
-
-    MLflow leaves unknown params out with no more than a warning.
-    """
-    try:
-        given = json.loads(params or "{}")
-    except json.JSONDecodeError as error:
-        raise LookupError(f"PARAMS is not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise LookupError(f'PARAMS is an object, e.g. {{"alpha": 0.01}}, not {given!r}')
-    schema = model.get_params_schema()
-    known = [param.name for param in schema.params] if schema else []
-    if unknown := sorted(set(given) - set(known)):
-        has = f"its params: {', '.join(known)}" if known else "it has none"
-        raise LookupError(f"the model has no param {', '.join(unknown)}; {has}")
-    return given or None
 
 
 def score(

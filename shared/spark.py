@@ -4,6 +4,7 @@ SPARK_MASTER names the cluster; without it Spark runs on this machine's cores. E
 the model's packages in the Python that PYSPARK_PYTHON names (this one, if it is not set).
 """
 
+import json
 import logging
 import os
 import shutil
@@ -11,14 +12,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from shared import scoring
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from mlflow.models import Model
+    from pyspark.sql import DataFrame, SparkSession
 
 JAVA = "there is none; Debian: apt-get install openjdk-17-jre-headless (make system)"
 
@@ -44,6 +46,42 @@ def session(name: str) -> "SparkSession":
     return SparkSession.builder.master(master).appName(name).config(map=settings).getOrCreate()
 
 
+def read(spark: "SparkSession", path: str, model: "Model") -> "DataFrame":
+    """Return the rows of Parquet, or of a .csv with a header, typed as the signature says."""
+    if not path.endswith(".csv"):
+        rows = spark.read.parquet(path)  # pandas writes its index as a column too
+        return rows.drop(*(name for name in rows.columns if name.startswith("__index_level_")))
+    from pyspark.sql.types import StringType, StructType
+
+    inputs = model.get_input_schema()
+    types = {
+        column.name: scoring.spark_type(column) for column in (inputs.inputs if inputs else [])
+    }
+    schema = StructType()
+    for name in [*spark.read.csv(path, header=True).columns, scoring.UNFIT]:
+        schema.add(name, types.get(name, StringType()))
+    return spark.read.csv(path, schema=schema, header=True, columnNameOfCorruptRecord=scoring.UNFIT)
+
+
+def checked(model: "Model", params: str) -> dict[str, Any] | None:
+    """Return the model's params out of JSON; LookupError for a name that it doesn't know.
+
+    MLflow leaves unknown params out with no more than a warning.
+    """
+    try:
+        given = json.loads(params or "{}")
+    except json.JSONDecodeError as error:
+        raise LookupError(f"PARAMS is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise LookupError(f'PARAMS is an object, e.g. {{"alpha": 0.01}}, not {given!r}')
+    schema = model.get_params_schema()
+    known = [param.name for param in schema.params] if schema else []
+    if unknown := sorted(set(given) - set(known)):
+        has = f"its params: {', '.join(known)}" if known else "it has none"
+        raise LookupError(f"the model has no param {', '.join(unknown)}; {has}")
+    return given or None
+
+
 @click.command()
 @click.argument("model_uri")
 @click.argument("source")
@@ -66,9 +104,9 @@ def main(model_uri: str, source: str, target: str, params: str, group_by: str) -
     try:
         path = mlflow.artifacts.download_artifacts(model_uri)
         model = mlflow.models.Model.load(path)
-        given = scoring.checked(model, params)
+        given = checked(model, params)
         spark = session(model_uri)
-        rows = scoring.read(spark, source, model)
+        rows = read(spark, source, model)
         with tempfile.TemporaryDirectory() as folder:
             scored = scoring.score(spark, rows, path, folder, given, group_by)
             scored.write.parquet(target)

@@ -9,8 +9,8 @@ import pytest
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ParamSchema, ParamSpec
 
-from shared import scoring
 from shared.guard import Guard, answers
+from shared.spark import checked
 
 
 class Inverse:
@@ -67,14 +67,14 @@ def test_a_model_that_reads_its_rows_as_one_table_is_refused():
 def test_params_are_json_and_known_to_the_model():
     schema = ParamSchema([ParamSpec("alpha", "double", 0.05)])
     model, none = Model(signature=ModelSignature(params=schema)), Model()
-    assert scoring.checked(model, '{"alpha": 0.01}') == {"alpha": 0.01}
-    assert scoring.checked(model, "{}") is scoring.checked(model, "") is None
+    assert checked(model, '{"alpha": 0.01}') == {"alpha": 0.01}
+    assert checked(model, "{}") is checked(model, "") is None
     for given, said in {
         '{"alpha"': "not JSON",
         "[1]": "an object",
         '{"alhpa": 1}': "no param alhpa; its params: alpha",
     }.items():
         with pytest.raises(LookupError, match=said):
-            scoring.checked(model, given)
+            checked(model, given)
     with pytest.raises(LookupError, match="it has none"):
-        scoring.checked(none, '{"alpha": 1}')
+        checked(none, '{"alpha": 1}')
