@@ -22,6 +22,7 @@ class _RecipeName(click.ParamType):
             sys.exit(2)
 
 
+PORT = click.IntRange(1, 65535)
 recipe_argument = click.argument("recipe", type=_RecipeName(), default="")
 
 
@@ -32,7 +33,7 @@ def after() -> None:
 
 @after.command()
 @recipe_argument
-@click.option("--port", default=5001, show_default=True)
+@click.option("--port", type=PORT, default=5001, show_default=True)
 def serve(recipe: Recipe, port: int) -> int:
     """Serve one recipe's newest model over REST on loopback."""
     from shared.servers import serve
@@ -41,7 +42,7 @@ def serve(recipe: Recipe, port: int) -> int:
 
 
 @after.command()
-@click.option("--port", default=5000, show_default=True)
+@click.option("--port", type=PORT, default=5000, show_default=True)
 def ui(port: int) -> int:
     """MLflow's web page over .mlflow/ on loopback."""
     from shared.servers import ui

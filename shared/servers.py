@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +23,22 @@ def _mlflow(prefix: list[str], *words: str, **environment: str) -> int:
         return 0
 
 
+def free(port: int) -> None:
+    """Raise LookupError if something listens on 127.0.0.1:port; MLflow would end in a traceback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            said = os.strerror(error.errno or 0).lower()
+            raise LookupError(f"port {port}: {said}; choose another with PORT=") from None
+
+
 def serve(recipe: Recipe, port: int) -> int:
     """Serve the recipe's newest model on 127.0.0.1:port until Ctrl-C."""
     from shared.smoke import newest_model
 
+    free(port)
     uri = newest_model(recipe)
     print(f"{uri} on http://127.0.0.1:{port}/invocations (Ctrl-C ends it)", flush=True)
     where = ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
@@ -60,6 +73,7 @@ def ui(port: int) -> int:
     if not (STATE / "mlflow.db").exists():
         print("nothing logged yet; make log-all", file=sys.stderr)
         return 1
+    free(port)
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     where = ["--backend-store-uri", tracking_uri(), "--host", "127.0.0.1", "--port", str(port)]
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -197,6 +198,17 @@ def test_unknown_recipe_lists_the_known_ones():
         assert done.returncode != 0 and "known: circle_area," in done.stderr
     with pytest.raises(UnknownRecipe, match="known: circle_area"):
         find("../recipes/circle_area")
+
+
+@pytest.mark.parametrize("words", [["serve", "RECIPE=circle_area"], ["ui"]], ids=str)
+def test_a_port_that_is_taken_is_said_in_one_line(logged, words):
+    checkout, _ = logged
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = make(checkout, *words, f"PORT={port}")
+    said = done.stderr.splitlines()
+    assert said[0] == f"port {port}: address already in use; choose another with PORT="
+    assert done.returncode != 0 and len(said) == 2  # the other is make's own
 
 
 def test_help_and_list_import_no_mlflow():
