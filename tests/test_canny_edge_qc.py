@@ -191,6 +191,7 @@ def test_false_alarms_on_real_photographs_stay_low():
     for name in parts.PHOTOGRAPHS:
         made = parts.make_parts(name)
         known = model_code.calibrate(made.golden)
+        assert known["directional"] is (name == "brick")
         scores = [model_code.inspect(surface.read_grey(f), known) for f in made.good]
         assert sum(s["verdict"] == "fail" for s in scores) <= 3, name
 
@@ -252,11 +253,12 @@ def test_rest_bodies_agree_and_the_overlay_is_a_picture(ground, logged):
         got = over_rest(logged, body)
         assert got[0]["defect_score"] == pytest.approx(want[0]["defect_score"])
         assert got[0]["x"] == want[0]["x"] and got[0]["overlay"] is None
-    drawn = over_rest(logged, split | {"params": {"overlay": True}})[0]["overlay"]
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(drawn), np.uint8), cv2.IMREAD_UNCHANGED)
+    (row,) = over_rest(logged, split | {"params": {"overlay": True}})
+    file_drawn = np.frombuffer(base64.b64decode(row["overlay"]), np.uint8)
+    picture = cv2.imdecode(file_drawn, cv2.IMREAD_UNCHANGED)
     assert picture.shape == (*surface.read_grey(file).shape, 3)
-    assert (picture == (178, 114, 0)).all(axis=2).any()
-    assert (picture == (0, 159, 230)).all(axis=2).any()
+    assert picture[row["y"], row["x"]].tolist() == [178, 114, 0]  # BGR: the box is blue
+    assert (picture == (0, 159, 230)).all(axis=2).any()  # the edges are orange
 
 
 def test_density_rule(ground, logged):
