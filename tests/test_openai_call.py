@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -220,13 +221,19 @@ def test_many_rows_at_a_time_but_no_more_than_asked(monkeypatch):
         assert 4 <= server.peak <= 8
 
 
-def test_inside_a_running_event_loop_and_in_threads(service):
+def test_inside_a_running_event_loop_and_in_threads(service, monkeypatch):
     model = reader()
+    span, seen = ContextVar("span"), []  # what MLflow's tracing keeps the caller's span in
+    create = openai_call_client._create
+    see = lambda *client: seen.append(span.get("none")) or create(*client)  # noqa: E731
 
     async def in_a_notebook():
+        monkeypatch.setattr(openai_call_client, "_create", see)
+        span.set("the caller's")
         return model.predict(None, texts("x"))
 
     assert asyncio.run(in_a_notebook())["error"].tolist() == [None]
+    assert seen == ["the caller's"]
 
     answers = {}
     threads = [
@@ -262,12 +269,22 @@ def test_stream_ends_in_the_row_that_predict_gives(service, api):
         ("HTML", {"InvalidResponse"}),
         ("401 echoes the key", {"AuthenticationError"}),
         ("too long", {"Truncated"}),
+        ("500 once", {"InternalServerError"}),
     ],
 )
 def test_a_stream_that_fails_ends_in_a_typed_error(service, api, fault, error):
     stream = list(reader(api=api, deadline_s=1.5).predict_stream(None, {"text": f"[{fault}] x"}))
     assert stream[-1]["error"] in error, stream[-1]
     assert KEY not in str(stream)
+
+
+def test_what_the_service_says_is_cut_and_the_key_hidden(monkeypatch):
+    """Whatever the way it came; an error's text is cleaned by the client class as well."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    reply = openai_call_client.failure(
+        "InvalidResponse", f"no answer in 'Bearer {KEY}' {'x' * 999}"
+    )
+    assert reply.detail.startswith("no answer in 'Bearer ***' x") and len(reply.detail) == 300
 
 
 def test_stream_refuses_a_text_that_is_none(service):

@@ -122,6 +122,24 @@ def test_the_best_of_several_separating_sets_is_kept():
     assert not adjacent[0, 3] and not adjacent[1, 2] and adjacent.sum() == 8
 
 
+@pytest.mark.parametrize(
+    "pairs, collider",
+    [
+        ([(0.5, 0.01)], True),  # joining y makes x and z dependent
+        ([(0.5, 0.06)], False),  # not at the level
+        ([(0.04, 0.01)], False),  # they were dependent without y already
+        ([(0.5, 0.01), (0.001, 0.5)], False),  # leaving y out of another set does so more clearly
+        ([(0.5, 0.001), (0.01, 0.5)], True),  # less clearly
+        ([], False),
+    ],
+)
+def test_a_collider_is_confirmed_where_dependence_appears_with_it(pairs, collider):
+    """Pairs of p-values, without y and with it."""
+    from pc_fast.orientation import confirmed
+
+    assert confirmed(pairs, alpha=0.05) is collider
+
+
 # --- causal-learn as the oracle -----------------------------------------------------------------
 
 

@@ -106,7 +106,7 @@ def compose(
     z = (np.log(horizon_weeks) - location) / scale
     p_return = ndtr(z)
     weeks_left = horizon_weeks * p_return - np.exp(location + scale**2 / 2 + log_ndtr(z - scale))
-    purchases = p_return + rate * np.maximum(weeks_left, 0)
+    purchases = p_return + rate * weeks_left
     parts = {"clv": aov * purchases, "expected_purchases": purchases, "aov": aov}
     parts |= {"p_return": p_return, "horizon_weeks": horizon_weeks}
     return pd.DataFrame(parts, index=timing.index)
