@@ -67,7 +67,7 @@ test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
 
 verify: .venv/.spark .venv/.team ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
-	@$(BIN)/python -m pytest tests/verify -m verify -n 0 -vv $(if $(RECIPE),--recipe $(RECIPE)) $(if $(WAY),--way "$(WAY)")
+	@$(BIN)/python -m pytest tests/verify -m verify -n 2 --dist loadfile -vv $(if $(RECIPE),--recipe $(RECIPE)) $(if $(WAY),--way "$(WAY)")
 
 check: .venv/.recipes ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
