@@ -49,7 +49,7 @@ def proportional_bytes(process: Path) -> int:
 def at_rest(way: str, folder: Path) -> dict[str, Any]:
     """Start the server, wait until it answers and starts no more processes, and look at it."""
     words, settings = WAYS[way]
-    mark = f"COOKBOOK_MARK={uuid.uuid4()}"
+    mark = str(uuid.uuid4())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -58,7 +58,7 @@ def at_rest(way: str, folder: Path) -> dict[str, Any]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn is there
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", *where, *store, *words],
-        env={**os.environ, **settings, "PATH": path, "COOKBOOK_MARK": mark.partition("=")[2]},
+        env={**os.environ, **settings, "PATH": path, "COOKBOOK_MARK": mark},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
