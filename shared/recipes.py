@@ -53,11 +53,16 @@ class Recipe:
 
 
 def discover() -> list[Recipe]:
-    """Return every recipe, circle_area (the 101) first, then by name."""
+    """Return every recipe in the order of the story: lessons by `order`, then `level: further`."""
     found = [Recipe(path.parent) for path in (ROOT / "recipes").glob("*/model_code.py")]
     if not found:
         raise UnknownRecipe(f"no recipe under {ROOT / 'recipes'}")
-    return sorted(found, key=lambda recipe: (recipe.name != "circle_area", recipe.name))
+
+    def place(recipe: Recipe) -> tuple[bool, float, str]:
+        said = recipe.front_matter
+        return said.get("level") == "further", said.get("order", float("inf")), recipe.name
+
+    return sorted(found, key=place)
 
 
 def find(name: str) -> Recipe:

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def recipe_run(driver: str, name: str | None = None) -> "Iterator[mlflow.ActiveRun]":
-    """Open a run in the experiment of the driver's recipe; `name` tells several runs apart.
+def recipe_run(
+    driver: str, description: str | None, name: str | None = None
+) -> "Iterator[mlflow.ActiveRun]":
+    """Open a run in the experiment of the driver's recipe, named after it (or `name`) and the time.
 
-    Pass `__file__`. MLflow adds the source file and the git commit to the run's tags. The run ends
-    as FAILED on an error, on Ctrl-C and on a polite kill, which MLflow alone would leave RUNNING.
+    Pass `__file__`, and in Markdown what the run's page in MLflow's UI shall say of it. MLflow adds
+    the source file and the git commit to the run's tags. The run ends as FAILED on an error, on
+    Ctrl-C and on a polite kill, which MLflow alone would leave RUNNING.
     """
     import mlflow
 
@@ -27,7 +31,9 @@ def recipe_run(driver: str, name: str | None = None) -> "Iterator[mlflow.ActiveR
     use_store(recipe)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with mlflow.start_run(run_name=name or recipe, tags={"recipe": recipe}) as run:
+        called = f"{name or recipe} {datetime.now():%Y-%m-%d %H:%M:%S}"
+        tags = {"recipe": recipe}
+        with mlflow.start_run(run_name=called, tags=tags, description=description) as run:
             yield run
     finally:
         signal.signal(signal.SIGTERM, before)

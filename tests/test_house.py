@@ -184,7 +184,7 @@ def test_killed_driver_ends_its_run(tmp_path, fresh_checkout):
     checkout = fresh_checkout("killed")
     code = (
         "import os, signal\nfrom shared.run import recipe_run\n"
-        "with recipe_run('x/killed/driver.py'):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "with recipe_run('x/killed/driver.py', ''):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(checkout), cwd=tmp_path)
     assert done.returncode == 143

@@ -25,7 +25,7 @@ def main() -> None:
     bad = dict(reversed(parts.bad))
     samples = {"good": parts.good[0], **{defect: bad[defect] for defect in DEFECTS}}
     example = pd.DataFrame({"image": samples.values()}, index=list(samples))
-    with recipe_run(__file__) as run:
+    with recipe_run(__file__, __doc__) as run:
         known = calibrate(parts.golden)
         mlflow.log_dict(known, "calibration.json")
         model = mlflow.pyfunc.log_model(

@@ -41,7 +41,7 @@ SIGNATURE = ModelSignature(
 
 def log_retention(x: pd.DataFrame, rows: pd.DataFrame) -> ModelInfo:
     """Log weeks to the next order: lifelines has no flavor, so this too is a model from code."""
-    with recipe_run(__file__, "retention"):
+    with recipe_run(__file__, __doc__, "retention"):
         fitted, measures = components.fit_retention(x, rows)
         mlflow.log_metrics(measures)
         mlflow.log_dict(fitted, "fitted.json")
@@ -58,7 +58,7 @@ def log_retention(x: pd.DataFrame, rows: pd.DataFrame) -> ModelInfo:
 
 def log_regression(name: str, fit: Callable, x: pd.DataFrame, rows: pd.DataFrame) -> ModelInfo:
     """Log a scikit-learn model; MLflow saves it with skops, so that no pickle is ever loaded."""
-    with recipe_run(__file__, name):
+    with recipe_run(__file__, __doc__, name):
         model, measures = fit(x, rows)
         mlflow.log_metrics(measures)
         return mlflow.sklearn.log_model(
@@ -83,7 +83,7 @@ def main() -> None:
 
     customers = customer_table(transactions, CUTOFF)
     example = customers.head()
-    with recipe_run(__file__) as run:
+    with recipe_run(__file__, __doc__) as run:
         mlflow.log_params({"cutoff": CUTOFF.date(), "horizon_weeks": HORIZON, "at": SNAPSHOTS})
         # Pinned by id, not by a name or alias that may move; the files are copied in.
         model = mlflow.pyfunc.log_model(

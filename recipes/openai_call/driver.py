@@ -59,7 +59,7 @@ def log_model() -> "mlflow.models.model.ModelInfo":
 
 
 def main() -> None:
-    with recipe_run(__file__):
+    with recipe_run(__file__, __doc__):
         model = log_model()
         mlflow.openai.autolog()  # one trace for each call, attached to the model
         with local_llm():

@@ -25,7 +25,7 @@ SIGNATURE = ModelSignature(
 
 def main() -> None:
     cells = real_cells()
-    with recipe_run(__file__):
+    with recipe_run(__file__, __doc__):
         mlflow.log_params({name: DEFAULTS[name] for name in ("alpha", "test", "orientation")})
         model = mlflow.pyfunc.log_model(
             name="pc_causal_discovery",
