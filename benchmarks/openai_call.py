@@ -30,8 +30,8 @@ RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "openai_call"
 sys.path.insert(0, str(RECIPE))  # where model_code.py finds its package, as in a loaded model
 
 from recipes.openai_call import model_code  # noqa: E402
-from recipes.openai_call.local_llm import MODEL, local_llm  # noqa: E402
 from recipes.openai_call.model_code import Feedback, question  # noqa: E402
+from shared.local_llm import MODEL, local_llm  # noqa: E402
 
 
 def reader(**config: Any) -> model_code.FeedbackReader:
@@ -98,7 +98,7 @@ def quality() -> Rows:
 @contextmanager
 def service(latency: float = 0.0) -> Iterator[None]:
     """Run the stand-in in a process of its own, as the configured endpoint."""
-    command = [sys.executable, str(RECIPE / "fault_server.py"), str(latency)]
+    command = [sys.executable, str(RECIPE.parents[1] / "tests" / "fault_server.py"), str(latency)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin and process.stdout

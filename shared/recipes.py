@@ -44,9 +44,12 @@ class Recipe:
 
     @property
     def runs_with(self) -> list[str]:
-        """Command prefix that brings up what the model needs around it (a local service)."""
-        script = self.front_matter.get("runs_with")
-        return [sys.executable, str(self.path / script)] if script else []
+        """Command prefix that brings up the local service the model needs, a module of shared/.
+
+        -P, or the folder shared/ would come first where the command looks for its imports.
+        """
+        service = self.front_matter.get("runs_with")
+        return [sys.executable, "-P", str(ROOT / "shared" / f"{service}.py")] if service else []
 
     def json(self, file: str) -> Any:
         return json.loads((self.path / file).read_text(encoding="utf-8"))

