@@ -13,7 +13,6 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
 from benchmarks.report import Rows, interleave, publish
-from recipes.circle_area import model_code
 from recipes.circle_area.driver import HERE, SIGNATURE
 
 TYPED = """
@@ -63,7 +62,7 @@ def main() -> None:
         double = mlflow.pyfunc.load_model(str(folder / "double"))
         typed = mlflow.pyfunc.load_model(str(folder / "list"))
 
-    model = model_code.CircleArea()
+    unwrapped = column.unwrap_python_model()
 
     def cost(n: int, rounds: int) -> Rows:
         values = np.random.default_rng(0).uniform(0, 100, n)
@@ -71,7 +70,9 @@ def main() -> None:
         seconds = interleave(
             {
                 "bare NumPy, `pi * (d / 2)**2`": lambda: np.pi * (values / 2) ** 2,
-                "`predict` of model_code.py": lambda: model.predict(None, frame),
+                "the batch way, `unwrap_python_model().predict` (ours)": lambda: unwrapped.predict(
+                    None, frame
+                ),
                 "loaded model, column `double`": lambda: double.predict(frame),
                 "loaded model, column of any type (ours)": lambda: column.predict(frame),
                 "Python loop, no MLflow": lambda: listing(as_list),

@@ -1,13 +1,17 @@
 """Area of circles from their diameter or their radius, in the square of the unit that comes in."""
 
-from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
 import mlflow
 import numpy as np
 import pandas as pd
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
 
 LONGEST = 1e153  # the area of a larger circle overflows a double
+# Strict, or True would count as 1 and "3" as 3.
+LENGTHS = TypeAdapter(
+    Annotated[list[Annotated[float, Field(strict=True, ge=0, le=LONGEST)]], FailFast()]
+)
 
 
 def area(radius: np.ndarray) -> np.ndarray:
@@ -16,29 +20,29 @@ def area(radius: np.ndarray) -> np.ndarray:
 
 
 def lengths(column: pd.Series) -> np.ndarray:
-    """Return `column` as float64, shape (n,).
-
-    Raises ValueError naming the first row that is not a length: text, a boolean, missing,
-    infinite, too long or negative. Left alone, Python counts True as 1 and JSON's null is NaN.
-    """
-    if column.dtype.kind not in "iuf":  # text, booleans or a mixture: look at each value
-        for row, value in column.items():
-            missing = value is None or value is pd.NA
-            if not missing and (isinstance(value, bool) or not isinstance(value, Real)):
-                raise ValueError(f"column '{column.name}', row {row!r}: {value!r} is not a number")
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    # Written so that NaN fails it too; two passes over the data when all is well.
-    if len(values) and not (values.min() >= 0 and values.max() <= LONGEST):
-        first = int(np.argmin((values >= 0) & (values <= LONGEST)))
-        raise ValueError(
-            f"column '{column.name}', row {column.index[first]!r}: {values[first]} is no length; "
-            f"give a number from 0 to {LONGEST:g}"
-        )
-    return values
+    """Return `column` as float64 (n,); ValueError names the first row whose value is no length."""
+    if column.dtype.kind in "iuf":  # numbers already
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        good = (values >= 0) & (values <= LONGEST)  # NaN is neither
+        if good.all():
+            return values
+        row = int(good.argmin())
+        got = values[row].item()
+    else:
+        plain = [cell.item() if isinstance(cell, np.generic) else cell for cell in column]
+        try:
+            return np.array(LENGTHS.validate_python(plain), dtype=np.float64)
+        except ValidationError as error:
+            row = int(error.errors()[0]["loc"][0])
+            got = plain[row]
+    raise ValueError(
+        f"column '{column.name}', row {column.index.tolist()[row]!r:.80}: "
+        f"{got!r:.80} is no length; give a number from 0 to {LONGEST:g}"
+    )
 
 
 class CircleArea(mlflow.pyfunc.PythonModel):
-    """Take one column, `diameter` or `radius` (n rows); answer with one column, `area` (n rows)."""
+    """Take `diameter` or `radius`, one of the two in each of n rows; answer with `area`, n rows."""
 
     def predict(
         self,
@@ -47,16 +51,21 @@ class CircleArea(mlflow.pyfunc.PythonModel):
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return the areas under the input's index; MlflowException (HTTP 400) names a bad row."""
-        given = [name for name in ("diameter", "radius") if name in model_input]
         try:
-            if len(given) != 1:
-                got = " and ".join(given) or "neither"
-                raise ValueError(f"give one column, 'diameter' or 'radius'; got {got}")
-            values = lengths(model_input[given[0]])
+            got = [name for name in model_input if name in ("diameter", "radius")]
+            if not got or len(set(got)) < len(got):
+                raise ValueError(f"give a column 'diameter' or 'radius', each once; got {got}")
+            given = model_input[got].notna().to_numpy()
+            wrong = given.sum(axis=1) != 1
+            if wrong.any():
+                row = model_input.index.tolist()[wrong.argmax()]
+                raise ValueError(f"row {row!r:.80}: give 'diameter' or 'radius', one of the two")
+            radius = np.empty(len(model_input))
+            for name, rows in zip(got, given.T, strict=True):
+                radius[rows] = lengths(model_input[name][rows]) / (2 if name == "diameter" else 1)
         except ValueError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
-        areas = area(values / 2 if given == ["diameter"] else values)
-        return pd.DataFrame({"area": areas}, index=model_input.index)
+        return pd.DataFrame({"area": area(radius)}, index=model_input.index)
 
 
 mlflow.models.set_model(CircleArea())
