@@ -47,3 +47,7 @@ def fresh_checkout(tmp_path_factory):
 def environment(checkout: Path, **more: str) -> dict[str, str]:
     """Return the environment for a process that runs the `shared` and recipes of that checkout."""
     return {**os.environ, "PYTHONPATH": str(checkout), **more}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--cases", type=int, help="so many hostile inputs for each recipe and way")

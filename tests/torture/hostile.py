@@ -1,0 +1,188 @@
+"""What nobody should send, and somebody will: values, tables, params and request bodies.
+
+Each strategy starts from a recipe's own request, so that most of it is right and one or two things
+are wrong; entirely wrong requests are drawn too.
+"""
+
+import base64
+import copy
+import json
+import warnings
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+from hypothesis import strategies as st
+
+MEGABYTE = "x" * 1_000_000
+NUMBERS = [0, -1, 1.5, -0.0, 1e300, -1e300, 1e-300, 5e-324, 2**53 + 1, 10**400]
+NUMBERS += [float("nan"), float("inf"), float("-inf")]
+TEXTS = [
+    "",
+    " ",
+    "39",
+    "3_9",
+    "１",
+    "1e5",
+    "nan",
+    "null",
+    "true",
+    "\x00",
+    "\ud800",
+    "é😀\u202e",
+    "'; --",
+]
+JSON_VALUES = [None, True, False, *NUMBERS, *TEXTS, MEGABYTE, [], [1], {}, {"a": 1}, [[1, 2], [3]]]
+VALUES = [
+    *JSON_VALUES, pd.NA, pd.NaT, np.True_, np.int64(2), np.float32(0.1), np.nan, b"", b"\xff\x00",
+    Decimal("1.1"), Decimal("NaN"), Fraction(1, 3), 1 + 2j, date(2026, 1, 1),
+    datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1), pd.Period("2026-01"), pd.Interval(0, 1),
+    np.datetime64("NaT"), (1, 2), {1, 2}, object, np.array([1.0, 2.0]), range(3),
+]  # fmt: skip
+DTYPES = [
+    "object", "bool", "boolean", "int8", "int64", "uint64", "Int64", "float16", "float32",
+    "Float64", "complex128", "str", "string", "category", "datetime64[ns]", "timedelta64[ns]",
+    "Sparse[float64]", "int64[pyarrow]", "double[pyarrow]", "string[pyarrow]",
+]  # fmt: skip
+
+
+def value(choices: list) -> st.SearchStrategy:
+    """One of the choices (never changed: some are mutable), or any number or text."""
+    drawn = st.integers() | st.floats() | st.text(max_size=20)
+    return st.one_of(st.sampled_from(choices).map(copy.deepcopy), drawn)
+
+
+def put(frame: pd.DataFrame, row: int, column: int, new) -> pd.DataFrame:
+    """Return the frame with one cell replaced, the column being one of objects from then on."""
+    cells = frame.iloc[:, column].astype(object).tolist()
+    cells[row] = new
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    fresh = pd.Series(index=frame.index, dtype=object, name=frame.columns[column])
+    for at, cell in enumerate(cells):
+        fresh.array[at] = cell
+    columns[column] = fresh
+    return pd.concat(columns, axis=1)
+
+
+def retyped(frame: pd.DataFrame, column: int, dtype: str) -> pd.DataFrame:
+    """Return the frame with a column of another dtype, or as it was where pandas can't."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fresh = frame.iloc[:, column].astype(dtype)  # type: ignore[call-overload]
+    except Exception:  # whatever pandas or pyarrow say of this pair
+        return frame
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    columns[column] = fresh
+    return pd.concat(columns, axis=1)
+
+
+@st.composite
+def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with one to three things done to it."""
+    for _ in range(draw(st.integers(1, 3))):
+        rows, width = frame.shape
+        what = draw(st.sampled_from(WAYS))
+        column = draw(st.integers(0, width - 1)) if width else 0
+        if what == "cell" and rows and width:
+            frame = put(frame, draw(st.integers(0, rows - 1)), column, draw(value(VALUES)))
+        elif what == "dtype" and width:
+            frame = retyped(frame, column, draw(st.sampled_from(DTYPES)))
+        elif what == "constant" and rows and width:
+            new = draw(value(VALUES))
+            for row in range(rows):
+                frame = put(frame, row, column, new)
+        elif what == "scale" and width and frame.dtypes.iloc[column].kind in "iuf":
+            factor = draw(st.sampled_from([1e300, 1e-300, -1.0, 0.0]))
+            with np.errstate(over="ignore", under="ignore"):
+                frame = frame.copy()
+                frame.isetitem(column, frame.iloc[:, column].astype(float) * factor)
+        elif what == "drop" and width:
+            frame = frame.iloc[:, [i for i in range(width) if i != column]]
+        elif what == "twice" and width:
+            frame = frame.iloc[:, [*range(width), column]]
+        elif what == "rename" and width:
+            names = list(frame.columns)
+            names[column] = draw(
+                st.sampled_from(["", 0, None, ("a", "b"), "é😀", "x" * 10_000, 1.5])
+            )
+            frame = frame.set_axis(pd.Index(names, tupleize_cols=False), axis=1)
+        elif what == "levels":
+            frame = frame.set_axis(pd.MultiIndex.from_product([["a"], range(width)]), axis=1)
+        elif what == "extra":
+            frame = frame.assign(**{"extra": draw(value(JSON_VALUES[:8]))})
+        elif what == "rows":
+            frame = frame.iloc[draw(st.sampled_from([[], [0], [0] * 50, [0, 0]])) if rows else []]
+        elif what == "index":
+            labels = [["a"] * rows, list(range(rows, 0, -1)), [None] * rows, [MEGABYTE] * rows]
+            frame = frame.set_axis(draw(st.sampled_from(labels)), axis=0)
+        elif what == "index levels" and rows:
+            frame = frame.set_axis(pd.MultiIndex.from_product([["a"], range(rows)]), axis=0)
+    return frame
+
+
+WAYS = ["cell"] * 4 + ["dtype"] * 2 + [
+    "constant", "scale", "drop", "twice", "rename", "levels", "extra", "rows", "index",
+    "index levels",
+]  # fmt: skip
+
+
+def containers(frame: pd.DataFrame) -> st.SearchStrategy:
+    """Something else than a DataFrame: what people hand to predict."""
+    some = [
+        None, 1, "x", b"x", [], {}, [1, 2], [[1, 2]], {"a": 1}, object(), np.array([[1.0, 2.0]]),
+        np.array("x"), pd.Series([1, 2]), frame.to_dict("list"), frame.to_dict("records"),
+        frame.to_numpy(), frame.iloc[:, 0] if frame.shape[1] else None, (frame,), [frame],
+    ]  # fmt: skip
+    return st.sampled_from(some)
+
+
+def params(known: dict) -> st.SearchStrategy:
+    """None, the known ones with a value of another kind, or names that nobody knows."""
+    names = st.sampled_from([*known, "unknown", ""])
+    wild = st.dictionaries(names, value(JSON_VALUES), max_size=2)
+    return st.one_of(st.none(), st.just(known), wild.map(lambda some: {**known, **some}))
+
+
+@st.composite
+def bodies(draw, request: dict) -> tuple[bytes, str | None]:
+    """A request body and its Content-Type; most are the known request with some value replaced."""
+    kind = draw(st.sampled_from(["value"] * 6 + ["params", "shape", "text", "type"]))
+    body, content_type = copy.deepcopy(request), "application/json"
+    key = next(iter(body))
+    if kind == "value":
+        place, at = body, key
+        while isinstance(place[at], dict | list) and place[at] and draw(st.integers(0, 9)):
+            place = place[at]
+            choices = list(place) if isinstance(place, dict) else list(range(len(place)))
+            at = draw(st.sampled_from(choices))
+        place[at] = draw(value(JSON_VALUES))
+    elif kind == "params":
+        body["params"] = draw(value(JSON_VALUES) | params(request.get("params", {})))
+    elif kind == "shape":
+        names = ["dataframe_split", "dataframe_records", "inputs", "instances", "unknown"]
+        body = {draw(st.sampled_from(names)): draw(value(JSON_VALUES) | st.just(body[key]))}
+    if kind == "text":
+        raw = [b"", b"{", b"null", b"[]", b"1", b'"x"', b"NaN", b"\xff\xfe", b"\xef\xbb\xbf{}"]
+        raw += [b'{"inputs": NaN}', b"[" * 100_000, b'{"a":' * 2_000 + b"1" + b"}" * 2_000]
+        return draw(st.sampled_from(raw)), content_type
+    if kind == "type":
+        content_type = draw(
+            st.sampled_from([None, "", "text/csv", "text/plain", "application/xml"])
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return json.dumps(body).encode("utf-8", "surrogatepass"), content_type
+
+
+def first_frame(request: dict) -> pd.DataFrame:
+    """The table of a request, its binary columns decoded as MLflow's server does."""
+    if "dataframe_split" in request:
+        frame = pd.DataFrame(**request["dataframe_split"])
+    else:
+        frame = pd.DataFrame(request.get("dataframe_records") or request.get("inputs"))
+    if list(frame) == ["image"]:
+        frame["image"] = [base64.b64decode(text) for text in frame["image"]]
+    return frame
