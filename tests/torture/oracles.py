@@ -31,8 +31,9 @@ def table(given: object) -> pd.DataFrame | None:
 
 
 def circle_area(asked: pd.DataFrame, params: object, rows: list[dict]) -> None:
-    for (_, cells), row in zip(asked.iterrows(), rows, strict=True):
-        lengths = {n: number(cells[n]) for n in ("diameter", "radius") if n in asked}
+    given = {name: asked[name].tolist() for name in ("diameter", "radius") if name in asked}
+    for at, row in enumerate(rows):
+        lengths = {name: number(values[at]) for name, values in given.items()}
         ((name, length),) = [(n, value) for n, value in lengths.items() if value is not None]
         radius = length / (2 if name == "diameter" else 1)
         assert 0 <= length <= 1e153
