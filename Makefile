@@ -1,90 +1,73 @@
 # Bare `make` prints what there is. Every target makes the environment it needs first.
 PYTHON ?= python3
-RECIPE ?=
-PORT ?=
+# Values are data, never text for make or the shell: taken as they stand, handed on as environment.
+DATA := PYTHON RECIPE PORT FROM TO VERSION INPUT OUTPUT PARAMS GROUP_BY WAY TILES YES
+$(foreach name,$(DATA),$(eval override $(name) := $$(value $(name))))
+export $(DATA)
+
 BIN := .venv/bin
-UV := UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip
+UV := $(BIN)/uv pip
+export UV_PYTHON_DOWNLOADS = never
+# What builds a source package is pinned too.
+export UV_BUILD_CONSTRAINT = locks/dev.txt
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(value PIP_INDEX_URL)
+endif
+ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>&1),)
+export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
+endif
 # Warnings are errors in recipe runs; MLflow warns of its own type hints when it is imported.
-RUN := $(BIN)/python -W error -W ignore::UserWarning:mlflow.types.type_hints -m shared
-COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+RUN := $(BIN)/python -W error -W ignore::UserWarning:mlflow.types.type_hints -m shared.cli
+
+# One recipe's packages will do, unless all are there.
+KNOWN := $(filter $(RECIPE),$(patsubst recipes/%/model_code.py,%,$(wildcard recipes/*/model_code.py)))
+ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(KNOWN)),base)
+ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated new serve dockerfile ui test verify check bench docs docs-serve register promote rebuild registry score-spark system lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters serve dockerfile ui test verify check bench docs docs-serve register promote rebuild registry score-spark system lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-setup: .venv/.recipes ## the environment .venv, from the hash-pinned locks (every target implies it)
+setup: .venv/.recipes ## the environment .venv for all recipes, from the hash-pinned locks
 
-list: .venv/.recipes ## the recipes, a line each
-	@$(RUN) list
-
-log: .venv/.recipes ## log one recipe:  make log RECIPE=circle_area
-	@$(RUN) log $(RECIPE)
-
+list: $(ANY) ## the recipes, a line each
+log: $(ONE) ## log one recipe:  make log RECIPE=circle_area
 log-all: .venv/.recipes ## log all recipes; table at the end, and build/log-all.json
-	@$(RUN) log-all
-
-smoke: .venv/.recipes ## reload one recipe's newest model in a process elsewhere, check its known answer
-	@$(RUN) smoke $(RECIPE)
-
+smoke: $(ONE) ## reload one recipe's newest model in a process elsewhere, check its known answer
 smoke-all: .venv/.recipes ## the same for all recipes
-	@$(RUN) smoke-all
-
-isolated: .venv/.recipes ## the same check in an environment made only from the model's own requirements
-	@$(RUN) isolated $(RECIPE)
-
-new: .venv/.recipes ## copy a recipe out as a starter:  make new FROM=circle_area TO=../tank_volume
-	$(if $(and $(FROM),$(TO)),,$(error make new FROM=<recipe> TO=<new folder>))
-	@$(RUN) new "$(FROM)" "$(TO)"
-
-serve: .venv/.recipes ## serve one recipe's newest model over REST:  make serve RECIPE=circle_area PORT=5001
-	@$(RUN) serve $(RECIPE) $(if $(PORT),--port $(PORT))
-
-dockerfile: .venv/.recipes ## container build folder of one recipe's newest model: build/docker/<name>
-	@$(RUN) dockerfile $(RECIPE)
-
-register: .venv/.recipes ## make one recipe's newest model a registered version, the challenger
-	@$(RUN) register $(RECIPE)
-
-promote: .venv/.recipes ## make the challenger the champion; back or to any other with VERSION=<number>
-	@$(RUN) promote $(RECIPE) $(if $(VERSION),--version $(VERSION))
-
-rebuild: .venv/.recipes ## log a composed model again with its components' newest versions
-	@$(RUN) rebuild $(RECIPE)
-
-registry: .venv/.recipes ## registered versions, aliases, components that have a newer version
-	@$(RUN) registry
-
+isolated: $(ONE) ## the same check in an environment made only from the model's own requirements
+accept: $(ONE) ## make the newest model's answer the expected one, after a look (or YES=1)
+new: $(ANY) ## copy a recipe out as a starter:  make new FROM=circle_area TO=../tank_volume
+starters: $(ANY) ## every recipe's starter as a file to download: build/starters/<name>.zip
+serve: $(ONE) ## serve one recipe's newest model over REST:  make serve RECIPE=circle_area PORT=5001
+dockerfile: $(ONE) ## container build folder of one recipe's newest model: build/docker/<name>
+register: $(ONE) ## make one recipe's newest model a registered version, the challenger
+promote: $(ONE) ## make the challenger the champion; back or to any other with VERSION=<number>
+rebuild: $(ONE) ## log a composed model again with its components' newest versions
+registry: $(ANY) ## registered versions, aliases, components that have a newer version
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
-	@$(RUN) score-spark "$(RECIPE)" "$(INPUT)" "$(OUTPUT)" --params '$(or $(PARAMS),{})' --group-by "$(GROUP_BY)"
-
-ui: .venv/.recipes ## MLflow's web page over what was logged:  make ui PORT=5000
-	@$(RUN) ui $(if $(PORT),--port $(PORT))
+ui: $(ANY) ## MLflow's web page over what was logged:  make ui PORT=5000
+list log log-all smoke smoke-all isolated accept new starters serve dockerfile register promote rebuild registry score-spark ui:
+	@$(RUN) $@
 
 test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
 
 verify: .venv/.spark .venv/.team ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
-	@$(BIN)/python -m pytest tests/verify -m verify -n 2 --dist loadfile -vv $(if $(RECIPE),--recipe $(RECIPE)) $(if $(WAY),--way "$(WAY)")
+	@$(BIN)/python -m pytest tests/verify tests/test_copies.py -m verify -n 2 --dist loadfile -vv --recipe "$$RECIPE" --way "$$WAY"
 
-check: .venv/.recipes ## lint, format, types
+check: .venv/.check ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: .venv/.recipes $(if $(RECIPE),,.venv/.spark) ## measurements side by side; one recipe's with RECIPE=<name>
-	@$(BIN)/python -m benchmarks $(RECIPE)
+bench: .venv/.recipes $(if $(RECIPE),,.venv/.spark) ## measure again, into benchmarks/results/; one recipe's with RECIPE=<name>
+	@$(BIN)/python -m benchmarks $(if $(RECIPE),"$$RECIPE")
 
-BENCHED := $(patsubst recipes/%/driver.py,build/bench/%.json,$(wildcard recipes/*/driver.py)) \
-	build/bench/pythons.json build/bench/serving.json build/bench/spark.json \
-	build/bench/team_server.json
-.SECONDEXPANSION:
-build/bench/%.json: benchmarks/%.py benchmarks/report.py $$(wildcard recipes/%/*) | .venv/.recipes
-	@$(BIN)/python -m benchmarks.$*
+build/log-all.json: $(wildcard recipes/*/*.py recipes/*/*/*.py recipes/*/request.json) | .venv/.recipes
+	@$(RUN) log-all
 
-build/bench/spark.json: | .venv/.spark
-
-docs: .venv/.docs log-all $(BENCHED) ## build the site into site/ from fresh runs (benchmarks where the code changed)
+docs: .venv/.docs build/log-all.json ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
@@ -94,31 +77,41 @@ system: ## what verify needs from the system, on Debian: Java (Spark), PostgreSQ
 	apt-get update -q
 	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql
 
+COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again
 	$(COMPILE) --group dev pyproject.toml -o locks/dev.txt
-	$(COMPILE) --group llm -c locks/dev.txt pyproject.toml -o locks/llm.txt
 	$(COMPILE) --group data --no-deps pyproject.toml -o locks/data.txt
-	$(COMPILE) --group docs -c locks/dev.txt pyproject.toml -o locks/docs.txt
-	$(COMPILE) --group spark -c locks/dev.txt pyproject.toml -o locks/spark.txt
-	$(COMPILE) --group team -c locks/dev.txt pyproject.toml -o locks/team.txt
+	for group in base llm check docs spark team; do \
+		$(COMPILE) --group $$group -c locks/dev.txt pyproject.toml -o locks/$$group.txt || exit 1; done
 
 clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 	rm -rf build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# One stamp for each set of locks. The first brings uv itself, at the version in the lock.
-.venv/.recipes: locks/dev.txt locks/llm.txt locks/data.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]}: 3.11 to 3.13 is needed, e.g. make PYTHON=python3.11")'
+# A stamp for each part of the environment. uv comes first, at the version in the lock.
+.venv/bin/uv:
+	@"$$PYTHON" -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]}: 3.11 to 3.13 is needed, e.g. make PYTHON=python3.11")'
 	@echo "setting up .venv"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || { sed -n '/^uv==/,/[^\\]$$/p' locks/dev.txt > .venv/uv.txt && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt; }
+	@test -x $(BIN)/python || "$$PYTHON" -m venv .venv
+	@sed -n '/^uv==/,/[^\\]$$/p' locks/dev.txt > .venv/uv.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
+
+.venv/.recipes: locks/dev.txt locks/llm.txt locks/data.txt | .venv/bin/uv
 	@$(UV) sync -q --compile-bytecode --require-hashes locks/dev.txt locks/llm.txt locks/data.txt
 	@$(UV) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
-	@$(UV) install -q --compile-bytecode --require-hashes -r locks/$*.txt
+.venv/.base: locks/base.txt | .venv/bin/uv
+	@$(UV) install -q --require-hashes -r locks/base.txt
+	@$(UV) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.docs: .venv/.recipes locks/docs.txt
-	@$(UV) install -q --compile-bytecode --require-hashes -r locks/docs.txt
+LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirements-driver.txt),-r $(file))
+.venv/.one-%: .venv/.base locks/dev.txt
+	@$(UV) install -q --require-hashes -c locks/dev.txt -c locks/llm.txt $(LIST)
+	@test ! -f recipes/$*/requirements-data.txt || $(UV) install -q --require-hashes --no-deps -c locks/data.txt -r recipes/$*/requirements-data.txt
+	@touch $@
+
+.venv/.check .venv/.docs .venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
+	@$(UV) install -q --compile-bytecode --require-hashes -r locks/$*.txt
 	@touch $@

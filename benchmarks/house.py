@@ -55,7 +55,7 @@ def log_all() -> None:
     with tempfile.TemporaryDirectory() as name:
         for package in ("recipes", "shared"):
             shutil.copytree(ROOT / package, Path(name) / package)
-        run([sys.executable, "-m", "shared", "log-all"], Path(name))
+        run([sys.executable, "-m", "shared.cli", "log-all"], Path(name))
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import cloudpickle
 import mlflow
+from shared.isolated import environment
 
 from benchmarks.report import publish
 from recipes.circle_area import model_code
 from recipes.circle_area.driver import SIGNATURE
-from shared.isolated import environment
 from shared.recipes import find
 from shared.smoke import SCORE, wrong
 

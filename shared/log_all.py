@@ -1,6 +1,5 @@
 """Run every driver, several at a time, each in a process of its own, and sum up what was logged."""
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -11,7 +10,18 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from shared.recipes import ROOT, Recipe
+from shared.recipes import ROOT, Recipe, discover
+from shared.run import one_line
+
+# Half of a driver's time would go into importing these: the process that all are forked from has
+# them. Run by hand, a driver imports them itself.
+COMMON = [
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "shared.run",
+]
 
 
 def output_file(recipe: Recipe) -> Path:
@@ -23,61 +33,66 @@ def _drive(driver: Path, output: Path) -> None:
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    os.environ["COOKBOOK_RESULT"] = str(output.with_suffix(".json"))
     sys.argv = [str(driver)]
     sys.path.insert(0, str(driver.parent))
     try:
         runpy.run_path(str(driver), run_name="__main__")
+    except Exception as error:
+        one_line(type(error), error, error.__traceback__)
+        sys.exit(1)
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
+        sys.stdout.flush()
 
 
 def _row(recipe: Recipe, exit_code: int | None, seconds: float) -> dict[str, Any]:
-    text = output_file(recipe).read_text(encoding="utf-8", errors="replace")
-    said = {key: value for key, _, value in (line.partition(" ") for line in text.splitlines())}
-    ok = exit_code == 0 and "model" in said
-    uri = said.get("model", "").strip() or None
-    last = text.strip().splitlines()[-1:] or [f"exit code {exit_code}, nothing printed"]
-    return {
-        "recipe": recipe.name,
-        "status": "ok" if ok else "failed",
-        "seconds": round(seconds, 2),
-        "run_id": said["run"].strip() if ok else None,
-        "model_id": uri.removeprefix("models:/") if ok and uri else None,
-        "model_uri": uri if ok else None,
-        "result": said.get("result", "").strip() if ok else None,
-        "error": None if ok else last[0],
-    }
+    output = output_file(recipe)
+    reported = output.with_suffix(".json")
+    row = {"recipe": recipe.name, "status": "failed", "seconds": round(seconds, 2)}
+    row |= {"run_id": None, "model_id": None, "model_uri": None, "result": None, "error": None}
+    if exit_code == 0 and reported.is_file():
+        row |= json.loads(reported.read_text(encoding="utf-8"))
+        return row | {"status": "ok", "model_id": str(row["model_uri"]).removeprefix("models:/")}
+    said = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = said[-1:] or ["nothing printed"]
+    return row | {"error": said[0] if exit_code else f"it did not report a model; {said[0]}"}
 
 
-def log_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
+def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     """Run the drivers, as many at a time as there are cores, and return a row for each.
 
     A driver's output goes to build/log/<recipe>.txt; a line is printed as each one starts and ends.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["shared.preload"])  # once, then each driver is a fork
+    context.set_forkserver_preload(COMMON)
     for recipe in recipes:
         output_file(recipe).parent.mkdir(parents=True, exist_ok=True)
         output_file(recipe).write_bytes(b"")
+        output_file(recipe).with_suffix(".json").unlink(missing_ok=True)
     waiting = list(recipes)
     running: dict[Any, tuple[Recipe, Any, float]] = {}
     rows: dict[str, dict[str, Any]] = {}
-    while waiting or running:
-        while waiting and len(running) < (os.cpu_count() or 1):
-            recipe = waiting.pop(0)
-            process = context.Process(
-                target=_drive, args=(recipe.path / "driver.py", output_file(recipe))
-            )
-            process.start()
-            running[process.sentinel] = (recipe, process, time.perf_counter())
-            print(f"      {recipe.name:<22} started", flush=True)
-        for sentinel in wait(list(running)):
-            recipe, process, start = running.pop(sentinel)
+    try:
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                recipe = waiting.pop(0)
+                work = recipe.path / "driver.py", output_file(recipe)
+                process = context.Process(target=_drive, args=work)
+                process.start()
+                running[process.sentinel] = (recipe, process, time.perf_counter())
+                print(f"      {recipe.name:<22} started", flush=True)
+            for sentinel in wait(list(running)):
+                recipe, process, start = running.pop(sentinel)
+                process.join()
+                row = _row(recipe, process.exitcode, time.perf_counter() - start)
+                rows[recipe.name] = row
+                done = f"[{len(rows)}/{len(recipes)}] {recipe.name:<22} {row['status']:<8}"
+                print(f"{done}{row['seconds']:6.1f} s", flush=True)
+    finally:  # Ctrl-C and TERM: no driver goes on by itself
+        for _, process, _ in running.values():
+            process.terminate()
+        for _, process, _ in running.values():
             process.join()
-            row = rows[recipe.name] = _row(recipe, process.exitcode, time.perf_counter() - start)
-            done = f"[{len(rows)}/{len(recipes)}]"
-            print(f"{done} {recipe.name:<22} {row['status']:<8}{row['seconds']:6.1f} s", flush=True)
     return [rows[recipe.name] for recipe in recipes]
 
 
@@ -94,7 +109,12 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """Leave the rows in build/log-all.json."""
-    path = ROOT / "build" / "log-all.json"
-    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+def log_all() -> int:
+    """Run every driver; print a closing table and write build/log-all.json."""
+    rows = drive_all(discover())
+    text = json.dumps(rows, indent=2)
+    (ROOT / "build" / "log-all.json").write_text(text + "\n", encoding="utf-8")
+    print(summary(rows))
+    place = os.environ.get("MLFLOW_TRACKING_URI") or "`make ui`"
+    print(f"\nlook at them: {place}; try them: `make smoke-all`; as JSON: build/log-all.json")
+    return int(any(row["status"] == "failed" for row in rows))

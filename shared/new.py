@@ -3,13 +3,17 @@
 import ast
 import re
 import shutil
+import tempfile
+import zipfile
 from pathlib import Path
 
-from shared.recipes import ROOT, Recipe
+from shared.recipes import ROOT, Recipe, discover
 
 TEMPLATES = Path(__file__).with_name("starter")
-# What the copied helpers and the starter's test import, at the lock's versions.
-FRAME = ("filelock", "pyyaml", "pytest")
+# What the copied helpers and the starter's test import, at the lock's versions; uv installs it all.
+FRAME = ("filelock", "pyyaml", "pytest", "pip", "uv")
+LOCKS = ("dev", "llm", "data")
+NEUTRAL = "my_model"  # the name that a starter to download has
 
 
 class Refused(LookupError):
@@ -18,12 +22,6 @@ class Refused(LookupError):
 
 def camel(slug: str) -> str:
     return "".join(part.capitalize() for part in slug.split("_"))
-
-
-def pins(lock: str) -> dict[str, str]:
-    """Return name -> requirement (`numpy==2.4.6`, with its marker) of a file under locks/."""
-    text = (ROOT / "locks" / lock).read_text(encoding="utf-8")
-    return {m[2]: m[1] for m in re.finditer(r"^((\S+)==.*?)(?: \\)?$", text, re.M)}
 
 
 def model_class(recipe: Recipe) -> str:
@@ -55,37 +53,53 @@ def rewrite(text: str, names: dict[str, str], recipe: Recipe) -> str:
     return re.sub(rf"\b({words})\b", lambda word: names[word[1]], text)
 
 
+def used(recipe: Recipe) -> list[Path]:
+    """Return the recipe's files that its model and driver use: imported, or named in a string."""
+    found = {recipe.path / "model_code.py", recipe.path / "driver.py"}
+    waiting = [*found]
+    while waiting:
+        nodes = [*ast.walk(ast.parse(waiting.pop().read_text(encoding="utf-8")))]
+        words = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        words |= {f"{name}.py" for name in modules(nodes)} | modules(nodes)
+        for path in recipe.path.iterdir():
+            if path.name in words:
+                files = {path} if path.is_file() else {*path.rglob("*.*")}
+                fresh = {file for file in files if "__pycache__" not in file.parts} - found
+                found |= fresh
+                waiting += [file for file in fresh if file.suffix == ".py"]
+    known_answer = {recipe.path / "request.json", recipe.path / "response.json"}
+    return sorted(found | known_answer | {*recipe.path.glob("requirements*.txt")})
+
+
+def modules(nodes: list[ast.AST]) -> set[str]:
+    """Return the first names of what is imported there."""
+    names = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
+    names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
+    return {name.split(".")[0] for name in names}
+
+
 def helpers(sources: list[Path]) -> set[Path]:
     """Return the modules of shared/ that these files import, and those that they import."""
-    found: set[Path] = set()
-    for source in sources:
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            match node:
-                case ast.ImportFrom(module="shared", names=names):
-                    modules = [alias.name for alias in names]
-                case ast.ImportFrom(module=str(module)) if module.startswith("shared."):
-                    modules = [module.split(".")[1]]
-                case ast.Import(names=names):
-                    modules = [a.name[7:] for a in names if a.name.startswith("shared.")]
-                case _:
-                    continue
-            found |= {ROOT / "shared" / f"{module}.py" for module in modules} - found
-    return found | helpers(sorted(found)) if found - set(sources) else found
+    text = "".join(source.read_text(encoding="utf-8") for source in sources)
+    words = re.findall(r"^\s*(?:from|import) shared\.(\w+)", text, re.M)
+    found = {ROOT / "shared" / f"{word}.py" for word in words}
+    return found if found <= set(sources) else helpers(sorted({*sources, *found}))
 
 
 def requirements(recipe: Recipe) -> dict[str, str]:
-    """Return two files: what the driver and the helpers ask for, and the versions of all it brings.
+    """Return two files: what the driver and the helpers ask for, and what was tested with it.
 
-    Without the second a later version of some dependency could make the starter warn or fail.
+    The second holds a hash for each file that may be installed: uv compares.
     """
-    locked = pins("dev.txt")
+    locks = [(ROOT / "locks" / f"{lock}.txt").read_text("utf-8") for lock in LOCKS]
+    locked = {m[2]: m[1] for m in re.finditer(r"^((\S+)==.*?)(?: \\)?$", locks[0], re.M)}
     own = recipe.path / "requirements-driver.txt"
     asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-    files = {
-        "requirements-driver.txt": ["-r requirements.txt", *asked, *(locked[f] for f in FRAME)],
-        "constraints.txt": [*locked.values(), *pins("llm.txt").values()],
+    lines = ["-r requirements.txt", *asked, *(locked[name] for name in FRAME)]
+    return {
+        "requirements-driver.txt": "\n".join(dict.fromkeys(lines)) + "\n",
+        "constraints.txt": "".join(locks),
     }
-    return {name: "\n".join(dict.fromkeys(text)) + "\n" for name, text in files.items()}
 
 
 def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
@@ -121,17 +135,17 @@ def new(recipe: Recipe, to: Path) -> Path:
         raise Refused(f"{to} is there already")
     names = renames(recipe, slug)
     page = readme(recipe, slug, names)
-    shutil.copytree(
-        recipe.path,
-        to,
-        ignore=shutil.ignore_patterns("__pycache__", ".*", "README.md", "requirements-driver.txt"),
-    )
+    for file in used(recipe):
+        (to / file.relative_to(recipe.path)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, to / file.relative_to(recipe.path))
     for old, fresh in names.items():
         for path in [path for path in to.iterdir() if path.stem == old]:
             path.rename(path.with_name(path.name.replace(old, fresh)))
     for source in to.rglob("*.py"):
         source.write_text(rewrite(source.read_text(encoding="utf-8"), names, recipe), "utf-8")
     shared = helpers([*to.rglob("*.py"), TEMPLATES / "test_starter.py"])
+    if service := recipe.front_matter.get("runs_with"):
+        shared.add(ROOT / "shared" / f"{service}.py")
     (to / "shared").mkdir()
     for module in [ROOT / "shared" / "__init__.py", *shared]:
         shutil.copy(module, to / "shared" / module.name)
@@ -142,3 +156,28 @@ def new(recipe: Recipe, to: Path) -> Path:
     shutil.copy(TEMPLATES / "gitignore", to / ".gitignore")
     shutil.copy(TEMPLATES / "test_starter.py", to / f"test_{slug}.py")
     return to
+
+
+def make(recipe: Recipe, to: str) -> int:
+    """Make the starter and say what comes next."""
+    if not to:
+        raise Refused("name the new folder: make new FROM=<recipe> TO=<folder>")
+    made = new(recipe, Path(to))
+    print(f"{made}\nnow: cd {made} && make test; README.md says what to change first")
+    return 0
+
+
+def starters() -> int:
+    """Write each recipe's starter, under a neutral name, to build/starters/<recipe>.zip."""
+    for recipe in discover():
+        file = ROOT / "build" / "starters" / f"{recipe.name}.zip"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(file, "w") as archive:
+            made = new(recipe, Path(folder) / NEUTRAL)
+            for path in sorted(path for path in made.rglob("*") if path.is_file()):
+                # With a date of its own the archive is the same each time.
+                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+        print(file.relative_to(ROOT))
+    return 0

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+# The house's rule for recipe runs; MLflow warns of its own type hints when it is imported.
+WARNINGS = ["-W", "error", "-W", "ignore::UserWarning:mlflow.types.type_hints"]
 FILES = (
     "README.md",
     "model_code.py",
@@ -68,10 +70,17 @@ def discover() -> list[Recipe]:
     return sorted(found, key=place)
 
 
-def find(name: str) -> Recipe:
+def find(name: str, variable: str = "RECIPE") -> Recipe:
     """Return the recipe of that name, or raise UnknownRecipe with the list of known ones."""
     known = {recipe.name: recipe for recipe in discover()}
     if name not in known:
-        said = f"unknown recipe {name!r}" if name else "no recipe named: add RECIPE=<name>"
+        said = f"unknown recipe {name!r}" if name else f"no recipe named: add {variable}=<name>"
         raise UnknownRecipe(f"{said}\nknown: {', '.join(known)}")
     return known[name]
+
+
+def show() -> int:
+    """Print the recipes, a line each."""
+    for recipe in discover():
+        print(f"{recipe.name:<22}{recipe.front_matter['summary']}")
+    return 0

@@ -1,26 +1,49 @@
-"""MLflow's own servers on loopback: one recipe's model over REST, and the page over the store."""
+"""Processes that end with us: a driver, and MLflow's own servers on loopback."""
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
-from shared.recipes import ROOT, Recipe
-from shared.store import STATE, tracking_uri
+from shared.recipes import ROOT, WARNINGS, Recipe
+from shared.store import checked_copy, newest_model, open_store, tracking_uri
 
 
-def _mlflow(prefix: list[str], *words: str, **environment: str) -> int:
-    """Run `mlflow WORDS` until Ctrl-C; MLflow itself looks for uvicorn on the PATH."""
+def run(words: list[str], **environment: str) -> int:
+    """Run a command to its end, Ctrl-C or TERM; no process that it started is left behind.
+
+    The commands of this environment come first on its PATH: MLflow looks there for uvicorn.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    variables = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": tracking_uri(), **environment}
+    process = subprocess.Popen(words, env=variables, start_new_session=True)
     try:
-        return subprocess.call(
-            [*prefix, sys.executable, "-m", "mlflow", *words],
-            env={**os.environ, "PATH": path, **environment},
-        )
-    except KeyboardInterrupt:
-        return 0
+        return process.wait()
+    finally:
+        with suppress(ProcessLookupError):  # until nobody is left in its group
+            os.killpg(process.pid, signal.SIGTERM)
+            for _ in range(100):
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def log(recipe: Recipe) -> int:
+    """Run the recipe's driver."""
+    return run([sys.executable, *WARNINGS, str(recipe.path / "driver.py")])
+
+
+def _until_ctrl_c(words: list[str], **environment: str) -> int:
+    with suppress(KeyboardInterrupt):
+        return run(words, **environment)
+    return 0
 
 
 def free(port: int) -> None:
@@ -36,26 +59,25 @@ def free(port: int) -> None:
 
 def serve(recipe: Recipe, port: int) -> int:
     """Serve the recipe's newest model on 127.0.0.1:port until Ctrl-C."""
-    from shared.smoke import newest_model
-
     free(port)
     uri = newest_model(recipe)
-    print(f"{uri} on http://127.0.0.1:{port}/invocations (Ctrl-C ends it)", flush=True)
-    where = ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
-    store = {"MLFLOW_TRACKING_URI": tracking_uri()}
-    return _mlflow(recipe.runs_with, "models", "serve", "-m", uri, *where, **store)
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(checked_copy(uri, folder))
+        print(f"{uri} on http://127.0.0.1:{port}/invocations (Ctrl-C ends it)", flush=True)
+        mlflow = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
+        where = ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+        return _until_ctrl_c([*recipe.runs_with, *mlflow, *where])
 
 
 def dockerfile(recipe: Recipe) -> int:
     """Write build/docker/<recipe>: a Dockerfile and the recipe's newest model beside it."""
-    from shared.smoke import newest_model
-
     to = ROOT / "build" / "docker" / recipe.name
+    uri = newest_model(recipe)
     shutil.rmtree(to, ignore_errors=True)
-    quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-    store = {"MLFLOW_TRACKING_URI": tracking_uri(), **quiet}
-    words = ["generate-dockerfile", "-m", newest_model(recipe), "-d", str(to)]
-    failed = _mlflow([], "models", *words, **store)
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(checked_copy(uri, folder))
+        mlflow = [sys.executable, "-m", "mlflow", "models", "generate-dockerfile"]
+        failed = run([*mlflow, "-m", model, "-d", str(to)], MLFLOW_LOGGING_LEVEL="WARNING")
     if not failed:
         print(f"docker build -t {recipe.name} {to.relative_to(ROOT)}")
         print(f"docker run -p 127.0.0.1:5001:8080 {recipe.name}")
@@ -67,14 +89,13 @@ def ui(port: int) -> int:
 
     One worker and no job runner: MLflow's defaults start 15 processes.
     """
-    if server := os.environ.get("MLFLOW_TRACKING_URI"):
-        print(f"the runs are on {server}")
+    if not (uri := tracking_uri()).startswith("sqlite:"):
+        print(f"the runs are on {uri}")
         return 0
-    if not (STATE / "mlflow.db").exists():
-        print("nothing logged yet; make log-all", file=sys.stderr)
-        return 1
+    if not open_store():
+        raise LookupError("nothing logged yet; make log-all")
     free(port)
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    where = ["--backend-store-uri", tracking_uri(), "--host", "127.0.0.1", "--port", str(port)]
-    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return _mlflow([], "server", *where, "--workers", "1", **jobs)
+    where = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    mlflow = [sys.executable, "-m", "mlflow", "server", *where, "--workers", "1"]
+    return _until_ctrl_c(mlflow, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")

@@ -2,6 +2,9 @@
 
 A reload in the process that logged the model proves nothing: there, a forgotten `set_model`, a
 missing file or an import of the repository goes unnoticed.
+
+    python -m shared.smoke FOLDER             a recipe that was copied out
+    python -m shared.smoke FOLDER --accept    make the newest model's answer the expected one
 """
 
 import json
@@ -10,14 +13,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from shared.recipes import Recipe
-from shared.store import tracking_uri
-
-# The house's rule for recipe runs; MLflow warns of its own type hints when it is imported.
-WARNINGS = ["-W", "error", "-W", "ignore::UserWarning:mlflow.types.type_hints"]
+from shared.recipes import WARNINGS, Recipe, discover
+from shared.store import checked_copy, newest_model, tracking_uri
 
 SCORE = """
 import sys
@@ -28,26 +32,6 @@ mlflow.models.predict(
     uri, input_path=request, content_type="json", output_path=response, env_manager="local"
 )
 """
-
-
-def newest_model(recipe: Recipe) -> str:
-    """Return the URI of the recipe's model that was logged last; LookupError if there is none."""
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri())
-    experiment = mlflow.get_experiment_by_name(recipe.name)
-    # The store cannot filter by status; a model whose driver failed stays PENDING or FAILED.
-    models = experiment and mlflow.search_logged_models(
-        [experiment.experiment_id],
-        filter_string=f"name = '{recipe.name}'",
-        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-        max_results=100,
-        output_format="list",
-    )
-    ready = [model for model in models or [] if model.status == "READY"]
-    if not ready:
-        raise LookupError(f"{recipe.name}: nothing logged yet; make log RECIPE={recipe.name}")
-    return f"models:/{ready[0].model_id}"
 
 
 def differences(got: Any, want: Any, tolerance: dict[str, float], at: str = "") -> list[str]:
@@ -72,8 +56,8 @@ def differences(got: Any, want: Any, tolerance: dict[str, float], at: str = "") 
     return [line for g, w, path in pairs for line in differences(g, w, tolerance, path)]
 
 
-def score_elsewhere(recipe: Recipe, model_uri: str, python: list[str] | None = None) -> Any:
-    """Return what the model answers to request.json in a new process that runs in `/`.
+def score_elsewhere(recipe: Recipe, model: str, python: list[str] | None = None) -> Any:
+    """Return what the model (URI or folder) answers to request.json in a new process in `/`.
 
     `python` starts that process; by default it is this interpreter, warnings being errors. Raises
     RuntimeError with the process's error output if it fails.
@@ -83,14 +67,18 @@ def score_elsewhere(recipe: Recipe, model_uri: str, python: list[str] | None = N
         python = python or [sys.executable, *WARNINGS]
         child = [*recipe.runs_with, *python, "-I", "-c", SCORE]
         done = subprocess.run(
-            [*child, model_uri, str(recipe.path / "request.json"), str(answer)],
+            [*child, model, str(recipe.path / "request.json"), str(answer)],
             cwd="/",
-            env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()},
+            env={
+                **os.environ,
+                "MLFLOW_TRACKING_URI": tracking_uri(),
+                "UV_PYTHON_DOWNLOADS": "never",
+            },
             capture_output=True,
             text=True,
         )
         if done.returncode:
-            raise RuntimeError(f"{recipe.name}: {model_uri} did not answer\n{done.stderr.strip()}")
+            raise RuntimeError(f"{recipe.name}: {model} did not answer\n{done.stderr.strip()}")
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
@@ -102,14 +90,99 @@ def wrong(recipe: Recipe, answer: Any) -> list[str]:
 
 
 def smoke(recipe: Recipe) -> list[str]:
-    """Return what is wrong with the newest model's answer."""
-    return wrong(recipe, score_elsewhere(recipe, newest_model(recipe)))
+    """Return what is wrong with the newest model's answer; [] is a pass."""
+    uri = newest_model(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        return wrong(recipe, score_elsewhere(recipe, str(checked_copy(uri, folder))))
 
 
-if __name__ == "__main__":  # python -m shared.smoke FOLDER: for a recipe that was copied out
+def isolated(recipe: Recipe) -> list[str]:
+    """The same in an environment made only from the requirements that were logged with the model.
+
+    The process sees neither the repository nor the environment that logged the model.
+    """
+    uri = newest_model(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        model = checked_copy(uri, folder)
+        alone = python_with(model / "requirements.txt")
+        return wrong(recipe, score_elsewhere(recipe, str(model), alone))
+
+
+def python_with(requirements: Path, python: str = sys.executable) -> list[str]:
+    """Return the command of a Python that has these requirements and nothing else.
+
+    uv keeps the environment in its cache: the second time takes as long as starting it.
+    """
+    uv = [str(Path(sys.executable).with_name("uv")), "run", "-q", "--no-project", "--isolated"]
+    return [*uv, "--python", python, "--with-requirements", str(requirements), "--", "python"]
+
+
+def check_isolated(recipe: Recipe) -> int:
+    return check(recipe, isolated)
+
+
+def check(recipe: Recipe | None = None, way: Callable[[Recipe], list[str]] = smoke) -> int:
+    """Print what is wrong with one recipe's newest model, or with all; 1 if anything is."""
+
+    def attempt(recipe: Recipe) -> tuple[list[str], float]:
+        start = time.perf_counter()
+        try:
+            found = way(recipe)
+        except (LookupError, RuntimeError) as error:
+            found = [str(error)]
+        return found, time.perf_counter() - start
+
+    recipes, failed = [recipe] if recipe else discover(), False
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = zip(recipes, pool.map(attempt, recipes), strict=True)
+        for number, (recipe, (found, seconds)) in enumerate(outcomes, 1):
+            status = "failed" if found else "ok"
+            print(f"[{number}/{len(recipes)}] {recipe.name:<22} {status:<8}{seconds:6.1f} s")
+            if found:
+                found.append(f"run it again: make {way.__name__} RECIPE={recipe.name}")
+                print(*(f"      {line}" for line in found), sep="\n", flush=True)
+            failed |= bool(found)
+    return int(failed)
+
+
+def accept(recipe: Recipe) -> int:
+    """Show how the newest model's answer differs from response.json, row by row, and write it.
+
+    Asks before it writes; where nobody can be asked it takes YES=1 from the environment. The
+    `tolerance` stays. Returns 1 if a different answer was not written.
+    """
+    file = recipe.path / "response.json"
+    before = recipe.json("response.json") if file.is_file() else {}
+    uri, tolerance = newest_model(recipe), before.get("tolerance", {})
+    with tempfile.TemporaryDirectory() as folder:
+        answer = score_elsewhere(recipe, str(checked_copy(uri, folder)))
+    rows = zip_longest(answer["predictions"], before.get("predictions", []), fillvalue="no row")
+    changed = False
+    for number, (new, old) in enumerate(rows):
+        if differences(new, old, tolerance):
+            changed = True
+            print(f"row {number}\n  - {json.dumps(old)}\n  + {json.dumps(new)}")
+    if not changed:
+        print("the expected answer already")
+        return 0
+    if sys.stdin.isatty() and not os.environ.get("YES"):
+        agreed = input(f"write it to {file}? [y/N] ").lower() == "y"
+    elif not (agreed := os.environ.get("YES") == "1"):
+        print("not written: add YES=1", file=sys.stderr)
+    if agreed:
+        lines = ",\n    ".join(json.dumps(row) for row in answer["predictions"])
+        end = f',\n  "tolerance": {json.dumps(tolerance)}' if tolerance else ""
+        file.write_text(f'{{\n  "predictions": [\n    {lines}\n  ]{end}\n}}\n', encoding="utf-8")
+    return int(not agreed)
+
+
+if __name__ == "__main__":
+    copied = Recipe(Path(sys.argv[1]).resolve())
     try:
-        found = smoke(Recipe(Path(sys.argv[1]).resolve()))
+        if "--accept" in sys.argv:
+            sys.exit(accept(copied))
+        said = smoke(copied)
     except (LookupError, RuntimeError) as error:
-        found = [str(error)]
-    print("\n".join(found) or "the known answer")
-    sys.exit(int(found != []))
+        said = [str(error)]
+    print("\n".join(said) or "the known answer")
+    sys.exit(int(said != []))

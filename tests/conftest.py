@@ -44,9 +44,21 @@ def fresh_checkout(tmp_path_factory):
     return make
 
 
+def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run make as typed, but for the environment: it is the running one, and is left alone."""
+    return subprocess.run(
+        ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words],
+        cwd=checkout,
+        env=environment(checkout, **more),
+        capture_output=True,
+        text=True,
+    )
+
+
 def environment(checkout: Path, **more: str) -> dict[str, str]:
     """Return the environment for a process that runs the `shared` and recipes of that checkout."""
-    return {**os.environ, "PYTHONPATH": str(checkout), **more}
+    alone = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return {**alone, "PYTHONPATH": str(checkout), **more}
 
 
 def pytest_addoption(parser):

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from shared.new import Refused, new
-from shared.recipes import FILES, ROOT, find
-from shared.smoke import WARNINGS
-from tests.test_house import every_recipe, make
+from shared.recipes import FILES, ROOT, WARNINGS, find
+from tests.conftest import make
+from tests.test_house import every_recipe
 
 
 def run(folder, *words, **more):
@@ -40,7 +40,7 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     assert not ours & {package.parent.name for package in to.glob("*/__init__.py")}
     helpers = {path.name for path in (to / "shared").iterdir()}
     assert {"store.py", "run.py", "smoke.py"} <= helpers
-    assert not {"__main__.py", "log_all.py", "new.py"} & helpers
+    assert not {"cli.py", "log_all.py", "new.py"} & helpers
     asked = "".join(path.read_text() for path in to.glob("requirements*.txt"))
     for path in recipe.path.glob("requirements*.txt"):
         assert [line for line in path.read_text().splitlines() if line not in asked] == []

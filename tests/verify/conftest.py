@@ -17,7 +17,7 @@ import pytest
 
 from shared.recipes import ROOT, Recipe, discover
 from shared.smoke import wrong
-from tests.conftest import environment
+from tests.conftest import environment, make
 
 FILE = ROOT / "build" / "verify.json"
 CELLS: dict[tuple[str, str], dict] = {}
@@ -56,14 +56,8 @@ class Logged:
         )
 
     def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run make as typed, but for the environment: it is the running one, and is left alone."""
-        return subprocess.run(
-            ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words],
-            cwd=self.checkout,
-            env=environment(self.checkout, **more),
-            capture_output=True,
-            text=True,
-        )
+        """Run make as typed."""
+        return make(self.checkout, *words, **more)
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +67,6 @@ def logged(fresh_checkout, pytestconfig) -> Logged:
     for recipe in discover():
         if recipe.name not in chosen(pytestconfig):
             shutil.rmtree(checkout.checkout / "recipes" / recipe.name)
-    environments = ROOT / "build" / "envs"  # kept from one `make verify` to the next
-    environments.mkdir(parents=True, exist_ok=True)
-    (checkout.checkout / "build").mkdir(exist_ok=True)
-    (checkout.checkout / "build" / "envs").symlink_to(environments)
     checkout.make("log-all")
     return checkout
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.isolated import isolated
 from shared.new import new
 from shared.recipes import Recipe, find
-from shared.smoke import smoke
+from shared.smoke import isolated, smoke
 
 
 @pytest.mark.verify("isolated")

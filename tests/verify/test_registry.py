@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from shared.recipes import find
-from shared.smoke import WARNINGS, score_elsewhere
+from shared.recipes import WARNINGS, find
+from shared.smoke import score_elsewhere
 from tests.conftest import environment
 from tests.verify.conftest import Logged, assert_known_answer
 from tests.verify.processes import blocks

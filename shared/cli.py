@@ -1,0 +1,77 @@
+"""The commands behind the Makefile; what a command takes are make variables, from the environment.
+
+RECIPE=circle_area PORT=5001 python -m shared.cli serve
+"""
+
+import importlib
+import os
+import signal
+import sys
+from typing import Any
+
+from shared.recipes import UnknownRecipe, find
+
+# make target: the function behind it (which returns the exit code), the variables that it takes
+COMMANDS = {
+    "list": ("recipes.show", []),
+    "log": ("servers.log", ["RECIPE"]),
+    "log-all": ("log_all.log_all", []),
+    "smoke": ("smoke.check", ["RECIPE"]),
+    "smoke-all": ("smoke.check", []),
+    "isolated": ("smoke.check_isolated", ["RECIPE"]),
+    "accept": ("smoke.accept", ["RECIPE"]),
+    "new": ("new.make", ["FROM", "TO"]),
+    "starters": ("new.starters", []),
+    "serve": ("servers.serve", ["RECIPE", "PORT"]),
+    "dockerfile": ("servers.dockerfile", ["RECIPE"]),
+    "ui": ("servers.ui", ["PORT"]),
+    "register": ("registry.register", ["RECIPE"]),
+    "promote": ("registry.promote", ["RECIPE", "VERSION"]),
+    "rebuild": ("registry.rebuild", ["RECIPE"]),
+    "registry": ("registry.show", []),
+    "score-spark": ("spark.score_file", ["RECIPE", "INPUT", "OUTPUT", "PARAMS", "GROUP_BY"]),
+}
+
+
+def read(variable: str, command: str) -> Any:
+    """Return the value of a make variable; LookupError if the command can't use it."""
+    text = os.environ.get(variable, "")
+    if variable in ("RECIPE", "FROM"):
+        return find(text, variable)
+    if variable == "PORT":
+        text = text or {"ui": "5000", "serve": "5001"}[command]
+        if not (text.isdecimal() and 0 < int(text) < 65536):
+            raise LookupError(f"PORT={text!r} is no port: give a number from 1 to 65535")
+        return int(text)
+    return text
+
+
+def main(words: list[str]) -> int:
+    """Run the command; 1 if it fails, 2 if there is no such command or recipe."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        if len(words) != 1 or words[0] not in COMMANDS:
+            print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
+            return 2
+        place, variables = COMMANDS[words[0]]
+        values = [read(variable, words[0]) for variable in variables]
+        module, name = place.split(".")
+        return int(getattr(importlib.import_module(f"shared.{module}"), name)(*values))
+    except UnknownRecipe as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (LookupError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from shared.run import one_line
+
+        one_line(type(error), error, error.__traceback__)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
