@@ -15,13 +15,12 @@ from pathlib import Path
 
 import cloudpickle
 import mlflow
-from shared.isolated import environment
 
 from benchmarks.report import publish
 from recipes.circle_area import model_code
 from recipes.circle_area.driver import SIGNATURE
 from shared.recipes import find
-from shared.smoke import SCORE, wrong
+from shared.smoke import SCORE, python_with, wrong
 
 MINORS = ("3.10", "3.11", "3.12", "3.13")
 # NumPy is left open: no version of it has wheels for all four Pythons.
@@ -53,15 +52,15 @@ def save(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in models}
 
 
-def outcome(python: Path, model: Path) -> str:
+def outcome(python: list[str], model: Path) -> str:
     """Return `works`, `wrong answer`, `error: <its last line>` or `crash: <signal>`."""
     answer = model.with_suffix(".json")
     answer.unlink(missing_ok=True)
     request = CIRCLE.path / "request.json"
-    words = [str(word) for word in (python, "-I", "-c", SCORE, model, request, answer)]
+    words = [*python, "-I", "-c", SCORE, str(model), str(request), str(answer)]
     done = subprocess.run(words, cwd="/", capture_output=True, text=True)
-    if done.returncode < 0:
-        return f"crash: {signal.strsignal(-done.returncode)}"
+    if done.returncode > 128:  # as uv passes on the end by a signal
+        return f"crash: {signal.strsignal(done.returncode - 128)}"
     if done.returncode:
         return f"error: {done.stderr.strip().splitlines()[-1]}"
     return "wrong answer" if wrong(CIRCLE, json.loads(answer.read_text())) else "works"
@@ -70,18 +69,21 @@ def outcome(python: Path, model: Path) -> str:
 def measure() -> list[dict[str, str]]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        models = save(Path(folder))
+        models, asked = save(Path(folder)), Path(folder) / "requirements.txt"
+        asked.write_text("\n".join(REQUIREMENTS), encoding="utf-8")
         for minor in MINORS:
             print(f"      Python {minor}", flush=True)
             python = interpreter(minor)
             if python is None:
                 rows.append({"Python": minor, **dict.fromkeys(models, "absent here")})
                 continue
-            own = environment("\n".join(REQUIREMENTS) + "\n", python)
+            own = python_with(asked, python)
             rows.append({"Python": minor, **{n: outcome(own, m) for n, m in models.items()}})
     return rows
 
 
 if __name__ == "__main__":
     stored = ".".join(map(str, sys.version_info[:2]))
-    publish("pythons", {f"Stored by Python {stored}, loaded by": measure()})
+    publish(
+        "pythons", {f"Stored by Python {stored}, loaded by": measure()}, ["recipes/circle_area"]
+    )

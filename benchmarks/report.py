@@ -1,17 +1,18 @@
 """What every benchmark shares: turns taken fairly, and tables on screen and as JSON."""
 
-import json
 import os
 import platform
 import statistics
+import subprocess
 import timeit
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from importlib.metadata import distributions
-from pathlib import Path
-from typing import Any
 
-Rows = list[dict[str, Any]]
-BENCH = Path(__file__).resolve().parents[1] / "build" / "bench"
+from shared.recipes import ROOT
+from shared.results import Rows, cell, keep, markdown
+
+__all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
 
 
 def interleave(rivals: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
@@ -29,36 +30,28 @@ def interleave(rivals: Mapping[str, Callable[[], object]], rounds: int = 7) -> d
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def cell(value: Any) -> str:
-    """Return a value as it stands in a table: numbers with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def publish(name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ()) -> None:
+    """Print the tables and write benchmarks/results/<name>.json.
 
-
-def markdown(rows: Rows) -> str:
-    """Return the rows as a Markdown table; the first row's keys are the columns."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([cell(row.get(c, "")) for c in head] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def publish(name: str, tables: Mapping[str, Rows]) -> None:
-    """Print the tables with versions and load average, and write build/bench/<name>.json.
-
-    The versions are those of the recipe's own requirements.
+    `measured` names the files and folders whose code the numbers are about: by default the recipe
+    of that name. Versions are those of its requirements.
     """
-    recipe = Path(__file__).resolve().parents[1] / "recipes" / name
-    pins = "".join(file.read_text(encoding="utf-8") for file in recipe.glob("requirements.txt"))
-    names = {"mlflow", *(pin.split("==")[0].lower() for pin in pins.splitlines() if "==" in pin)}
+    measured = [*(measured or [f"recipes/{name}"]), f"benchmarks/{name}.py"]
+    pins = [file for place in measured for file in (ROOT / place).glob("requirements.txt")]
+    text = "".join(file.read_text(encoding="utf-8") for file in pins)
+    names = {"mlflow", *(pin.split("==")[0].lower() for pin in text.splitlines() if "==" in pin)}
     versions = {d.name: d.version for d in distributions() if d.name.lower() in names}
     machine = {
         "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "versions": dict(sorted(versions.items())),
     }
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
-    print(f"\n{json.dumps(machine)}")
-    BENCH.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine, "tables": dict(tables)}, indent=2)
-    (BENCH / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    today = date.today().isoformat()
+    file = keep(name, dict(tables), machine, date=today, commit=commit, measured=measured)
+    print(f"\n{file}")

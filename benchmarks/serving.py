@@ -110,9 +110,8 @@ def main() -> None:
             input_example=example,
             pip_requirements=[],
         )
-        publish(
-            "serving", {"A model server on loopback": rates(model, 1, 100) + rates(model, 8, 50)}
-        )
+        rows = rates(model, 1, 100) + rates(model, 8, 50)
+        publish("serving", {"A model server on loopback": rows}, ["recipes/circle_area"])
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ from mlflow.types.schema import ColSpec, Schema
 
 from benchmarks.report import Rows, interleave, publish
 from recipes.circle_area.driver import HERE
-from shared import scoring
-from shared.spark import session
+from shared.spark import score, session
 
 # Work that pandas can't vectorise: 0.2 ms in Python for each row.
 COSTLY = textwrap.dedent(
@@ -66,14 +65,13 @@ def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows
         table.join(loaded.predict(table)).to_parquet(folder / "alone.parquet")
 
     def ours() -> None:
-        with tempfile.TemporaryDirectory() as guard:
-            scored = scoring.score(spark, spark.read.parquet(str(source)), str(model), guard)
-            scored.write.mode("overwrite").parquet(str(target))
+        scored = score(spark, spark.read.parquet(str(source)), str(model))
+        scored.write.mode("overwrite").parquet(str(target))
 
     def udf() -> None:
-        score = mlflow.pyfunc.spark_udf(spark, str(model), "struct<area: double>")
+        area = mlflow.pyfunc.spark_udf(spark, str(model), "struct<area: double>")
         table = spark.read.parquet(str(source)).repartition(spark.sparkContext.defaultParallelism)
-        table.withColumn("answer", score("diameter")).write.mode("overwrite").parquet(str(target))
+        table.withColumn("answer", area("diameter")).write.mode("overwrite").parquet(str(target))
 
     seconds = interleave({"one process": alone, "make score-spark": ours, "spark_udf": udf}, rounds)
     return [
@@ -116,7 +114,7 @@ def main() -> None:
             ],
         }
     spark.stop()
-    publish("spark", tables)
+    publish("spark", tables, ["recipes/circle_area/model_code.py", "shared/spark.py"])
 
 
 if __name__ == "__main__":

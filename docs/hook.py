@@ -7,10 +7,10 @@ alone on a line, is replaced; whatever is missing stops the build:
     <!-- code: FILE -->             a file of the recipe
     <!-- figure: FILE | ALT -->     an artifact of the run, as a picture
     <!-- metrics -->                the run's metrics
-    <!-- bench -->                  the tables of `make bench`
+    <!-- bench -->                  the recipe's measurements, or <!-- bench: NAME -->
 
 In any page of docs/, <!-- recipes --> becomes the table of recipes and <!-- bench: NAME --> the
-tables of build/bench/NAME.json.
+measurements in benchmarks/results/NAME.json.
 """
 
 import json
@@ -22,10 +22,10 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
-from benchmarks.report import cell, markdown
+from shared import results
 from shared.log_all import output_file
 from shared.recipes import ROOT, Recipe, discover
-from shared.store import tracking_uri
+from shared.store import open_store
 
 OUT = ROOT / "build" / "docs"
 MARK = re.compile(
@@ -54,14 +54,14 @@ def last_run(recipe: Recipe) -> dict[str, Any]:
     for row in json.loads(file.read_text(encoding="utf-8")):
         if row["recipe"] == recipe.name and row["status"] == "ok":
             return dict(row)
-    raise PluginError(f"{recipe.name} was not logged: make log RECIPE={recipe.name}")
+    raise PluginError(f"{recipe.name} was not logged: make log-all")
 
 
 def figure(recipe: Recipe, file: str, alt: str) -> str:
     """Copy an artifact of the recipe's last run beside its page and return the picture."""
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri())
+    open_store()
     try:
         path = mlflow.artifacts.download_artifacts(
             run_id=last_run(recipe)["run_id"], artifact_path=file
@@ -76,24 +76,11 @@ def metrics(recipe: Recipe) -> str:
     """Return the metrics of the recipe's last run as a table."""
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri())
+    open_store()
     found = mlflow.get_run(last_run(recipe)["run_id"]).data.metrics
-    return markdown([{"metric": f"`{k}`", "value": cell(v)} for k, v in sorted(found.items())])
-
-
-def bench(name: str) -> str:
-    """Return the tables of a benchmark and what they were measured on."""
-    path = ROOT / "build" / "bench" / f"{name}.json"
-    made = json.loads(needed(path, f"make bench RECIPE={name}").read_text("utf-8"))
-    tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in made["tables"].items()]
-    machine = made["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    tables.append(
-        f"*Measured by `make bench RECIPE={name}`: {machine['cores']} cores, load average "
-        f"{machine['load_average'][0]}, Python {machine['python']}, {versions}. "
-        "Read the ratios: seconds vary from machine to machine.*"
+    return results.markdown(
+        [{"metric": f"`{k}`", "value": results.cell(v)} for k, v in sorted(found.items())]
     )
-    return "\n\n".join(tables)
 
 
 def page(recipe: Recipe) -> str:
@@ -115,7 +102,7 @@ def page(recipe: Recipe) -> str:
             case "metrics":
                 return metrics(recipe)
             case "bench":
-                return bench(recipe.name)
+                return results.page(file or recipe.name)
         raise PluginError(f"{recipe.name}/README.md: unknown marker {mark[0]!r}")
 
     body = (recipe.path / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[1]
@@ -124,7 +111,7 @@ def page(recipe: Recipe) -> str:
 
 def recipe_table(prefix: str) -> str:
     """Return the table of recipes with links that start with `prefix`."""
-    return markdown(
+    return results.markdown(
         [
             {
                 "recipe": f"[{recipe.name}]({prefix}{recipe.name}.md)",
@@ -148,7 +135,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
                 up = "../" * (len(place.parts) - 1)
                 table = recipe_table(f"{up}recipes/")
                 text = data.decode().replace("<!-- recipes -->", table)
-                data = re.sub(r"<!-- bench: (\w+) -->", lambda m: bench(m[1]), text).encode()
+                data = re.sub(r"<!-- bench: (\w+) -->", lambda m: results.page(m[1]), text).encode()
                 if place.parts[0] == "guides":
                     guides.append(place.as_posix())
             write(OUT / place, data)

@@ -7,12 +7,13 @@ import sys
 import pytest
 
 from shared.recipes import ROOT
+from shared.results import RESULTS
 
 
 @pytest.mark.verify("other Pythons", recipe="circle_area")
 def test_code_against_pickle():
     subprocess.run([sys.executable, "-m", "benchmarks.pythons"], cwd=ROOT, check=True)
-    tables = json.loads((ROOT / "build/bench/pythons.json").read_text())["tables"]
+    tables = json.loads((RESULTS / "pythons.json").read_text())["tables"]
     (rows,) = tables.values()
     here = ".".join(map(str, sys.version_info[:2]))
     for row in rows:

@@ -1,0 +1,67 @@
+"""Measurements that are kept: benchmarks/results/<name>.json, and how they look on a page."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from shared.recipes import ROOT
+
+Rows = list[dict[str, Any]]
+RESULTS = ROOT / "benchmarks" / "results"
+CODE = {".py", ".txt", ".json", ".csv"}
+
+
+def cell(value: Any) -> str:
+    """Return a value as it stands in a table: numbers with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def markdown(rows: Rows) -> str:
+    """Return the rows as a Markdown table; the first row's keys are the columns."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([cell(row.get(c, "")) for c in head] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def digest(measured: Iterable[str]) -> str:
+    """Return the sha256 of the code under these files and folders of the checkout."""
+    found = hashlib.sha256()
+    for place in sorted(measured):
+        folder = ROOT / place
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+            # The expected answer is no code, but is written anew when the code changes.
+            if path.suffix in CODE and path.name != "response.json" and path.is_file():
+                found.update(path.relative_to(ROOT).as_posix().encode())
+                found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def page(name: str) -> str:
+    """Return a measurement's tables, and what, when and on which code they were measured."""
+    file = RESULTS / f"{name}.json"
+    if not file.is_file():
+        return f"*Not measured yet: `make bench RECIPE={name}`.*"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
+    machine = kept["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    said = (
+        f"Measured by `make bench RECIPE={name}` on {kept['date']} at commit {kept['commit']}: "
+        f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
+        f"Python {machine['python']}, {versions}. "
+        "Read the ratios: seconds vary from machine to machine."
+    )
+    if digest(kept["measured"]) != kept["digest"]:
+        said += " The code has changed since."
+    return "\n\n".join([*tables, f"*{said}*"])
+
+
+def keep(name: str, tables: dict[str, Rows], machine: dict[str, Any], **more: Any) -> Path:
+    """Write a measurement; `more` is date, commit, and the files that were measured."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    kept = {**more, "digest": digest(more["measured"]), "machine": machine, "tables": tables}
+    file = RESULTS / f"{name}.json"
+    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return file
