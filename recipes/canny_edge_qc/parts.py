@@ -1,27 +1,20 @@
-"""Parts to inspect, good and bad: cut from real photographs, or a ground surface drawn from noise.
+"""Parts to inspect, good and bad: a ground surface drawn from noise, with a fixed seed."""
 
-The photographs are those in the wheel of scikit-image (brick, gravel, grass); nothing is
-downloaded. All is drawn with a fixed seed. A photograph is cut like a chessboard: white blocks to
-calibrate with, black ones for the test, so that no region is on both sides.
-"""
-
-from importlib.resources import files
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 DEFECTS = ("crack", "pinhole", "chip", "uneven")
-PHOTOGRAPHS = ("brick", "gravel", "grass")
 Random = np.random.Generator
 
 
 class Parts(NamedTuple):
-    """JPEG files: good parts to calibrate with, unseen good ones, and (defect, file) pairs."""
+    """Good parts to calibrate with, unseen good ones, and (defect, part) pairs; uint8 pictures."""
 
-    golden: list[bytes]
-    good: list[bytes]
-    bad: list[tuple[str, bytes]]
+    golden: list[np.ndarray]
+    good: list[np.ndarray]
+    bad: list[tuple[str, np.ndarray]]
 
 
 def noise(rng: Random, shape: tuple[int, int], along: float, across: float) -> np.ndarray:
@@ -52,24 +45,6 @@ def ground(rng: Random) -> np.ndarray:
     if rng.random() < 0.2:  # the part ends within the picture
         texture[:, : rng.integers(2, 8)] -= 3
     return texture / texture.std()
-
-
-def photograph(name: str) -> np.ndarray:
-    """Return one of scikit-image's photographs as texture, mean 0 and local deviation about 1."""
-    file = files("skimage") / "data" / f"{name}.png"
-    decoded = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    grey = np.asarray(decoded, np.float32)
-    grey -= grey.mean()
-    return grey / np.sqrt(np.mean((grey - cv2.GaussianBlur(grey, (0, 0), 20)) ** 2))
-
-
-def blocks(texture: np.ndarray, side: int = 85) -> list[np.ndarray]:
-    """Return the picture cut into squares that don't overlap, row by row."""
-    return [
-        texture[y : y + side, x : x + side]
-        for y in range(0, texture.shape[0] - side + 1, side)
-        for x in range(0, texture.shape[1] - side + 1, side)
-    ]
 
 
 def blemish(rng: Random, texture: np.ndarray, defect: str, strength: float) -> np.ndarray:
@@ -108,8 +83,8 @@ def blemish(rng: Random, texture: np.ndarray, defect: str, strength: float) -> n
     return texture * (1 - mask) + mask * (rough + strength * rng.uniform(-1, 1))
 
 
-def shoot(rng: Random, texture: np.ndarray, contrast: float) -> bytes:
-    """Return the camera's picture of it as a JPEG file: exposure, light from a side, noise."""
+def shoot(rng: Random, texture: np.ndarray, contrast: float = 0.09) -> np.ndarray:
+    """Return the camera's picture of it, uint8: exposure, light from a side, noise."""
     height, width = texture.shape
     turn, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3)
     across = slope * np.cos(turn) * np.linspace(-0.5, 0.5, width, dtype=np.float32)
@@ -117,33 +92,18 @@ def shoot(rng: Random, texture: np.ndarray, contrast: float) -> bytes:
     light = 120 * rng.uniform(0.7, 1.3) * (1 + across + down[:, None])
     picture = light * (1 + contrast * rng.uniform(0.7, 1.4) * texture)
     picture += 2 * rng.standard_normal(texture.shape, dtype=np.float32)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
-    return cv2.imencode(".jpg", np.clip(picture, 0, 255).astype(np.uint8), quality)[1].tobytes()
+    return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def make_parts(surface: str, parts: int = 60, bad: int = 15, strength: float = 1.0) -> Parts:
-    """Return parts of the surface "ground", or of a photograph (which has its own number).
-
-    `parts` good ones to calibrate with and as many to test, `bad` ones of each defect.
-    """
-    rng = np.random.default_rng(sum(map(ord, surface)))
-    if surface == "ground":
-        golden, good = ([ground(rng) for _ in range(parts)] for _ in range(2))
-        flawless = [ground(rng) for _ in DEFECTS for _ in range(bad)]
-        contrast = 0.09
-    else:  # a chessboard: each block is on one side only
-        cut = blocks(photograph(surface))
-        even = [(i + i // 6) % 2 == 0 for i in range(len(cut))]
-        golden = [block for block, first in zip(cut, even, strict=True) if first]
-        good = [block for block, first in zip(cut, even, strict=True) if not first]
-        flawless = [block for _ in DEFECTS for block in good]
-        contrast = 0.12
-    each = len(flawless) // len(DEFECTS)
+def make_parts(seed: int, golden: int, good: int, bad: int, strength: float = 1.0) -> Parts:
+    """Return drawn parts, `bad` of each defect; `strength` as in blemish()."""
+    rng = np.random.default_rng(seed)
     return Parts(
-        [shoot(rng, texture, contrast) for texture in golden],
-        [shoot(rng, texture, contrast) for texture in good],
+        [shoot(rng, ground(rng)) for _ in range(golden)],
+        [shoot(rng, ground(rng)) for _ in range(good)],
         [
-            (defect, shoot(rng, blemish(rng, texture, defect, strength), contrast))
-            for defect, texture in zip(np.repeat(DEFECTS, each).tolist(), flawless, strict=True)
+            (defect, shoot(rng, blemish(rng, ground(rng), defect, strength)))
+            for defect in DEFECTS
+            for _ in range(bad)
         ],
     )
