@@ -84,9 +84,14 @@ def main() -> None:
         mlflow.log_metrics(numbers, model_id=model.model_id, dataset=dataset)
         greys = {str(name): read_grey(image) for name, image in example["image"].items()}
         mlflow.log_figure(show(greys, answer, scored), "inspection.png")
-    said = ", ".join(f"{name} {value:.2f}" for name, value in numbers.items())
-    misses = "" if parts.bad else "; no bad parts: nothing bounds the misses"
-    report(model, headline=f"{said}{misses}", prediction=answer.round(3))
+    said = (
+        f"{numbers['false alarms']:.0%} false alarms on {len(parts.good or own)} unseen good parts"
+    )
+    if parts.bad:
+        said += f", {numbers['found']:.0%} of bad parts found, AUROC {numbers['AUROC']:.2f}"
+    else:
+        said += "; no bad parts shown: nothing bounds the misses"
+    report(model, headline=said, prediction=answer.round(3))
 
 
 if __name__ == "__main__":
