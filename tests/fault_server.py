@@ -1,12 +1,14 @@
-"""A stand-in for the service, on loopback, that goes wrong on request; for tests and benchmarks.
+"""A fake service on loopback that goes wrong on request: the failure cases of tests, benchmarks.
 
 A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other gets a
 good answer after `latency` seconds. It speaks Chat Completions and Responses, plain and streamed,
-and no language model is behind it. To look at it by hand, until Enter is pressed:
+refuses a request without a token limit, and no language model is behind it. To look at it by hand,
+until Enter is pressed:
 
-    python fault_server.py [LATENCY_SECONDS]
+    python tests/fault_server.py [LATENCY_SECONDS]
 """
 
+import gzip
 import json
 import sys
 import threading
@@ -18,8 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 ANSWER = {"product": None, "price": None, "sentiment": "positive"}
-TOKENS = (11, 7)  # what every reply says it used
-STATUS = {  # fault: (status, headers, how many times before it is well)
+GOOD = json.dumps(ANSWER)
+TOKENS = (11, 7)  # what a reply says it used
+STATUS: dict[str, tuple[int, dict[str, str], int]] = {  # status, headers, times before it is well
     "429 Retry-After 1 s": (429, {"Retry-After": "1"}, 1),
     "429 for ever": (429, {}, 99),
     "429 Retry-After 300 s": (429, {"Retry-After": "300"}, 99),
@@ -30,13 +33,43 @@ STATUS = {  # fault: (status, headers, how many times before it is well)
     "503 x-should-retry false": (503, {"x-should-retry": "false"}, 99),
     "400": (400, {}, 99),
     "401 echoes the key": (401, {}, 99),
+    "307 elsewhere": (307, {"Location": "/elsewhere"}, 99),
 }
-BODY = {"HTML", "no choices", "broken JSON", "not of the schema", "too long", "refusal", "no usage"}
-WIRE = {"hangs up", "silent", "drips"}
-FAULTS = [*STATUS, *sorted(BODY | WIRE)]
+CONTENT: dict[str, str | None] = {  # the answer's text; KEY stands for the caller's key
+    "fenced": f"```json\n{GOOD}\n```",
+    "thinks": f"<think>perhaps {{}}</think>\n{GOOD}",
+    "not of the schema": '{"sentiment": "so-so"}',
+    "price as text": '{"product": null, "price": "54", "sentiment": "positive"}',
+    "price NaN": '{"product": null, "price": NaN, "sentiment": "positive"}',
+    "price infinite": '{"product": null, "price": 1e999, "sentiment": "positive"}',
+    "deep answer": "[" * 200_000,
+    "answer echoes the key": '{"product": "KEY", "sentiment": "KEY"}',
+    "too long": GOOD[:12],
+    "refusal": None,
+}
+USAGE: dict[str, Any] = {
+    "no usage": None,
+    "usage empty": {},
+    "usage a text": "many",
+    "usage huge": 1e30,
+    "usage negative": -1,
+    "usage true": True,
+}
+BODY = {
+    "HTML": "<html>maintenance</html>",
+    "null": "null",
+    "empty": "",
+    "deep JSON": "[" * 200_000,
+    "broken JSON": '{"object": "chat.completion", "choices": [{',
+    "no choices": '{"object": "chat.completion", "usage": {}}',
+    "choices a dict": '{"object": "chat.completion", "choices": {"a": 1}}',
+    "body echoes the key": '{"object": "KEY", "choices": "KEY"}',
+}
+WIRE = ["hangs up", "silent", "drips", "gzip bomb"]
+FAULTS = [*STATUS, *CONTENT, *USAGE, *BODY, *WIRE]
 
 
-class StandIn(ThreadingHTTPServer):
+class FaultServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
@@ -57,7 +90,7 @@ class StandIn(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: StandIn
+    server: FaultServer
 
     def log_message(self, *args: Any) -> None:
         """Print nothing."""
@@ -79,22 +112,26 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.active -= 1
 
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
-        chat = self.path.endswith("/chat/completions")
+        key = self.headers["Authorization"].removeprefix("Bearer ")
+        if not {"max_completion_tokens", "max_output_tokens"} & body.keys():
+            return self.send(400, '{"error": {"message": "no token limit"}}')
         if fault in STATUS and count <= STATUS[fault][2]:
             status, headers, _ = STATUS[fault]
-            said = f"stand-in fault {fault}, sent with {self.headers['Authorization']}"
+            said = f"fault {fault}, sent with Bearer {key}"
             return self.send(status, json.dumps({"error": {"message": said}}), headers)
+        if fault in BODY:
+            return self.send(200, BODY[fault].replace("KEY", key))
         if fault == "silent":
-            self.server.closing.wait(30)
+            self.server.closing.wait(60)
             return None
-        if fault == "HTML":
-            return self.send(200, "<html>maintenance</html>", {"Content-Type": "text/html"})
-        reply = completion(fault, chat)
+        if fault == "gzip bomb":  # 100 kB that become 100 MB
+            packed = gzip.compress(b" " * 100_000_000, 1)
+            return self.send(200, packed, {"Content-Encoding": "gzip"})
+        text = (CONTENT.get(fault, GOOD) or "").replace("KEY", key)
+        reply = completion(fault, text, self.path.endswith("/chat/completions"))
         if body.get("stream"):
-            return self.stream(fault, chat, reply)
+            return self.stream(fault, text, reply)
         data = json.dumps(reply)
-        if fault == "broken JSON":
-            data = data[: len(data) // 2]
         if fault in ("hangs up", "drips"):
             self.send_head(200, {"Content-Length": str(len(data))})
             for byte in data[: 10 if fault == "hangs up" else None]:
@@ -106,9 +143,10 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.latency)
         return self.send(200, data)
 
-    def send(self, status: int, data: str, headers: dict[str, str] | None = None) -> None:
-        self.send_head(status, {"Content-Length": str(len(data.encode()))} | (headers or {}))
-        self.wfile.write(data.encode())
+    def send(self, status: int, data: str | bytes, headers: dict[str, str] | None = None) -> None:
+        data = data.encode() if isinstance(data, str) else data
+        self.send_head(status, {"Content-Length": str(len(data))} | (headers or {}))
+        self.wfile.write(data)
 
     def send_head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -116,15 +154,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def stream(self, fault: str, chat: bool, reply: dict[str, Any]) -> None:
+    def stream(self, fault: str, text: str, reply: dict[str, Any]) -> None:
         self.send_head(200, {"Content-Type": "text/event-stream", "Connection": "close"})
         self.close_connection = True
-        text = json.dumps(ANSWER)
+        chat = reply["object"] == "chat.completion"
         for number, piece in enumerate([text[i : i + 8] for i in range(0, len(text), 8)]):
             if fault == "hangs up" and number == 2:
                 return
             if fault == "drips":
-                self.server.closing.wait(0.4)
+                self.server.closing.wait(0.2)
             delta = {"choices": [{"index": 0, "delta": {"content": piece}}]}
             event = {"type": "response.output_text.delta", "delta": piece}
             self.event({"object": "chat.completion.chunk", **delta} if chat else event)
@@ -144,37 +182,33 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def completion(fault: str, chat: bool) -> dict[str, Any]:
+def completion(fault: str, text: str, chat: bool) -> dict[str, Any]:
     """Return the JSON of a reply in either API, good but for the fault."""
-    text = '{"sentiment": "so-so"}' if fault == "not of the schema" else json.dumps(ANSWER)
-    if fault == "too long":
-        text = text[:12]
     refused, long = fault == "refusal", fault == "too long"
-    common = {"id": "x", "model": "stand-in", "created": 0, "created_at": 0}
+    common = {"id": "x", "model": "fake", "created": 0, "created_at": 0}
+    names = ("prompt_tokens", "completion_tokens") if chat else ("input_tokens", "output_tokens")
+    usage: Any = dict(zip(names, TOKENS, strict=True)) | {"total_tokens": sum(TOKENS)}
+    if fault in USAGE:
+        odd = USAGE[fault]
+        usage = dict.fromkeys(names, odd) if isinstance(odd, int | float) else odd
     if chat:
         message = {"role": "assistant", "content": None if refused else text}
         message |= {"refusal": "I can't help with that." if refused else None}
         choice = {"index": 0, "message": message, "finish_reason": "length" if long else "stop"}
-        use = dict(zip(("prompt_tokens", "completion_tokens"), TOKENS, strict=True))
-        reply = common | {"object": "chat.completion", "choices": [choice]}
-    else:
-        said = {"type": "output_text", "text": text, "annotations": []}
-        if refused:
-            said = {"type": "refusal", "refusal": "I can't help with that."}
-        item = {"type": "message", "id": "x", "role": "assistant", "status": "completed"}
-        reply = common | {"object": "response", "output": [item | {"content": [said]}]}
-        reply |= {"status": "incomplete" if long else "completed"}
-        reply |= {"incomplete_details": {"reason": "max_output_tokens"} if long else None}
-        use = dict(zip(("input_tokens", "output_tokens"), TOKENS, strict=True))
-    if fault == "no choices":
-        reply.pop("choices", reply.pop("output", None))
-    return reply if fault == "no usage" else reply | {"usage": use | {"total_tokens": sum(TOKENS)}}
+        return common | {"object": "chat.completion", "choices": [choice], "usage": usage}
+    said = {"type": "output_text", "text": text, "annotations": []}
+    if refused:
+        said = {"type": "refusal", "refusal": "I can't help with that."}
+    item = {"type": "message", "id": "x", "role": "assistant", "status": "completed"}
+    reply = common | {"object": "response", "output": [item | {"content": [said]}], "usage": usage}
+    reply |= {"status": "incomplete" if long else "completed"}
+    return reply | {"incomplete_details": {"reason": "max_output_tokens"} if long else None}
 
 
 @contextmanager
-def stand_in(latency: float = 0.0) -> Iterator[StandIn]:
-    """Run the stand-in while the block runs; its address is `.url`."""
-    with StandIn(latency) as server:
+def running(latency: float = 0.0) -> Iterator[FaultServer]:
+    """Run the service while the block runs; its address is `.url`."""
+    with FaultServer(latency) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -186,6 +220,6 @@ def stand_in(latency: float = 0.0) -> Iterator[StandIn]:
 
 
 if __name__ == "__main__":
-    with stand_in(*map(float, sys.argv[1:])) as running:
-        print(running.url, flush=True)
+    with running(*map(float, sys.argv[1:])) as service:
+        print(service.url, flush=True)
         sys.stdin.readline()

@@ -1,150 +1,127 @@
-"""Read customer feedback with a language-model service: product, price and sentiment per row.
+"""Read customer feedback with a language-model service: product, price and sentiment of each text.
 
-The endpoint comes from the environment at predict time, and with it the key: see
-`openai_call_client`, the package beside this file that talks to the service.
+OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL are read from the environment when predict runs.
 """
 
+import os
 import re
-from collections.abc import Iterator
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Literal, get_args
 
 import httpx2
 import mlflow
 import pandas as pd
-from mlflow.exceptions import MlflowException
-from openai_call_client import Messages, Reply, ask, stream
-from pydantic import BaseModel, ConfigDict, ValidationError
+from openai import OpenAI, OpenAIError
+from pydantic import BaseModel, ConfigDict
 
-CONFIG = {  # replace single keys with log_model(model_config=...) or load_model(model_config=...)
-    "model": "SmolLM2-135M-Instruct",  # the environment's OPENAI_MODEL wins over it
-    "api": "auto",  # "responses" or "chat"; auto: responses at the vendor's, chat elsewhere
-    "request": {"temperature": 0},  # further fields of each request, in the service's own words
-    "max_output_tokens": 100,
-    "timeout_s": 20,  # of one attempt
-    "max_retries": 2,
-    "deadline_s": 60,  # of one row: all its attempts and the waits between them
-    "concurrency": 8,
-}
-TASK = (
-    "Read the customer feedback. "
-    "Answer with its sentiment, the product it names and the price in dollars."
-)
-PROMPT = [  # two answered examples are enough for a small model; a text to be read comes last
-    ("system", TASK),
+MODEL = "SmolLM2-135M-Instruct"  # OPENAI_MODEL wins over it
+REQUEST: Any = {"temperature": 0, "max_completion_tokens": 100, "store": False}
+LIMITS: Any = {"timeout": 20, "max_retries": 2}  # seconds of silence; attempts after the first
+AT_A_TIME, MAX_CHARS = 8, 4000  # open calls; of a text
+TLS = httpx2.create_ssl_context()  # takes several times as long as a call, so once
+PROMPT = [  # two answered examples are enough for a small model; the text to be read comes last
+    ("system", "Read the customer feedback: sentiment, the product named, the price in dollars."),
     ("user", "The Harbor espresso machine is fantastic, worth every bit of the $199."),
     ("assistant", '{"product": "Harbor espresso machine", "price": 199, "sentiment": "positive"}'),
     ("user", "The Cobalt backpack for $35.50 ripped at once, awful."),
     ("assistant", '{"product": "Cobalt backpack", "price": 35.5, "sentiment": "negative"}'),
 ]
-TOKENS = ["input_tokens", "output_tokens"]
-COLUMNS = ["product", "price", "sentiment", *TOKENS, "cost", "error", "detail"]
 
 
 class Feedback(BaseModel):
     """What a customer says; its JSON schema goes with each request, and each answer must fit."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     product: str | None
     price: float | None  # US dollars
     sentiment: Literal["positive", "negative"]
 
 
-SCHEMA = Feedback.model_json_schema()
+TOKENS = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+EMPTY: dict[str, Any] = dict.fromkeys([*Feedback.model_fields, *TOKENS, "error", "detail"])
+EMPTY |= dict.fromkeys(TOKENS, 0)
 
 
-def question(text: str) -> Messages:
-    """Return the conversation that asks about one text."""
-    return [{"role": role, "content": said} for role, said in [*PROMPT, ("user", text)]]
+class Keyless(httpx2.Client):
+    """Follows no redirect, and blots the key out before rows, errors and traces see a reply."""
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        reply = super().send(request, **options)
+        key = request.headers.get("Authorization", "").partition(" ")[2]
+        # A short one is a placeholder, for a service that wants none.
+        body = reply.content.replace(key.encode(), b"***") if len(key) >= 8 else reply.content
+        headers = {k: v for k, v in reply.headers.items() if k != "content-encoding"}
+        return httpx2.Response(reply.status_code, headers=headers, content=body, request=request)
 
 
-def grounded(feedback: Feedback, text: str) -> dict[str, Any]:
-    """Return the fields, with None for a product or a price that the text does not contain.
-
-    Asked for a field that is not there, a language model tends to invent one.
-    """
-    fields = feedback.model_dump()
-    if fields["product"] and fields["product"].lower() not in text.lower():
-        fields["product"] = None
-    numbers = re.findall(r"\d[\d,]*(?:\.\d+)?", text)
-    if fields["price"] not in [float(number.replace(",", "")) for number in numbers]:
-        fields["price"] = None
+def grounded(answer: BaseModel, text: str) -> dict[str, Any]:
+    """Return the fields; words and numbers that don't stand in the text were made up: None."""
+    fields = answer.model_dump()
+    said = [float(n.replace(",", "")) for n in re.findall(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?", text)]
+    for name, field in type(answer).model_fields.items():
+        value, kinds = fields[name], get_args(field.annotation) or [field.annotation]
+        invented = str in kinds and str(value).casefold() not in text.casefold()
+        if invented or (type(value) in (int, float) and value not in said):
+            fields[name] = None
     return fields
 
 
-def row(reply: Reply, text: str, prices: dict[str, float]) -> dict[str, Any]:
-    """Return the output row of one reply; `prices` are USD per million tokens, {} for no cost."""
-    fields: dict[str, Any] = {"error": reply.error, "detail": reply.detail}
-    if reply.text is not None:
-        try:
-            fields = grounded(Feedback.model_validate_json(reply.text), text)
-        except ValidationError:
-            fields = {"error": "InvalidResponse", "detail": f"not of the schema: {reply.text}"}
-    fields |= {"input_tokens": reply.input_tokens, "output_tokens": reply.output_tokens}
-    if prices:
-        cost = reply.input_tokens * prices["input"] + reply.output_tokens * prices["output"]
-        fields["cost"] = cost / 1e6
-    return dict.fromkeys(COLUMNS) | fields
+def readable(text: Any) -> bool:
+    """Return whether it is a text worth a call: not blank, not too long, no half of a surrogate."""
+    good = isinstance(text, str) and text.strip() and len(text) <= MAX_CHARS
+    return bool(good and not re.search("[\ud800-\udfff]", text))
 
 
-def not_asked(label: Any, text: Any) -> Reply | None:
-    """Return the reply to a text that is not worth a call, None for a good one."""
-    if isinstance(text, str) and text.strip():
-        return None
-    return Reply(error="InvalidInput", detail=f"column 'text', row {label!r}: no text: {text!r}")
-
-
-def checked(params: dict[str, Any] | None) -> tuple[dict[str, float], bool]:
-    """Return the parameters `prices` and `dry_run`; prices are both given, or none."""
-    prices, dry_run = (params or {}).get("prices") or {}, (params or {}).get("dry_run", False)
-    if prices and not all(prices.get(side, -1) >= 0 for side in ("input", "output")):
-        need = 'prices: need {"input": ..., "output": ...} in USD per million tokens, not negative'
-        raise MlflowException.invalid_parameter_value(f"{need}; got {prices}")
-    return prices, dry_run
+def read(client: Any, row: Any, text: Any) -> dict[str, Any]:
+    """Return the fields of one text; what goes wrong with it is in `error` and `detail`."""
+    fields = dict(EMPTY)
+    if not readable(text):
+        detail = f"column 'text', row {row!r:.80}: need 1 to {MAX_CHARS} characters: {text!r:.80}"
+        return fields | {"error": "InvalidInput", "detail": detail}
+    form = {"name": "answer", "strict": True, "schema": Feedback.model_json_schema()}
+    try:
+        reply = client.chat.completions.create(
+            model=os.environ.get("OPENAI_MODEL") or MODEL,
+            messages=[{"role": role, "content": said} for role, said in [*PROMPT, ("user", text)]],
+            response_format={"type": "json_schema", "json_schema": form},
+            **REQUEST,
+        )
+        for ours, theirs in TOKENS.items():
+            count = getattr(getattr(reply, "usage", None), theirs, 0)
+            fields[ours] = count if type(count) is int and 0 <= count <= 2**53 else 0
+        said = reply.choices[0].message.content.rpartition("</think>")[2]
+        json = said[said.find("{") : said.rfind("}") + 1]  # without the fence around it, if any
+        return fields | grounded(Feedback.model_validate_json(json), text)
+    except OpenAIError as error:  # after the client's own retries
+        name, detail = type(error).__name__, str(error)
+    except Exception as error:  # whatever shape a reply has, it costs its own row only
+        name, detail = "InvalidResponse", f"{type(error).__name__}: {error}"
+    return fields | {"error": name, "detail": detail.encode(errors="replace").decode()[:300]}
 
 
 class FeedbackReader(mlflow.pyfunc.PythonModel):
-    def load_context(self, context: Any) -> None:
-        self.config = CONFIG | (context.model_config or {})
-        if unknown := self.config.keys() - CONFIG.keys():
-            raise ValueError(f"model_config has unknown keys {unknown}, known: {list(CONFIG)}")
-        self.tls = httpx2.create_ssl_context()  # takes 40 ms, so not in every predict
-
-    def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
-        """Return a row for each text in column `text`; one that fails leaves the others be.
-
-        params: `prices`, {"input": ..., "output": ...} in USD per million tokens, fills the column
-        `cost`; `dry_run` checks the texts and calls nobody.
-        """
-        prices, dry_run = checked(params)
-        texts = model_input["text"]
-        replies = [not_asked(label, text) for label, text in texts.items()]
-        questions = [question(t) for t, r in zip(texts, replies, strict=True) if r is None]
-        unsent = [Reply(error="DryRun", detail="nothing was sent")] * len(questions)
-        answers = iter(unsent if dry_run else self.call(ask, questions))
-        rows = [
-            row(reply or next(answers), text, prices)
-            for reply, text in zip(replies, texts, strict=True)
-        ]
-        table = pd.DataFrame(rows, index=model_input.index, columns=COLUMNS, dtype=object)
-        return table.astype(dict.fromkeys(TOKENS, "int64"))
-
-    def predict_stream(
-        self, context: Any, model_input: dict[str, Any], params: dict[str, Any] | None = None
-    ) -> Iterator[dict[str, Any]]:
-        """Yield {"delta": "..."} as the answer to {"text": "..."} comes in, then its whole row."""
-        (prices, _), text = checked(params), model_input["text"]
-        bad = not_asked(0, text)
-        for piece in [bad] if bad else self.call(stream, question(text)):
-            yield {"delta": piece} if isinstance(piece, str) else row(piece, text, prices)
-
-    def call(self, function: Any, what: Any) -> Any:
+    def predict(self, context: Any, model_input: pd.DataFrame) -> pd.DataFrame:
+        """Return a row for each text in column `text`; one that fails leaves the others be."""
         try:
-            return function(what, SCHEMA, self.config, self.tls)
-        except ValueError as error:  # the environment names no endpoint
-            raise MlflowException(str(error)) from None
+            if not os.environ.get("OPENAI_API_KEY", "").isprintable():  # errors would quote it
+                raise ValueError("OPENAI_API_KEY holds a line break or the like")
+            if list(getattr(model_input, "columns", [])).count("text") != 1:
+                raise ValueError("need a table with one column 'text'")
+            texts = model_input["text"]
+            client: Any = nullcontext()
+            if any(map(readable, texts)):  # or nobody is called, and no key is needed
+                client = OpenAI(**LIMITS, http_client=Keyless(verify=TLS))
+        except (ValueError, OpenAIError, httpx2.InvalidURL) as error:
+            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
+        # Each call has a copy of the context, or its trace would not belong to this model.
+        calls = [partial(copy_context().run, read, client, *row) for row in texts.items()]
+        with client, ThreadPoolExecutor(AT_A_TIME) as pool:  # after Ctrl-C map starts no more calls
+            rows = list(pool.map(lambda call: call(), calls))
+        return pd.DataFrame(rows, index=model_input.index, columns=list(EMPTY), dtype=object)
 
 
 mlflow.models.set_model(FeedbackReader())
