@@ -1,0 +1,96 @@
+"""Log openai_batch from its code, without one call to a service, and ask the texts of request.json.
+
+python recipes/openai_batch/driver.py
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.entities import LiveSpan
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+
+from shared.local_llm import local_llm
+from shared.run import recipe_run, report
+
+HERE = Path(__file__).parent
+DESCRIPTION = """
+**Product, price and sentiment** of customer feedback, asked of a language-model service that may
+misbehave: every row ends in an answer or a typed error before its deadline.
+
+The model is the file `model_code.py` with the package `openai_batch_client`, under *Artifacts* of
+the logged model. The metrics count the texts of the dataset that were answered, those that ended in
+a typed error, the tokens that the service says it used, and what they cost. Each call is a trace.
+"""
+FIELDS = {"product": "string", "price": "double", "sentiment": "string"}
+TOKENS = ["input_tokens", "output_tokens"]
+OTHERS = dict.fromkeys(TOKENS, "long") | {"cost": "double", "error": "string", "detail": "string"}
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec("string", "text")]),
+    outputs=Schema([ColSpec(kind, name, False) for name, kind in (FIELDS | OTHERS).items()]),
+    params=ParamSchema(
+        [
+            ParamSpec("input_price", "double", None),
+            ParamSpec("output_price", "double", None),
+            ParamSpec("dry_run", "boolean", False),
+        ]
+    ),
+)
+
+
+def without_key(span: LiveSpan) -> None:
+    """Blot the key out of a trace, where the pieces of a stream are put together again."""
+    key = os.environ["OPENAI_API_KEY"]
+    span.set_outputs(json.loads(json.dumps(span.outputs).replace(key, "***")))
+
+
+def main() -> None:
+    request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
+    texts = pd.DataFrame(**request["dataframe_split"])
+    with local_llm(), recipe_run(__file__, DESCRIPTION):
+        model = mlflow.pyfunc.log_model(
+            name="openai_batch",
+            python_model=HERE / "model_code.py",
+            code_paths=[str(HERE / "openai_batch_client")],
+            signature=SIGNATURE,
+            # log_model tries its example out; with dry_run stored beside it, that calls nobody.
+            input_example=(texts, {"dry_run": True}),
+            model_config={"model": os.environ["OPENAI_MODEL"], "deadline_s": 60.0},
+            pip_requirements=str(HERE / "requirements.txt"),
+            registered_model_name="openai_batch",
+        )
+        mlflow.tracing.configure(span_processors=[without_key])
+        mlflow.openai.autolog()  # one trace for each call, attached to the model
+        answer = mlflow.pyfunc.load_model(model.model_uri).predict(texts, request["params"])
+        mlflow.flush_trace_async_logging(terminate=True)
+
+        answered, tokens = answer["error"].isna(), answer[TOKENS].sum()
+        dataset = mlflow.data.from_pandas(texts, name="feedback")
+        mlflow.log_input(dataset, context="example")
+        mlflow.log_metrics(
+            {
+                "texts answered": int(answered.sum()),
+                "texts with an error": int((~answered).sum()),
+                "input tokens": int(tokens["input_tokens"]),
+                "output tokens": int(tokens["output_tokens"]),
+                "cost in USD": float(answer["cost"].sum()),
+            },
+            model_id=model.model_id,
+            dataset=dataset,
+        )
+        if not answered.any():
+            sys.exit(f"no text was answered: {answer['error'].iloc[0]}: {answer['detail'].iloc[0]}")
+    report(
+        model,
+        headline=f"{answered.sum()} texts answered, {(~answered).sum()} with a typed error, "
+        f"{tokens.sum()} tokens, {answer['cost'].sum():.6f} USD",
+        prediction=answer.drop(columns="detail"),
+    )
+
+
+if __name__ == "__main__":
+    main()
