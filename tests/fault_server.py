@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.active -= 1
 
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
-        key = self.headers["Authorization"].removeprefix("Bearer ")
+        key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if not {"max_completion_tokens", "max_output_tokens"} & body.keys():
             return self.send(400, '{"error": {"message": "no token limit"}}')
         if fault in STATUS and count <= STATUS[fault][2]:

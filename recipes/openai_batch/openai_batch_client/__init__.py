@@ -98,7 +98,6 @@ def in_a_loop_of_its_own(work: Callable[[Put], Coroutine[Any, Any, None]]) -> It
     finally:
         loop.call_soon_threadsafe(task.cancel)
         thread.join()
-        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
     task.result()  # raises what `work` raised
 
