@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import LiveSpan
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
@@ -69,7 +70,7 @@ def main() -> None:
         mlflow.flush_trace_async_logging(terminate=True)
 
         answered, tokens = answer["error"].isna(), answer[TOKENS].sum()
-        dataset = mlflow.data.from_pandas(texts, name="feedback")
+        dataset = from_pandas(texts, name="feedback")
         mlflow.log_input(dataset, context="example")
         mlflow.log_metrics(
             {

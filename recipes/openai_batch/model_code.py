@@ -110,7 +110,7 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         self, context: Any, model_input: dict[str, Any], params: dict[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
         """Yield {"delta": "..."} as the answer to {"text": "..."} comes in, then its whole row."""
-        text = model_input.get("text") if isinstance(model_input, dict) else None
+        text: Any = model_input.get("text") if isinstance(model_input, dict) else None
         given, replies, service = self.prepare(pd.Series([text], dtype=object), params)
         for piece in service.stream(question(text)) if service else replies:
             yield {"delta": piece} if isinstance(piece, str) else row(piece, text, given)

@@ -216,8 +216,8 @@ class Service:
             return self._failed("InternalServerError", response.error, *tokens)
         if stop == "content_filter" or not text:
             return self._failed("Refused", f"no text in the answer: {stop}", *tokens)
-        return Reply(hidden(text, self.key), *tokens)
+        return Reply(hidden(text, self.key), tokens[0], tokens[1])
 
-    def _failed(self, error: str, detail: object, *tokens: int) -> Reply:
+    def _failed(self, error: str, detail: object, sent: int = 0, got: int = 0) -> Reply:
         said = hidden(str(detail), self.key).encode(errors="replace").decode()[:300]
-        return Reply("", *tokens, error=error, detail=said)
+        return Reply("", sent, got, error, said)
