@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
+import pyarrow as pa
 from mlflow.models import Model
 
 from shared.recipes import WARNINGS, Recipe
@@ -94,16 +95,16 @@ def checked(model: Model, params: str) -> dict[str, Any] | None:
 def answers(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     """Return an answer for each row; what fails is halved until the rows at fault stand alone."""
     try:
-        answer = pd.DataFrame(model.predict(rows, params=params))
+        answer = pd.DataFrame(model.predict(rows, params=params)).astype(object)
     except Exception as error:  # whatever the model says of this input
         if len(rows) == 1:
-            return pd.DataFrame({"_error": [str(error)]}, index=rows.index)
+            return pd.DataFrame({"_error": [str(error)]})
         half = len(rows) // 2
         parts = rows[:half], rows[half:].reset_index(drop=True)
         return pd.concat([answers(model, part, params) for part in parts], ignore_index=True)
     if len(answer) != len(rows):
         raise ValueError(f"{len(rows)} rows in, {len(answer)} out: group the rows (GROUP_BY)")
-    return answer
+    return answer.reset_index(drop=True)
 
 
 def score(
@@ -114,6 +115,7 @@ def score(
     With `group_by`, for a model that reads its rows as one table: the answers for each group.
     """
     from mlflow.pyfunc.spark_model_cache import SparkModelCache
+    from pyspark.sql.pandas.types import to_arrow_schema
     from pyspark.sql.types import BinaryType, StringType, StructType
 
     model, answered = Model.load(path), StructType()
@@ -163,17 +165,23 @@ def score(
         rows = rows.repartition(spark.sparkContext.defaultParallelism)
     kept = [name for name in rows.columns if name != UNFIT]
 
-    def by_row(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        for table in tables:
-            found = answers(load(), table[columns], params).reset_index(drop=True)
-            if UNFIT in table:
-                unfit = table[UNFIT].notna()
-                found.loc[unfit] = None
-                found.loc[unfit, "_error"] = "not as the signature says: " + table[UNFIT]
-            yield pd.concat([table[kept], whole(found, answered.names)], axis=1)
+    types = to_arrow_schema(answered)
 
-    schema = StructType([*(rows.schema[name] for name in kept), *answered])
-    return rows.mapInPandas(by_row, schema)
+    def by_row(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The rows themselves stay in Arrow: pandas would make floats of whole numbers with gaps."""
+        for batch in batches:
+            found = answers(load(), batch.select(columns).to_pandas(), params)
+            if UNFIT in batch.schema.names:
+                unfit = batch.column(UNFIT).to_pandas()
+                found[unfit.notna()] = None
+                said = "not as the signature says: " + unfit
+                found["_error"] = said.where(unfit.notna(), found.get("_error"))
+            found = whole(found, answered.names)
+            fresh = [pa.array(found[field.name], field.type) for field in types]
+            old = [batch.column(name) for name in kept]
+            yield pa.RecordBatch.from_arrays([*old, *fresh], names=[*kept, *answered.names])
+
+    return rows.mapInArrow(by_row, StructType([*(rows.schema[name] for name in kept), *answered]))
 
 
 def score_file(recipe: Recipe, source: str, target: str, params: str, group_by: str) -> int:
