@@ -45,7 +45,11 @@ def recipe_run(
         pid = os.getpid()
         tags = {"recipe": recipe, "process": f"{platform.node()} {pid} {born(pid)}"}
         with mlflow.start_run(run_name=called, tags=tags, description=description) as run:
-            yield run
+            try:
+                yield run
+            except BaseException:
+                fail_models(run)
+                raise
             seal(run.info.run_id)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -91,6 +95,16 @@ def born(pid: int) -> str:
         return ""
 
 
+def fail_models(run: Any) -> None:
+    """Mark the models as failed that were being logged when the run ended."""
+    import mlflow
+
+    client, made = mlflow.MlflowClient(), f"source_run_id = '{run.info.run_id}'"
+    for model in client.search_logged_models([run.info.experiment_id], made):
+        if model.status == "PENDING":
+            client.finalize_logged_model(model.model_id, "FAILED")
+
+
 def end_dead_runs(experiment: str) -> None:
     """Mark runs, and their models, as failed that processes of this machine left when they died."""
     import mlflow
@@ -101,9 +115,6 @@ def end_dead_runs(experiment: str) -> None:
         host, pid, start = [*run.data.tags.get("process", "").split(" ", 2), "", ""][:3]
         if host != platform.node() or born(int(pid)) == start:
             continue
-        made = f"source_run_id = '{run.info.run_id}'"
-        for model in client.search_logged_models([found.experiment_id], made):
-            if model.status == "PENDING":
-                client.finalize_logged_model(model.model_id, "FAILED")
+        fail_models(run)
         client.set_terminated(run.info.run_id, "FAILED")
         print(f"run {run.info.run_name!r} was left by a process that died: marked as failed")

@@ -1,14 +1,18 @@
 """The way through the house: what a person types, on a checkout that was never used before."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -230,3 +234,81 @@ def test_help_and_list_import_no_mlflow():
 )
 def test_differences_can_tell(got, want, tolerance, same):
     assert (differences(got, want, tolerance) == []) is same
+
+
+def processes(mark: str) -> list[str]:
+    """Return the commands of the processes that have the mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "Ctrl-C"])
+@pytest.mark.parametrize("target", ["log-all", "serve", "ui"])
+def test_no_process_is_left_behind(logged, target, how, tmp_path):
+    checkout, _ = logged
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/x.db"} if target == "log-all" else {}
+    words = ["make", "-o", ".venv/.recipes", target, "RECIPE=circle_area", f"PORT={port}"]
+    process = subprocess.Popen(
+        words,
+        cwd=checkout,
+        env=environment(checkout, COOKBOOK_MARK=str(tmp_path), **store),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    enough, deadline = {"log-all": 5, "serve": 4, "ui": 4}[target], time.monotonic() + 60
+    while len(processes(str(tmp_path))) < enough and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(processes(str(tmp_path))) >= enough
+    if how == signal.SIGTERM:
+        process.terminate()
+    else:
+        os.killpg(process.pid, how)  # as a terminal does
+    process.wait(60)
+    while processes(str(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes(str(tmp_path)) == []
+
+
+HOSTILE = "x; touch {0}; $(shell touch {0}) $$(touch {0}) $(touch {0}) `touch {0}`"
+WHERE = {
+    "log": ["RECIPE"],
+    "bench": ["RECIPE"],
+    "verify": ["RECIPE", "WAY"],
+    "new": ["FROM", "TO"],
+    "serve": ["PORT"],
+    "promote": ["VERSION"],
+    "score-spark": ["INPUT", "OUTPUT", "PARAMS", "GROUP_BY"],
+    "list": ["TILES", "YES"],  # whatever has no use for them
+    ".venv/bin/uv": ["PYTHON"],
+}
+
+
+@pytest.mark.parametrize("target", WHERE)
+def test_make_variables_are_data(target, tmp_path, fresh_checkout):
+    """Whatever stands in a variable, neither make nor the shell runs any of it."""
+    checkout, there = fresh_checkout("variables"), tmp_path / "there"
+    if target.startswith(".venv"):
+        (checkout / ".venv").unlink()
+    for variable in WHERE[target]:
+        for quote in ("", "'", '"'):
+            words = {"RECIPE": "circle_area", "FROM": "circle_area", "TO": str(tmp_path / "to_a")}
+            words |= {"INPUT": "a.csv", "OUTPUT": "b"}
+            words[variable] = quote + HOSTILE.format(there)
+            given = [f"{name}={value}" for name, value in words.items()]
+            stamps = ["-o", ".venv/.spark", "-o", ".venv/.team"]
+            done = make(checkout, target, *stamps, *given)
+            assert (done.returncode != 0) == (target != "list"), done.stdout
+            assert not there.exists(), f"{variable}={words[variable]}"
+
+
+def test_every_make_variable_is_tried():
+    data = re.search(r"^DATA := (.*)", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert set(data) == {name for names in WHERE.values() for name in names}

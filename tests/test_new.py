@@ -1,16 +1,19 @@
 """`make new`: what the starter holds, that it runs on its own, and what is refused."""
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from shared.new import Refused, new
-from shared.recipes import FILES, ROOT, WARNINGS, find
+from shared.recipes import FILES, ROOT, WARNINGS, Recipe, find
 from tests.conftest import make
 from tests.test_house import every_recipe
 
@@ -58,6 +61,55 @@ def test_starter_runs_beside_its_helpers(tmp_path):
     (to / "response.json").write_text(json.dumps(response))
     wrong = run(to, "-m", "shared.smoke", ".")
     assert wrong.returncode == 1 and ".predictions[1].area: got 0.785" in wrong.stdout
+    asked = run(to, "-m", "shared.smoke", ".", "--accept")
+    assert asked.returncode == 1 and "add YES=1" in asked.stderr
+    assert json.loads((to / "response.json").read_text()) == response, "not written unasked"
+    done = run(to, "-m", "shared.smoke", ".", "--accept", YES="1")
+    assert re.findall(r"^row (\d)", done.stdout, re.M) == ["1"] and done.returncode == 0
+    accepted = json.loads((to / "response.json").read_text())
+    assert accepted["tolerance"] == response["tolerance"]
+    assert run(to, "-m", "shared.smoke", ".").stdout == "the known answer\n"
+
+    (to / "model_code.py").write_text("import no_such_module\n")
+    failed = run(to, "driver.py")
+    (line,) = failed.stderr.strip().splitlines()
+    assert failed.returncode == 1 and "no_such_module" in line
+    assert "Traceback" in Path(line.rpartition("the traceback: ")[2]).read_text()
+
+
+def test_a_starter_carries_what_it_uses_and_no_more(tmp_path):
+    recipe = Recipe(tmp_path / "bmi")
+    shutil.copytree(ROOT / "recipes/circle_area", recipe.path)
+    for name in ("plots.py", "beside.py", "data.csv", "unused.csv", "package/__init__.py"):
+        (recipe.path / name).parent.mkdir(exist_ok=True)
+        (recipe.path / name).write_text("")
+    (recipe.path / "beside.py").write_text("import package\nFILE = 'data.csv'\n")
+    driver = recipe.path / "driver.py"
+    driver.write_text(
+        driver.read_text().replace("import mlflow\n", "import beside\nimport mlflow\n")
+    )
+    to = new(recipe, tmp_path / "tank_volume")
+    found = {path.relative_to(to).parts[0] for path in to.rglob("*")}
+    assert {"beside.py", "data.csv", "tank_volume_package"} <= found
+    assert not {"plots.py", "unused.csv"} & found
+
+
+def test_starters_to_download_are_what_make_new_makes(tmp_path, fresh_checkout):
+    checkout = fresh_checkout("starters")
+    archives = []
+    for _ in range(2):
+        done = make(checkout, "starters")
+        assert done.returncode == 0, done.stderr
+        archives.append((checkout / "build/starters/circle_area.zip").read_bytes())
+    assert archives[0] == archives[1]
+    assert make(checkout, "new", "FROM=circle_area", f"TO={tmp_path}/my_model").returncode == 0
+    made = {
+        path.relative_to(tmp_path).as_posix(): path.read_bytes()
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
+    with zipfile.ZipFile(io.BytesIO(archives[0])) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == made
 
 
 def test_plain_copy_runs_beside_its_helpers(tmp_path):

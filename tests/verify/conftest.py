@@ -112,7 +112,7 @@ def pytest_collection_modifyitems(config, items):
             (way,) = mark.args
             recipe = mark.kwargs.get("recipe", "all")
             if hasattr(item, "callspec"):
-                recipe = item.callspec.params["recipe"].name
+                recipe = item.callspec.id  # one parameter, the recipe
             item.user_properties.append(("cell", [recipe, way]))
             only_recipe, only_way = (config.getoption(o, "") for o in ("--recipe", "--way"))
             if only_recipe not in ("", recipe) or only_way not in ("", way):

@@ -1,0 +1,64 @@
+"""Each recipe's "When you copy it", performed word for word on a fresh starter.
+
+The edits are data, tests/copies/<recipe>.yaml: what the page says, and what somebody who follows it
+would do. In this environment; `make verify` installs a starter's own.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shared.new import new
+from shared.recipes import ROOT, find
+
+COPIES = sorted((ROOT / "tests/copies").glob("*.yaml"))
+every_copy = pytest.mark.parametrize("file", COPIES, ids=lambda file: file.stem)
+
+
+def folded(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+@every_copy
+def test_the_edits_are_those_of_the_page(file):
+    page = (ROOT / "recipes" / file.stem / "README.md").read_text()
+    section = re.search(r"^## When you copy it\n(.*?)(?=^## |\Z)", page, re.M | re.S)[1]
+    items = re.findall(r"^\d+\. (.*?)(?=^\d+\. |\n\n|\Z)", section, re.M | re.S)
+    steps = yaml.safe_load(file.read_text())["steps"]
+    assert 0 < len(items) <= 6
+    assert [folded(item) for item in items] == [folded(step["says"]) for step in steps]
+
+
+def perform(edit: dict, starter: Path) -> None:
+    if "python" in edit:
+        words = [starter / ".venv/bin/python", "-c", edit["python"]]
+        subprocess.run(words, cwd=starter, check=True)
+    elif "write" in edit:
+        (starter / edit["file"]).write_text(edit["write"])
+    else:
+        text = (starter / edit["file"]).read_text()
+        assert text.count(edit["replace"]) == 1, f"{edit['file']} has not once: {edit['replace']}"
+        (starter / edit["file"]).write_text(text.replace(edit["replace"], edit["with"]))
+
+
+@pytest.mark.verify("copied and changed")
+@every_copy
+def test_a_copy_works_at_the_first_try(file, tmp_path):
+    copy = yaml.safe_load(file.read_text())
+    starter = new(find(file.stem), tmp_path / copy["to"])
+    (starter / ".venv").symlink_to(Path(sys.prefix))
+    for step in copy["steps"]:
+        for edit in step["edits"]:
+            perform(edit, starter)
+    make = ["make", "-o", ".venv/.installed", "log", "accept", "test"]
+    alone = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MAKE", "MLFLOW"))}
+    said = subprocess.STDOUT
+    done = subprocess.run(
+        make, cwd=starter, env={**alone, "YES": "1"}, stdout=-1, stderr=said, text=True
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout

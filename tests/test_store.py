@@ -1,0 +1,205 @@
+"""The store survives what happens to it, and a model runs only as it was logged."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from shared.recipes import Recipe, find
+from shared.smoke import smoke
+from shared.store import Unusable, checked_copy, newest_model, open_store, use_store
+from tests.conftest import environment
+
+KILLS = """
+import os, pathlib, signal, sys, time
+import mlflow.store.tracking.sqlalchemy_store
+from shared.store import open_store, use_store
+folder, moments = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+
+def making(file):
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{file}"
+    pid = os.fork()
+    if not pid:
+        use_store("x")
+        os._exit(0)
+    return pid
+
+start = time.perf_counter()
+os.waitpid(making(folder / "whole.db"), 0)
+seconds = time.perf_counter() - start
+for moment in range(moments):
+    file = folder / f"{moment}.db"
+    pid = making(file)
+    time.sleep(seconds * 1.1 * moment / moments)
+    os.kill(pid, signal.SIGINT if moment % 4 == 0 else signal.SIGKILL)
+    os.waitpid(pid, 0)
+    print(moment, open_store())  # raises if it is there and broken
+    if moment % (moments // 3) == 0:
+        use_store("x")
+"""
+
+
+def kills(folder, moments: int) -> str:
+    """Kill as many processes while each makes a store; return for each if there was one then."""
+    words = [sys.executable, "-c", KILLS, folder, str(moments)]
+    done = subprocess.run(words, env=environment(""), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_new_store_is_whole_or_absent(tmp_path):
+    said = kills(tmp_path, 6)
+    assert "False" in said and len(said.splitlines()) == 6
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """The file of a store of its own, made."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    use_store("circle_area")
+    return tmp_path / "runs.db"
+
+
+def test_asking_creates_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    with pytest.raises(LookupError, match="nothing logged yet; make log RECIPE=circle_area"):
+        newest_model(find("circle_area"))
+    assert not open_store() and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "harm, said",
+    [
+        (lambda file: file.write_bytes(b"no database" * 1000), "file is not a database; it is dam"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-5000]), "it is damaged: restore it"),
+        (lambda file: file.write_bytes(b""), "it is not a store of MLflow: restore it"),
+        (
+            lambda file: schema(file, "f00"),
+            "schema 'f00' is newer than MLflow",
+        ),
+        (
+            lambda file: schema(file, "728d730b5ebd"),
+            "older than MLflow .*mlflow db upgrade",
+        ),
+    ],
+    ids=["junk", "cut", "empty", "newer", "older"],
+)
+def test_a_store_that_cannot_be_used_is_named_and_left_alone(store, harm, said):
+    harm(store)
+    before = store.read_bytes()
+    for use in (open_store, lambda: use_store("circle_area")):
+        with pytest.raises(Unusable, match=said) as error:
+            use()
+        assert str(error.value).startswith(f"{store}: ") and "\n" not in str(error.value)
+    assert store.read_bytes() == before
+
+
+def schema(file, version: str) -> None:
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", [version])
+    database.close()
+
+
+def test_a_locked_store_is_said_to_be(store, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.1}))
+    other = connect(store)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unusable, match="another process is writing to it"):
+        open_store()
+    other.close()
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """A checkout's worth of one logged model: the folder of a starter."""
+    from shared.new import new
+
+    to = new(find("circle_area"), tmp_path_factory.mktemp("sealed") / "tank_volume")
+    subprocess.run([sys.executable, "driver.py"], cwd=to, env=environment(to), check=True)
+    return to
+
+
+@pytest.fixture
+def model(sealed, tmp_path, monkeypatch):
+    """(the recipe, the folder of its newest model), in a copy that a test may harm."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{sealed}/.mlflow/mlflow.db")
+    recipe = Recipe(sealed)
+    place = sealed / ".mlflow/artifacts/models" / newest_model(recipe)[8:] / "artifacts"
+    shutil.copytree(place, tmp_path / "kept")
+    yield recipe, place
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "kept", place)
+
+
+@pytest.mark.parametrize(
+    "file, text, said",
+    [
+        ("model_code.py", "raise SystemExit('ran')", "model_code.py was changed since"),
+        ("MLmodel", "{}", "MLmodel was changed since"),
+        ("sitecustomize.py", "raise SystemExit('ran')", "sitecustomize.py is new since"),
+        ("requirements.txt", None, "requirements.txt is missing since"),
+    ],
+)
+def test_a_model_that_was_changed_is_not_run(model, file, text, said):
+    recipe, place = model
+    assert smoke(recipe) == []
+    if text is None:
+        (place / file).unlink()
+    else:
+        (place / file).write_text(text)
+    with pytest.raises(LookupError, match=said):
+        smoke(recipe)
+
+
+def test_a_list_that_was_changed_too_is_noticed_and_caches_stay_behind(model, tmp_path):
+    recipe, place = model
+    (place / "__pycache__").mkdir()
+    (place / "__pycache__/model_code.cpython-311.pyc").write_bytes(b"planted")
+    copy = checked_copy(newest_model(recipe), str(tmp_path))
+    assert (copy / "model_code.py").is_file() and not [*copy.rglob("__pycache__")]
+    (listed,) = recipe.path.glob(".mlflow/artifacts/*/artifacts/sha256/*.json")
+    text = listed.read_text()
+    listed.write_text(json.dumps({**json.loads(text), "model_code.py": "0" * 64}))
+    try:
+        with pytest.raises(LookupError, match="the list of its files was changed"):
+            smoke(recipe)
+    finally:
+        listed.write_text(text)
+
+
+def test_runs_of_processes_that_died_end_as_failed_at_the_next_log(sealed, tmp_path):
+    """One that was killed, and one that still runs; the model that was being logged too."""
+    code = """
+import sys, time
+from shared.run import recipe_run
+import mlflow
+with recipe_run(sys.argv[1], ""):
+    mlflow.initialize_logged_model("tank_volume")
+    print("open", flush=True)
+    time.sleep(60)
+"""
+    alone = environment(sealed, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/runs.db")
+    driver = str(sealed / "driver.py")
+    words = [sys.executable, "-c", code, driver]
+    with (
+        subprocess.Popen(words, env=alone, stdout=subprocess.PIPE) as killed,
+        subprocess.Popen(words, env=alone, stdout=subprocess.PIPE) as alive,
+    ):
+        assert [process.stdout.readline() for process in (killed, alive)] == [b"open\n"] * 2
+        killed.kill()
+        killed.wait()
+        done = subprocess.run([sys.executable, driver], env=alone, capture_output=True, text=True)
+        assert alive.poll() is None
+        alive.terminate()
+    assert done.stdout.count("was left by a process that died: marked as failed") == 1
+    assert alive.returncode == 143
+    with sqlite3.connect(tmp_path / "runs.db") as database:
+        runs = database.execute("SELECT status FROM runs ORDER BY status").fetchall()
+        models = database.execute("SELECT status FROM logged_models ORDER BY status").fetchall()
+    database.close()
+    assert runs == [("FAILED",), ("FAILED",), ("FINISHED",)]
+    assert models == [(2,), (3,), (3,)], "READY, FAILED, FAILED"
