@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from causallearn.graph.Dag import Dag
+from causallearn.graph.GraphNode import GraphNode
+from causallearn.utils.DAG2CPDAG import dag2cpdag
 from matplotlib.figure import Figure
-from pc_fast.orientation import meek, triples
-from pc_fast.table import edge_list
 
 BLUE, GREY, ORANGE = "#0072B2", "#999999", "#D55E00"  # Okabe & Ito: apart for every kind of sight
 
@@ -16,19 +17,24 @@ def cpdag(names: list[str], arrows: list[tuple[str, str]]) -> pd.DataFrame:
 
     Arrows that may be reversed without changing any independence become undirected.
     """
-    number = {name: i for i, name in enumerate(names)}
-    dag = np.zeros((len(names), len(names)), dtype=bool)
+    nodes = {name: GraphNode(name) for name in names}
+    dag = Dag(list(nodes.values()))
     for cause, effect in arrows:
-        dag[number[cause], number[effect]] = True
-    graph = dag | dag.T
-    for x, y, z in triples(graph)[0]:
-        if dag[x, y] and dag[z, y]:
-            graph[y, x] = graph[y, z] = False
-    return edge_list(meek(graph, np.zeros_like(dag)), names)
+        dag.add_directed_edge(nodes[cause], nodes[effect])
+    graph = dag2cpdag(dag)
+    rows = [
+        (
+            cause,
+            effect,
+            "directed" if graph.is_parent_of(nodes[cause], nodes[effect]) else "undirected",
+        )
+        for cause, effect in arrows
+    ]
+    return pd.DataFrame(rows, columns=["from", "to", "type"])
 
 
 def compare(found: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
-    """Return `shd`, `precision`, `recall` and `edges` of `found`; both tables from, to, type.
+    """Return `SHD`, `precision`, `recall` and `edges` of `found`; both tables from, to, type.
 
     SHD, the structural Hamming distance, counts the pairs that differ in any way: edge missing,
     superfluous, of another type or direction. Precision and recall are of edges, their ends apart.
@@ -36,7 +42,7 @@ def compare(found: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
     got, want = marks(found), marks(truth)
     both = len(got.keys() & want.keys())
     return {
-        "shd": sum(got.get(pair) != want.get(pair) for pair in got.keys() | want.keys()),
+        "SHD": sum(got.get(pair) != want.get(pair) for pair in got.keys() | want.keys()),
         "precision": both / len(got) if got else 1.0,
         "recall": both / len(want) if want else 1.0,
         "edges": len(got),
@@ -48,7 +54,6 @@ def marks(edges: pd.DataFrame) -> dict[frozenset[str], str]:
     return {
         frozenset((row["from"], row["to"])): row["to"] if row["type"] == "directed" else ""
         for row in edges.to_dict("records")
-        if row["type"] != "separated"
     }
 
 

@@ -1,112 +1,160 @@
 """The PC algorithm as a model: a table of observations in, the edges of its causal graph out."""
 
-from typing import Any
+from graphlib import CycleError, TopologicalSorter
+from typing import Annotated, Any, Literal
 
 import mlflow
 import numpy as np
 import pandas as pd
+from causallearn.graph.GraphNode import GraphNode
+from causallearn.search.ConstraintBased.PC import pc
+from causallearn.utils.PCUtils.BackgroundKnowledge import BackgroundKnowledge
 from mlflow.types.schema import Array, DataType, Object, ParamSchema, ParamSpec, Property
-from pc_fast.independence import ChiSquare, ConditionalTest, FisherZ, GSquare
-from pc_fast.knowledge import read_knowledge
-from pc_fast.orientation import directed_cycle, meek, orient_by_knowledge, orient_colliders
-from pc_fast.skeleton import skeleton
-from pc_fast.table import check_table, choose_test, edge_list, encode
-from tqdm.auto import tqdm
+from pandas.api.types import infer_dtype
+from pydantic import BaseModel, Field, ValidationError
 
-TESTS = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
-NAMES = Array(Array(DataType.string))
-KNOWLEDGE = Object([Property(part, NAMES, False) for part in ("tiers", "required", "forbidden")])
+NUMBERS = ("integer", "floating", "mixed-integer-float")
+CATEGORIES = ("string", "boolean", "categorical")
+LEVELS, ROWS_PER_LEVEL = 20, 5  # whole numbers are categories: so few values, so many rows of each
+Pair = Annotated[list[str], Field(min_length=2, max_length=2)]  # cause, effect
+
+
+class Knowledge(BaseModel, extra="forbid", strict=True):
+    tiers: list[list[str]] = []  # from early to late: nothing late causes anything earlier
+    required: list[Pair] = []
+    forbidden: list[Pair] = []
+
+
+class Settings(BaseModel, extra="forbid", strict=True):
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05  # an edge goes if a p-value is above
+    test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
+    bins: Literal[0, 2, 3, 4, 5, 6, 7, 8, 9, 10] = 0  # cut numbers into so many classes; 0: don't
+    max_k: Annotated[int, Field(ge=-1)] = -1  # most columns to condition on; -1: any number
+    knowledge: Knowledge = Knowledge()
+
 
 # The columns are the caller's business, so the model's signature has none; its parameters are here.
+LISTS = Array(Array(DataType.string))
+KINDS = {"alpha": "double", "test": "string", "bins": "long", "max_k": "long"}
+KNOWN = Object([Property(part, LISTS, False) for part in Knowledge.model_fields])
 PARAMS = ParamSchema(
-    [
-        ParamSpec("alpha", "double", 0.05),  # edges go whose p-value is above
-        ParamSpec("test", "string", "auto"),  # auto, fisherz, gsq, chisq
-        ParamSpec("bins", "long", 0),  # > 0: cut continuous columns into so many categories
-        ParamSpec("knowledge", KNOWLEDGE, {}),  # tiers, required and forbidden edges
-        ParamSpec("orientation", "string", "confirmed"),  # or maxp, as causal-learn has it
-        ParamSpec("max_k", "long", -1),  # condition on so many columns at most; -1: any number
-        ParamSpec("separating_sets", "boolean", False),  # also say what separates the other pairs
-        ParamSpec("bootstrap", "long", 0),  # > 0: so many resamples for the edges' confidence
-        ParamSpec("seed", "long", 0),  # of the resamples
-    ]
+    [ParamSpec(name, kind, Settings.model_fields[name].default) for name, kind in KINDS.items()]
+    + [ParamSpec("knowledge", KNOWN, {})]
 )
-DEFAULTS = {spec.name: spec.default for spec in PARAMS}
 
 
-def check_settings(settings: dict[str, Any]) -> None:
-    """Raise ValueError for a parameter out of its range."""
-    bins = settings["bins"]
-    allowed = {
-        "alpha": (0 < settings["alpha"] < 1, "between 0 and 1"),
-        "test": (settings["test"] in ("auto", *TESTS), f"auto, {', '.join(TESTS)}"),
-        "bins": (bins == 0 or 2 <= bins <= 10, "0 (off) or 2 to 10"),
-        "orientation": (settings["orientation"] in ("confirmed", "maxp"), "confirmed or maxp"),
-        "max_k": (settings["max_k"] >= -1, "-1 (any number) or more"),
-        "bootstrap": (0 <= settings["bootstrap"] <= 10_000, "0 (off) to 10000"),
-    }
-    for name, (fits, text) in allowed.items():
-        if not fits:
-            raise ValueError(f"{name}={settings[name]!r}: give {text}")
+def read(table: pd.DataFrame, test: str, bins: int) -> tuple[str, np.ndarray]:
+    """Return the test that fits the columns, and the columns as it reads them, (n rows, p columns).
+
+    float for Fisher's z, category codes for the others. ValueError names column, row and remedy.
+    """
+    rows, names = len(table), list(table)
+    for name in names:
+        if not isinstance(name, str) or names.count(name) > 1:
+            raise ValueError(f"column name {name!r:.80}: give each column a name of its own, text")
+    if len(names) < 2 or rows < len(names) + 2:
+        raise ValueError(f"{rows} rows x {len(names)} columns: give 2 columns or more, more rows")
+    columns = [column(table[name]) for name in names]
+    numbers = [n for n, c in zip(names, columns, strict=True) if c.dtype == float]
+    words = [n for n in names if infer_dtype(table[n], skipna=False) in CATEGORIES]
+    codes = [n for n in names if n not in numbers]
+    if test == "auto" and (bins or not (numbers and codes)):
+        test = "gsq" if bins or codes else "fisherz"
+    if test == "auto" or (words if test == "fisherz" else numbers and not bins):
+        raise ValueError(
+            f"test {test}: {str(codes):.80} hold categories, {str(numbers):.80} numbers; fisherz "
+            "needs numbers, gsq and chisq categories: leave one kind out, or cut numbers by bins=3"
+        )
+    data = np.empty((rows, len(names)), dtype=float if test == "fisherz" else int)
+    for i, (name, values) in enumerate(zip(names, columns, strict=True)):
+        if test == "fisherz":
+            values = table[name].to_numpy(dtype=float)
+            values = values / (np.abs(values).max() or 1)  # or the squares of 1e300 overflow
+        elif name in numbers:
+            values = pd.qcut(values, bins, labels=False, duplicates="drop")
+        data[:, i] = values
+        if np.ptp(data[:, i]) == 0:
+            raise ValueError(f"column {name!r:.80} is constant, or nearly; drop it")
+    related = np.corrcoef(data, rowvar=False)
+    if test != "fisherz":  # among categories only equal columns are too alike
+        related = np.trunc(related * (1 + 1e-9))
+    strength, mixes = np.linalg.eigh(related)
+    if strength[0] < 1e-10:
+        same = [name for name, part in zip(names, mixes[:, 0], strict=True) if abs(part) > 1e-3]
+        raise ValueError(f"columns {str(same):.80} determine each other; drop one")
+    return test, data
 
 
-def find_graph(
-    test: ConditionalTest, settings: dict[str, Any], names: list[str]
-) -> tuple[np.ndarray, dict[tuple[int, int], tuple[int, ...]]]:
-    """Return the graph, bool (p, p), and for each pair that was separated the set that did it."""
-    forbidden, required = read_knowledge(names, settings["knowledge"])
-    start = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
-    alpha, largest = settings["alpha"], settings["max_k"] if settings["max_k"] >= 0 else len(names)
-    adjacent, separators = skeleton(test, alpha, start, required | required.T, largest)
-    graph = orient_by_knowledge(adjacent, forbidden)
-    if cycle := directed_cycle(graph & ~graph.T):
-        path = " -> ".join(names[i] for i in cycle)
-        raise ValueError(f"knowledge: with the edges that the data keep it makes the cycle {path}")
-    confirm_at = alpha if settings["orientation"] == "confirmed" else None
-    graph = orient_colliders(graph, test, forbidden, max(largest, 1), confirm_at)
-    return meek(graph, forbidden), separators
+def column(cells: pd.Series) -> np.ndarray:
+    """Return numbers as float (n,), categories as codes, int (n,); ValueError names a bad row."""
+
+    def refuse(bad: np.ndarray, why: str) -> None:
+        if bad.any():
+            label, cell = cells.index.tolist()[bad.argmax()], cells.iloc[int(bad.argmax())]
+            raise ValueError(f"column {cells.name!r:.80}, row {label!r:.80}: {cell!r:.80} {why}")
+
+    refuse(cells.isna().to_numpy(), "is missing; drop the row or fill it in")
+    kind = infer_dtype(cells, skipna=False)
+    if kind not in NUMBERS + CATEGORIES:
+        other = np.array([type(cell) is not type(cells.iloc[0]) for cell in cells])
+        refuse(other if other.any() else ~other, "among others: give all numbers or all text")
+    values = cells.to_numpy(dtype=float) if kind in NUMBERS else None
+    codes, levels = pd.factorize(cells)
+    few = len(levels) * ROWS_PER_LEVEL <= len(cells)
+    if values is None:
+        if not few and len(levels) > 1:
+            raise ValueError(f"column {cells.name!r:.80}: a category needs {ROWS_PER_LEVEL} rows")
+        return codes.astype(int)
+    refuse(np.isinf(values), "is infinite; drop the row or correct it")
+    whole = (values == np.round(values)).all() and few and len(levels) <= LEVELS
+    return codes.astype(int) if whole else values
 
 
 def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
-    """Return the CPDAG of `table` (n observations x p columns): one row per edge.
+    """Return the CPDAG of `table`, n observations x p columns: `from`, `to`, `type` per edge.
 
-    Columns: `from`, `to`, `type` ("directed" or "undirected"); with `bootstrap` also `confidence`
-    and `adjacency`, the shares of resamples with this very edge and with any edge between the two;
-    with `separating_sets` also a row of type "separated" for each pair that a test separated, and
-    `separating_set`, the columns given which the two are independent. ValueError says what is
-    wrong with the table or the parameters (PARAMS). Source: Spirtes, Glymour & Scheines 2000.
+    `type` is "directed" or "undirected"; `params` are those of Settings. ValueError says what is
+    wrong with the table or the parameters. Source: Spirtes, Glymour & Scheines 2000; Ramsey 2016.
     """
-    settings = DEFAULTS | params
-    check_settings(settings)
-    check_table(table)
-    names = table.columns.tolist()
-    repeats = settings["bootstrap"]
-    if repeats and len(table) < 3 * len(names):
-        raise ValueError(f"bootstrap={repeats}: give three times as many rows as columns")
-    name = choose_test(table, settings["test"], settings["bins"])
-    data = encode(table, name, settings["bins"])
-    graph, separators = find_graph(TESTS[name](data), settings, names)
-    edges = edge_list(graph, names)
-    if repeats:
-        random = np.random.default_rng(settings["seed"])
-        i, j = (table.columns.get_indexer(edges[end]) for end in ("from", "to"))
-        same, adjacent = np.zeros(len(edges)), np.zeros(len(edges))
-        for _ in tqdm(range(repeats), "bootstrap", disable=None):  # None: only on a terminal
-            rows = random.integers(len(data), size=len(data))
-            other, _ = find_graph(TESTS[name](data[rows]), settings, names)
-            same += (other[i, j] == graph[i, j]) & (other[j, i] == graph[j, i])
-            adjacent += other[i, j] | other[j, i]
-        edges["confidence"], edges["adjacency"] = same / repeats, adjacent / repeats
-    if settings["separating_sets"]:
-        separated = [
-            {"from": names[x], "to": names[y], "type": "separated"}
-            | {"separating_set": [names[s] for s in given]}
-            for (x, y), given in sorted(separators.items())
-        ]
-        columns = [*edges.columns, "separating_set"]
-        edges = pd.DataFrame(edges.to_dict("records") + separated, columns=columns, dtype=object)
-        edges = edges.where(edges.notna(), None)  # null in JSON, which has no NaN
-    return edges
+    settings, names = Settings(**params), list(table)
+    test, data = read(table, settings.test, settings.bins)
+    known, background = settings.knowledge, BackgroundKnowledge()
+    tiers = [(name, tier) for tier, members in enumerate(known.tiers) for name in members]
+    used = {*dict(tiers)}.union(*known.required, *known.forbidden)
+    if unknown := used - {*names}:
+        raise ValueError(f"knowledge: the table has no column {min(unknown)!r:.80}")
+    for name, tier in tiers:
+        background.add_node_to_tier(GraphNode(name), tier)
+    for pair in known.forbidden:
+        background.add_forbidden_by_node(*map(GraphNode, pair))
+    for pair in known.required:
+        background.add_required_by_node(*map(GraphNode, pair))
+    graph = pc(
+        data,
+        settings.alpha,
+        test,
+        uc_rule=1,  # maxP: no single borderline test decides on a collider
+        uc_priority=3,  # the strongest colliders first
+        background_knowledge=background,
+        max_k=None if settings.max_k < 0 else settings.max_k,
+        node_names=names,
+        show_progress=False,
+    ).G.graph
+    # graph[i, j] is the mark at i of the edge between i and j: -1 a tail, 1 an arrowhead
+    arrow, line = (graph == -1) & (graph.T == 1), np.triu((graph == -1) & (graph.T == -1))
+    edges = [(names[i], names[j], arrow[i, j]) for i, j in np.argwhere(arrow | line)]
+    for cause, effect in known.required:  # causal-learn directs it, but doesn't keep it
+        if (cause, effect, True) not in edges:
+            pair = f"{cause!r:.80} -> {effect!r:.80}"
+            raise ValueError(f"knowledge: data or other knowledge rule out the required {pair}")
+    try:
+        causes = {name: [a for a, b, way in edges if way and b == name] for name in names}
+        TopologicalSorter(causes).prepare()
+    except CycleError as error:  # contradictory tests
+        path = " -> ".join(error.args[1])
+        raise ValueError(f"directed cycle {path:.80}: lower alpha or add knowledge") from None
+    rows = [(a, b, "directed" if way else "undirected") for a, b, way in edges]
+    return pd.DataFrame(rows, columns=["from", "to", "type"])
 
 
 class CausalDiscovery(mlflow.pyfunc.PythonModel):
@@ -119,12 +167,16 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return the edges; MlflowException (HTTP 400) says what is wrong with the request."""
-        # Without input columns in the signature, REST's "inputs" arrives as a dict of arrays.
-        table = pd.DataFrame(model_input)
         try:
-            return discover(table, **(params or {}))
-        except ValueError as error:
-            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
+            if not isinstance(model_input, pd.DataFrame | dict):  # REST's "inputs" is a dict
+                raise ValueError("give a table: columns with names, such as dataframe_split")
+            return discover(pd.DataFrame(model_input), **(params or {}))
+        except ValidationError as error:
+            at, got, why = (error.errors()[0][part] for part in ("loc", "input", "msg"))
+            said = f"{'.'.join(map(str, at)):.80}={got!r:.80}: {why}"
+        except (ValueError, OverflowError) as error:  # an int beyond 1e308 makes the latter
+            said = str(error)
+        raise mlflow.MlflowException.invalid_parameter_value(said)
 
 
 mlflow.models.set_model(CausalDiscovery())

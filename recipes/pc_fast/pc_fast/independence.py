@@ -39,7 +39,9 @@ class FisherZ(ConditionalTest):
         limit = 1 - np.finfo(float).eps
         partial = np.clip(-precision[:, 0, 1] / scale, -limit, limit)
         freedom = self.rows - (questions.shape[1] - 2) - 3
-        return 2 * (1 - ndtr(np.sqrt(freedom) * np.abs(np.arctanh(partial))))
+        return 2 * ndtr(
+            -np.sqrt(freedom) * np.abs(np.arctanh(partial))
+        )  # 1 - ndtr(z) ends at 1e-16
 
 
 class ContingencyTest(ConditionalTest):

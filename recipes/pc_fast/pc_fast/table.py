@@ -17,12 +17,10 @@ def check_table(table: pd.DataFrame) -> None:
     rows, columns = table.shape
     for name in table.columns:
         if not isinstance(name, str):
-            raise ValueError(
-                f"column name {name!r} is not text; use table.columns = table.columns.astype(str)"
-            )
+            raise ValueError(f"column name {name!r:.80} is not text; use table.columns.astype(str)")
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
-        raise ValueError(f"column '{twice}' occurs more than once; drop or rename one")
+        raise ValueError(f"column {twice!r:.80} occurs more than once; drop or rename one")
     if columns < 2 or rows < columns + 2:
         raise ValueError(
             f"{rows} rows x {columns} columns: give two columns or more, and more rows than "
@@ -35,7 +33,7 @@ def check_table(table: pd.DataFrame) -> None:
 def _check_column(column: pd.Series) -> None:
     def fail(bad: Any, text: str) -> None:
         row = column.index[int(np.argmax(bad))]
-        raise ValueError(f"column '{column.name}', row {row!r}: {text}")
+        raise ValueError(f"column {column.name!r:.80}, row {row!r:.80}: {text}")
 
     if (missing := column.isna().to_numpy()).any():
         fail(missing, "the value is missing; drop the row or fill it in")
@@ -43,14 +41,16 @@ def _check_column(column: pd.Series) -> None:
     if kind not in NUMBERS + CATEGORIES:
         other = [type(value) is not type(column.iloc[0]) for value in column]
         value = column.iloc[int(np.argmax(other))]
-        fail(other, f"{value!r} makes the column {kind}; give all numbers, all text or booleans")
+        fail(
+            other, f"{value!r:.80} makes the column {kind}; give all numbers, all text or booleans"
+        )
     if kind in NUMBERS and (infinite := np.isinf(column.to_numpy(dtype=float))).any():
         fail(infinite, "the value is infinite; drop the row or correct it")
     if (levels := column.nunique()) == 1:
-        raise ValueError(f"column '{column.name}' is constant; drop it")
+        raise ValueError(f"column {column.name!r:.80} is constant; drop it")
     if kind in CATEGORIES and len(column) < ROWS_PER_LEVEL * levels:
         raise ValueError(
-            f"column '{column.name}' has {levels} categories in {len(column)} rows; merge rare "
+            f"column {column.name!r:.80} has {levels} categories in {len(column)} rows; merge rare "
             f"ones (a test needs {ROWS_PER_LEVEL} rows per category) or drop the column"
         )
 
@@ -93,10 +93,11 @@ def choose_test(table: pd.DataFrame, test: str, bins: int) -> str:
 def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
     """Return the table as float (n, p) for Fisher's z, else as category codes, int (n, p).
 
-    Raises ValueError for columns that say the same, of which PC could keep neither apart.
+    Raises ValueError for columns that determine each other linearly.
     """
     if test == "fisherz":
         values = table.to_numpy(dtype=float)
+        values = values / np.abs(values).max(axis=0)  # or the squares of 1e300 and 1e-300 are lost
         strength, mixes = np.linalg.eigh(np.corrcoef(values, rowvar=False))
         if strength[0] < 1e-10:
             names = table.columns[np.abs(mixes[:, 0]) > 1e-3]
@@ -105,16 +106,27 @@ def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
             )
         return values
     codes = np.empty(table.shape, dtype=np.int64)
-    seen: dict[bytes, Any] = {}
     for i, (name, column) in enumerate(table.items()):
         if not is_categorical(column):
             column = pd.qcut(column.astype(float), bins, labels=False, duplicates="drop")
         codes[:, i] = pd.factorize(column)[0]
         if not codes[:, i].any():
-            raise ValueError(f"column '{name}' is nearly constant: {bins} bins leave one class")
-        if (other := seen.setdefault(codes[:, i].tobytes(), name)) != name:
-            raise ValueError(f"columns '{other}' and '{name}' say the same; drop one")
+            raise ValueError(f"column {name!r:.80} is nearly constant: {bins} bins leave one class")
     return codes
+
+
+def equal_columns(table: pd.DataFrame) -> dict[str, str]:
+    """Return for each column that says the same as an earlier one (equal, or recoded) that one.
+
+    PC could keep neither of two such columns apart: given one, the other is independent of all.
+    """
+    first: dict[bytes, str] = {}
+    stands: dict[str, str] = {}
+    for name, column in table.items():
+        says = pd.factorize(column)[0] if is_categorical(column) else column.to_numpy(dtype=float)
+        if (other := first.setdefault(says.tobytes(), str(name))) != name:
+            stands[str(name)] = other
+    return stands
 
 
 def edge_list(graph: np.ndarray, names: list[str]) -> pd.DataFrame:

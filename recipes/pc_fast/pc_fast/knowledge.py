@@ -17,15 +17,21 @@ def read_knowledge(names: list[str], knowledge: dict[str, Any]) -> tuple[np.ndar
     number = {name: i for i, name in enumerate(names)}
     forbidden = np.zeros((len(names), len(names)), dtype=bool)
     required = forbidden.copy()
+    if not isinstance(knowledge, dict):
+        raise ValueError(f"knowledge={knowledge!r:.80}: give an object of lists")
     if unknown := set(knowledge) - {"tiers", "required", "forbidden"}:
         raise ValueError(f"knowledge: {unknown.pop()!r} is none of tiers, required, forbidden")
     for part, lists in knowledge.items():
-        for columns in lists:
+        for columns in lists if isinstance(lists, list | tuple) else [lists]:
+            if not isinstance(columns, list | tuple) or lists is columns:
+                raise ValueError(
+                    f"knowledge, {part}: give lists of column names; got {columns!r:.80}"
+                )
             for name in columns:
-                if name not in number:
-                    raise ValueError(f"knowledge, {part}: the table has no column {name!r}")
+                if not isinstance(name, str) or name not in number:
+                    raise ValueError(f"knowledge, {part}: the table has no column {name!r:.80}")
             if part != "tiers" and (len(columns) != 2 or columns[0] == columns[1]):
-                raise ValueError(f"knowledge, {part}: {columns} is not [cause, effect]")
+                raise ValueError(f"knowledge, {part}: {columns!s:.80} is not [cause, effect]")
     tier: dict[str, int] = {}
     for t, columns in enumerate(knowledge.get("tiers", [])):
         for name in columns:

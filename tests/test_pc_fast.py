@@ -1,0 +1,149 @@
+"""pc_fast: causal-learn as the oracle, independence tests, colliders, confidence, refusals."""
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from benchmarks.pc_fast import MAXP, ours, random_cases, theirs
+from recipes.pc_causal_discovery import model_code as lesson
+from recipes.pc_causal_discovery import networks
+from recipes.pc_fast import model_code
+from recipes.pc_fast.model_code import TESTS, directed_cycle, discover
+from shared.recipes import find
+
+RECIPE = find("pc_fast")
+CELLS = networks.real_cells()
+
+
+def cyclic(graph):
+    return bool(directed_cycle(graph & ~graph.T))
+
+
+def test_graphs_are_those_of_causal_learn():
+    """The exceptions are graphs in which causal-learn leaves a directed cycle; ours never does."""
+    same, exceptions = 0, 0
+    for case in random_cases():
+        expected, got = theirs(*case, **MAXP), ours(*case)
+        assert not cyclic(got)
+        if cyclic(expected):
+            exceptions += 1
+        else:
+            same += (got == expected).all()
+    assert (same, exceptions) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["asia", "sachs", "cells"])
+def test_the_lesson_has_the_same_edges(name):
+    table = CELLS if name == "cells" else networks.sample(name, 2000, seed=1)
+    got = discover(table, orientation="maxp")
+    pd.testing.assert_frame_equal(got, lesson.discover(table), check_dtype=False)
+
+
+def test_the_request_has_the_known_answer():
+    body = RECIPE.json("request.json")
+    answer = discover(pd.DataFrame(**body["dataframe_split"]), **body["params"])
+    assert answer.to_dict("records") == RECIPE.json("response.json")["predictions"]
+
+
+def test_fisher_z_is_that_of_the_partial_correlation():
+    data = np.random.default_rng(3).normal(size=(600, 4))
+    data[:, :2] += data[:, [2]] + 0.2 * data[:, [3]]
+    data[:, 0] += 0.5 * data[:, 1]  # far in the tail: 1 - ndtr(z) would be 0
+    rest = np.column_stack([np.ones(600), data[:, 2:]])
+    x, y = (data[:, i] - rest @ np.linalg.lstsq(rest, data[:, i])[0] for i in (0, 1))
+    z = np.arctanh(np.corrcoef(x, y)[0, 1]) * np.sqrt(600 - 2 - 3)
+    p = TESTS["fisherz"](data).p_values(np.array([[0, 1, 2, 3]]))
+    assert 0 < p < 1e-16
+    np.testing.assert_allclose(p, 2 * stats.norm.sf(abs(z)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("test", "power"), [("gsq", "log-likelihood"), ("chisq", "pearson")])
+def test_contingency_tests_add_up_the_strata(test, power):
+    data = np.random.default_rng(5).integers(0, 3, (400, 3))
+    data[:, 1] = np.where(np.arange(400) % 9 == 0, data[:, 0], data[:, 1])
+    parts = [
+        stats.chi2_contingency(pd.crosstab(part[:, 0], part[:, 1]), correction=False, lambda_=power)
+        for part in (data[data[:, 2] == level] for level in range(3))
+    ]
+    expected = stats.chi2.sf(sum(p.statistic for p in parts), sum(p.dof for p in parts))
+    p = TESTS[test](data).p_values(np.array([[0, 1, 2]]))
+    np.testing.assert_allclose(p, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pairs, collider",
+    [
+        ([(0.5, 0.01)], True),  # joining y makes x and z dependent
+        ([(0.5, 0.06)], False),  # not at the level
+        ([(0.04, 0.01)], False),  # they were dependent without y already
+        ([(0.5, 0.01), (0.001, 0.5)], False),  # leaving y out of another set does so more clearly
+        ([(0.5, 0.001), (0.01, 0.5)], True),  # less clearly
+        ([], False),
+    ],
+)
+def test_a_collider_is_confirmed_where_dependence_appears_with_it(pairs, collider):
+    from pc_fast.orientation import confirmed
+
+    assert confirmed(pairs, alpha=0.05) is collider
+
+
+def test_bootstrap_gives_shares_and_repeats_itself():
+    first = discover(CELLS.head(200), bootstrap=20)
+    assert (first["confidence"] <= first["adjacency"]).all() and first["adjacency"].max() > 0.9
+    pd.testing.assert_frame_equal(first, discover(CELLS.head(200), bootstrap=20))
+    assert not first.equals(discover(CELLS.head(200), bootstrap=20, seed=1))
+
+
+def test_separating_sets_separate():
+    table = networks.sample("asia", 5000, seed=1)
+    rows = discover(table, separating_sets=True)
+    at = table.columns.get_loc
+    test = TESTS["gsq"](table.to_numpy())
+    assert len(rows) == 8 * 7 / 2
+    for row in rows[rows["type"] == "separated"].to_dict("records"):
+        question = [at(row["from"]), at(row["to"]), *map(at, row["separating_set"])]
+        assert test.p_values(np.array([question]))[0] > 0.05
+
+
+def test_equal_columns_are_answered_with_one_of_them():
+    table = networks.sample("asia", 2000, seed=1)
+    rows = discover(table.assign(again=table["smoke"].map({"yes": 1, "no": 0})))
+    assert rows.iloc[-1].tolist() == ["smoke", "again", "equal"]
+    pd.testing.assert_frame_equal(rows.iloc[:-1], discover(table), check_dtype=False)
+
+
+def test_a_required_edge_stays_whatever_the_data_say():
+    rows = discover(CELLS, knowledge={"required": [["Raf", "Jnk"]]}).to_dict("records")
+    assert {"from": "Raf", "to": "Jnk", "type": "directed"} in rows
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_units_change_nothing(scale):
+    scaled = discover(CELLS.assign(Raf=CELLS["Raf"] * scale))
+    pd.testing.assert_frame_equal(scaled, discover(CELLS))
+
+
+REFUSED = {
+    "a sum": (CELLS.assign(Jnk=CELLS["Raf"] + CELLS["Mek"]), {}, "determine each other"),
+    "text among numbers": (CELLS.astype(object).replace({26.4: "1.75"}), {}, "'1.75' makes"),
+    "true among numbers": (CELLS.astype(object).replace({26.4: True}), {}, "True makes"),
+    "no table": ("x", {}, "give a table"),
+    "alpha as text": (CELLS, {"alpha": "0.05"}, "alpha='0.05'"),
+    "bins true": (CELLS, {"bins": True}, "bins=True"),
+    "bootstrap null": (CELLS, {"bootstrap": None}, "bootstrap=None"),
+    "unknown": (CELLS, {"alhpa": 0.1}, "unknown parameter 'alhpa'"),
+    "tiers as text": (CELLS, {"knowledge": {"tiers": "Raf"}}, "knowledge, tiers: give lists"),
+    "tier as text": (CELLS, {"knowledge": {"tiers": ["Raf"]}}, "knowledge, tiers: give lists"),
+    "a cycle": (CELLS, {"knowledge": {"required": [["Raf", "Mek"], ["Mek", "Raf"]]}}, "cycle"),
+    "no column": (CELLS, {"knowledge": {"required": [["Raf", "MEK"]]}}, "no column 'MEK'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_refusals_say_what_and_where(case):
+    table, params, text = case
+    with pytest.raises(mlflow.MlflowException, match=text) as refused:
+        model_code.CausalDiscovery().predict(None, table, params)
+    assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
