@@ -56,7 +56,7 @@ def test_max_k_tests_less_and_keeps_more():
 
 def test_mixed_columns_are_binned_on_request():
     table = CELLS[["Raf", "Mek", "Erk", "Akt"]].assign(Raf=np.where(CELLS["Raf"] > 40, "y", "n"))
-    with pytest.raises(ValueError, match="Raf.* hold categories, .*Mek"):
+    with pytest.raises(ValueError, match="'Mek', 'Erk', 'Akt'. hold numbers"):
         discover(table)
     assert "Erk - Akt" in said(table, bins=3)
 
@@ -79,7 +79,7 @@ REFUSED = {
     "an identifier": (ASIA.assign(x=[f"id {i}" for i in range(500)]), {}, "column 'x'"),
     "numbered columns": (CELLS.set_axis(range(11), axis=1), {}, "column name 0"),
     "column twice": (CELLS.rename(columns={"Raf": "Mek"}), {}, "column name 'Mek'"),
-    "fisherz on text": (ASIA, {"test": "fisherz"}, "test fisherz: .*asia"),
+    "fisherz on text": (ASIA, {"test": "fisherz"}, "test fisherz: "),
     "gsq on numbers": (CELLS, {"test": "gsq"}, "test gsq: .*bins=3"),
     "alpha": (CELLS, {"alpha": 1.0}, "alpha=1.0"),
     "alpha true": (CELLS, {"alpha": True}, "alpha=True"),

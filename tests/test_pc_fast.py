@@ -22,7 +22,7 @@ def cyclic(graph):
 
 
 def test_graphs_are_those_of_causal_learn():
-    """But for directed cycles, which ours never leaves, and for p-values that causal-learn has as 0."""
+    """But for directed cycles, which ours never leaves, and where its p-values are 0."""
     same, exceptions = 0, 0
     for case in random_cases():
         expected, got = theirs(*case, **MAXP), ours(*case)

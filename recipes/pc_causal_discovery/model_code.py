@@ -35,12 +35,10 @@ class Settings(BaseModel, extra="forbid", strict=True):
 
 # The columns are the caller's business, so the model's signature has none; its parameters are here.
 LISTS = Array(Array(DataType.string))
-KINDS = {"alpha": "double", "test": "string", "bins": "long", "max_k": "long"}
 KNOWN = Object([Property(part, LISTS, False) for part in Knowledge.model_fields])
-PARAMS = ParamSchema(
-    [ParamSpec(name, kind, Settings.model_fields[name].default) for name, kind in KINDS.items()]
-    + [ParamSpec("knowledge", KNOWN, {})]
-)
+KINDS = {"alpha": "double", "test": "string", "bins": "long", "max_k": "long", "knowledge": KNOWN}
+DEFAULTS = Settings().model_dump() | {"knowledge": {}}
+PARAMS = ParamSchema([ParamSpec(name, kind, DEFAULTS[name]) for name, kind in KINDS.items()])
 
 
 def read(table: pd.DataFrame, test: str, bins: int) -> tuple[str, np.ndarray]:
@@ -54,33 +52,29 @@ def read(table: pd.DataFrame, test: str, bins: int) -> tuple[str, np.ndarray]:
             raise ValueError(f"column name {name!r:.80}: give each column a name of its own, text")
     if len(names) < 2 or rows < len(names) + 2:
         raise ValueError(f"{rows} rows x {len(names)} columns: give 2 columns or more, more rows")
-    columns = [column(table[name]) for name in names]
-    numbers = [n for n, c in zip(names, columns, strict=True) if c.dtype == float]
-    words = [n for n in names if infer_dtype(table[n], skipna=False) in CATEGORIES]
-    codes = [n for n in names if n not in numbers]
-    if test == "auto" and (bins or not (numbers and codes)):
-        test = "gsq" if bins or codes else "fisherz"
-    if test == "auto" or (words if test == "fisherz" else numbers and not bins):
+    cells = {name: column(table[name]) for name in names}
+    numbers = [name for name in names if cells[name].dtype == float]
+    if test == "auto":
+        test = "fisherz" if len(numbers) == len(names) and not bins else "gsq"
+    if (len(numbers) < len(names)) if test == "fisherz" else (numbers and not bins):
         raise ValueError(
-            f"test {test}: {str(codes):.80} hold categories, {str(numbers):.80} numbers; fisherz "
+            f"test {test}: {str(numbers):.80} hold numbers, the other columns categories; fisherz "
             "needs numbers, gsq and chisq categories: leave one kind out, or cut numbers by bins=3"
         )
-    data = np.empty((rows, len(names)), dtype=float if test == "fisherz" else int)
-    for i, (name, values) in enumerate(zip(names, columns, strict=True)):
+    for name in numbers:
         if test == "fisherz":
-            values = table[name].to_numpy(dtype=float)
-            values = values / (np.abs(values).max() or 1)  # or the squares of 1e300 overflow
-        elif name in numbers:
-            values = pd.qcut(values, bins, labels=False, duplicates="drop")
-        data[:, i] = values
-        if np.ptp(data[:, i]) == 0:
-            raise ValueError(f"column {name!r:.80} is constant, or nearly; drop it")
+            cells[name] = cells[name] / np.abs(cells[name]).max()  # the square of 1e300 overflows
+        else:
+            cells[name] = pd.qcut(cells[name], bins, labels=False, duplicates="drop")
+    data = np.column_stack(list(cells.values()))
+    if not (moving := np.ptp(data, axis=0) > 0).all():
+        raise ValueError(f"column {names[moving.argmin()]!r:.80} is constant, or nearly; drop it")
     related = np.corrcoef(data, rowvar=False)
     if test != "fisherz":  # among categories only equal columns are too alike
         related = np.trunc(related * (1 + 1e-9))
     strength, mixes = np.linalg.eigh(related)
     if strength[0] < 1e-10:
-        same = [name for name, part in zip(names, mixes[:, 0], strict=True) if abs(part) > 1e-3]
+        same = [names[i] for i in np.flatnonzero(np.abs(mixes[:, 0]) > 1e-3)]
         raise ValueError(f"columns {str(same):.80} determine each other; drop one")
     return test, data
 
@@ -98,15 +92,16 @@ def column(cells: pd.Series) -> np.ndarray:
     if kind not in NUMBERS + CATEGORIES:
         other = np.array([type(cell) is not type(cells.iloc[0]) for cell in cells])
         refuse(other if other.any() else ~other, "among others: give all numbers or all text")
-    values = cells.to_numpy(dtype=float) if kind in NUMBERS else None
     codes, levels = pd.factorize(cells)
-    few = len(levels) * ROWS_PER_LEVEL <= len(cells)
-    if values is None:
-        if not few and len(levels) > 1:
-            raise ValueError(f"column {cells.name!r:.80}: a category needs {ROWS_PER_LEVEL} rows")
+    few = len(levels) == 1 or len(levels) * ROWS_PER_LEVEL <= len(cells)
+    if kind in CATEGORIES:
+        refuse(
+            np.full(len(cells), not few), f"and others: {ROWS_PER_LEVEL} rows per category needed"
+        )
         return codes.astype(int)
+    values = cells.to_numpy(dtype=float)
     refuse(np.isinf(values), "is infinite; drop the row or correct it")
-    whole = (values == np.round(values)).all() and few and len(levels) <= LEVELS
+    whole = few and len(levels) <= LEVELS and (values == np.round(values)).all()
     return codes.astype(int) if whole else values
 
 
@@ -119,12 +114,11 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     settings, names = Settings(**params), list(table)
     test, data = read(table, settings.test, settings.bins)
     known, background = settings.knowledge, BackgroundKnowledge()
-    tiers = [(name, tier) for tier, members in enumerate(known.tiers) for name in members]
-    used = {*dict(tiers)}.union(*known.required, *known.forbidden)
-    if unknown := used - {*names}:
+    if unknown := set().union(*known.tiers, *known.required, *known.forbidden) - {*names}:
         raise ValueError(f"knowledge: the table has no column {min(unknown)!r:.80}")
-    for name, tier in tiers:
-        background.add_node_to_tier(GraphNode(name), tier)
+    for tier, members in enumerate(known.tiers):
+        for name in members:
+            background.add_node_to_tier(GraphNode(name), tier)
     for pair in known.forbidden:
         background.add_forbidden_by_node(*map(GraphNode, pair))
     for pair in known.required:
@@ -151,8 +145,8 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
         causes = {name: [a for a, b, way in edges if way and b == name] for name in names}
         TopologicalSorter(causes).prepare()
     except CycleError as error:  # contradictory tests
-        path = " -> ".join(error.args[1])
-        raise ValueError(f"directed cycle {path:.80}: lower alpha or add knowledge") from None
+        cycle = " -> ".join(error.args[1])
+        raise ValueError(f"directed cycle {cycle:.80}: lower alpha or add knowledge") from None
     rows = [(a, b, "directed" if way else "undirected") for a, b, way in edges]
     return pd.DataFrame(rows, columns=["from", "to", "type"])
 

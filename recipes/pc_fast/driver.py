@@ -66,7 +66,7 @@ def main() -> None:
     report(
         model,
         headline=f"{len(found)} edges in {len(cells)} real cells, {len(pairs & known)} of them in "
-        f"the reference network; each in at least {numbers['lowest adjacency']:.0%} of the resamples",
+        f"the reference network; each in {numbers['lowest adjacency']:.0%} or more of the resamples",
         prediction=found,
     )
 

@@ -124,8 +124,8 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
         columns = [*edges.columns, "separating_set"]
         edges = pd.DataFrame(edges.to_dict("records") + separated, columns=columns, dtype=object)
     if stands:
-        same = [(kept, left, "equal") for left, kept in stands.items()]
-        more = pd.DataFrame(same, columns=["from", "to", "type"], dtype=object)
+        equal = [(kept, left, "equal") for left, kept in stands.items()]
+        more = pd.DataFrame(equal, columns=["from", "to", "type"], dtype=object)
         edges = pd.DataFrame(edges.to_dict("records") + more.to_dict("records"), dtype=object)
     return edges.where(edges.notna(), None)  # null in JSON, which has no NaN
 
