@@ -168,7 +168,7 @@ def score(
     types = to_arrow_schema(answered)
 
     def by_row(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The rows themselves stay in Arrow: pandas would make floats of whole numbers with gaps."""
+        """The rows stay in Arrow: pandas would make floats of whole numbers with gaps."""
         for batch in batches:
             found = answers(load(), batch.select(columns).to_pandas(), params)
             if UNFIT in batch.schema.names:

@@ -45,7 +45,7 @@ for moment in range(moments):
 def kills(folder, moments: int) -> str:
     """Kill as many processes while each makes a store; return for each if there was one then."""
     words = [sys.executable, "-c", KILLS, folder, str(moments)]
-    done = subprocess.run(words, env=environment(""), capture_output=True, text=True)
+    done = subprocess.run(words, env=environment(folder), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -36,7 +36,13 @@ class Settings(BaseModel, extra="forbid", strict=True):
 # The columns are the caller's business, so the model's signature has none; its parameters are here.
 LISTS = Array(Array(DataType.string))
 KNOWN = Object([Property(part, LISTS, False) for part in Knowledge.model_fields])
-KINDS = {"alpha": "double", "test": "string", "bins": "long", "max_k": "long", "knowledge": KNOWN}
+KINDS: dict[str, str | Object] = {
+    "alpha": "double",
+    "test": "string",
+    "bins": "long",
+    "max_k": "long",
+    "knowledge": KNOWN,
+}
 DEFAULTS = Settings().model_dump() | {"knowledge": {}}
 PARAMS = ParamSchema([ParamSpec(name, kind, DEFAULTS[name]) for name, kind in KINDS.items()])
 
@@ -139,14 +145,14 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     edges = [(names[i], names[j], arrow[i, j]) for i, j in np.argwhere(arrow | line)]
     for cause, effect in known.required:  # causal-learn directs it, but doesn't keep it
         if (cause, effect, True) not in edges:
-            pair = f"{cause!r:.80} -> {effect!r:.80}"
-            raise ValueError(f"knowledge: data or other knowledge rule out the required {pair}")
+            ruled = f"{cause!r:.80} -> {effect!r:.80}"
+            raise ValueError(f"knowledge: data or other knowledge rule out the required {ruled}")
     try:
         causes = {name: [a for a, b, way in edges if way and b == name] for name in names}
         TopologicalSorter(causes).prepare()
     except CycleError as error:  # contradictory tests
-        cycle = " -> ".join(error.args[1])
-        raise ValueError(f"directed cycle {cycle:.80}: lower alpha or add knowledge") from None
+        loop = " -> ".join(error.args[1])
+        raise ValueError(f"directed cycle {loop:.80}: lower alpha or add knowledge") from None
     rows = [(a, b, "directed" if way else "undirected") for a, b, way in edges]
     return pd.DataFrame(rows, columns=["from", "to", "type"])
 

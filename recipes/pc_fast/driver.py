@@ -65,8 +65,9 @@ def main() -> None:
         mlflow.log_table(found, "edges.json")
     report(
         model,
-        headline=f"{len(found)} edges in {len(cells)} real cells, {len(pairs & known)} of them in "
-        f"the reference network; each in {numbers['lowest adjacency']:.0%} or more of the resamples",
+        headline=f"{len(found)} edges in {len(cells)} real cells, {len(pairs & known)} of "
+        f"them in the reference network; each in {numbers['lowest adjacency']:.0%} or more of the "
+        "resamples",
         prediction=found,
     )
 
