@@ -1,7 +1,7 @@
 # Bare `make` prints what there is. Every target makes the environment it needs first.
 PYTHON ?= python3
 # Values are data, never text for make or the shell: taken as they stand, handed on as environment.
-DATA := PYTHON RECIPE PORT FROM TO VERSION INPUT OUTPUT PARAMS GROUP_BY WAY TILES YES
+DATA := PYTHON RECIPE NAME PORT FROM TO VERSION INPUT OUTPUT PARAMS GROUP_BY WAY TILES YES
 $(foreach name,$(DATA),$(eval override $(name) := $$(value $(name))))
 export $(DATA)
 
@@ -25,7 +25,7 @@ ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters serve dockerfile ui test verify check bench docs docs-serve register promote rebuild registry score-spark system lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve register promote rebuild registry score-spark system lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,12 @@ test: .venv/.recipes ## all tests
 
 verify: .venv/.spark .venv/.team ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify tests/test_copies.py -m verify -n 2 --dist loadfile -vv --recipe "$$RECIPE" --way "$$WAY"
+
+recipe: .venv/.check ## start a new recipe here:  make recipe NAME=bmi
+	@$(RUN) recipe && $(BIN)/ruff format -q recipes tests
+
+format: .venv/.check ## format the code and sort its imports
+	@$(BIN)/ruff check -q --select I --fix . && $(BIN)/ruff format .
 
 check: .venv/.check ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

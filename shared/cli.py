@@ -22,6 +22,7 @@ COMMANDS = {
     "accept": ("smoke.accept", ["RECIPE"]),
     "new": ("new.make", ["FROM", "TO"]),
     "starters": ("new.starters", []),
+    "recipe": ("new.recipe", ["NAME"]),
     "serve": ("servers.serve", ["RECIPE", "PORT"]),
     "dockerfile": ("servers.dockerfile", ["RECIPE"]),
     "ui": ("servers.ui", ["PORT"]),

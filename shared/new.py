@@ -1,36 +1,27 @@
-"""Copy a recipe out as a starter: a folder that stands alone, under a name of its own."""
+"""Copy a recipe: out of here, as a starter that stands alone; or in here, as a new recipe."""
 
-import ast
 import re
 import shutil
 import tempfile
 import zipfile
 from pathlib import Path
 
-from shared.recipes import ROOT, Recipe, discover
+from shared.recipes import FILES, ROOT, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
 # What the copied helpers and the starter's test import, at the lock's versions; uv installs it all.
 FRAME = ("filelock", "pyyaml", "pytest", "pip", "uv")
-LOCKS = ("dev", "llm", "data")
 NEUTRAL = "my_model"  # the name that a starter to download has
 
 
 class Refused(LookupError):
-    """The starter cannot be made there; nothing was written."""
+    """The copy cannot be made there; nothing was written."""
 
 
-def camel(slug: str) -> str:
-    return "".join(part.capitalize() for part in slug.split("_"))
-
-
-def model_class(recipe: Recipe) -> str:
-    """Return the name of the class that model_code.py hands to set_model."""
-    tree = ast.parse((recipe.path / "model_code.py").read_text(encoding="utf-8"))
-    called = re.match(r"mlflow\.models\.set_model\((\w+)", ast.unparse(tree.body[-1]))
-    if not called:
-        raise Refused(f"{recipe.name}/model_code.py does not end in mlflow.models.set_model(...)")
-    return called[1]
+def checked(slug: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug):
+        raise Refused(f"{slug!r} is no name for a recipe: small letters, digits, _ between words")
+    return slug
 
 
 def renames(recipe: Recipe, slug: str) -> dict[str, str]:
@@ -39,16 +30,20 @@ def renames(recipe: Recipe, slug: str) -> dict[str, str]:
     A package keeps no name of the cookbook's: loaded in one process, two models that each bring a
     `pc_fast` would both run the code of the first.
     """
-    names = {recipe.name: slug, model_class(recipe): camel(slug)}
+    code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
+    called = re.search(r"^mlflow\.models\.set_model\((\w+)\(.*\)\s*\Z", code, re.M)
+    if not called:
+        raise Refused(f"{recipe.name}/model_code.py does not end in mlflow.models.set_model(...)")
+    camel = "".join(part.capitalize() for part in slug.split("_"))
+    names = {recipe.name: slug, called[1]: camel}
     for init in recipe.path.glob("*/__init__.py"):
         own = init.parent.name.removeprefix(f"{recipe.name}_")
         names[init.parent.name] = f"{slug}_{own}"
     return names
 
 
-def rewrite(text: str, names: dict[str, str], recipe: Recipe) -> str:
-    """Return the text under the new names, its paths relative to the starter."""
-    text = text.replace(f"recipes/{recipe.name}/", "").replace(f" RECIPE={recipe.name}", "")
+def rewrite(text: str, names: dict[str, str]) -> str:
+    """Return the text under the new names."""
     words = "|".join(map(re.escape, names))
     return re.sub(rf"\b({words})\b", lambda word: names[word[1]], text)
 
@@ -58,24 +53,16 @@ def used(recipe: Recipe) -> list[Path]:
     found = {recipe.path / "model_code.py", recipe.path / "driver.py"}
     waiting = [*found]
     while waiting:
-        nodes = [*ast.walk(ast.parse(waiting.pop().read_text(encoding="utf-8")))]
-        words = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-        words |= {f"{name}.py" for name in modules(nodes)} | modules(nodes)
+        text = waiting.pop().read_text(encoding="utf-8")
         for path in recipe.path.iterdir():
-            if path.name in words:
+            named = rf"(?:import|from) {re.escape(path.stem)}\b|[\"'/]{re.escape(path.name)}[\"']"
+            if re.search(named, text):
                 files = {path} if path.is_file() else {*path.rglob("*.*")}
                 fresh = {file for file in files if "__pycache__" not in file.parts} - found
                 found |= fresh
                 waiting += [file for file in fresh if file.suffix == ".py"]
     known_answer = {recipe.path / "request.json", recipe.path / "response.json"}
     return sorted(found | known_answer | {*recipe.path.glob("requirements*.txt")})
-
-
-def modules(nodes: list[ast.AST]) -> set[str]:
-    """Return the first names of what is imported there."""
-    names = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
-    names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
-    return {name.split(".")[0] for name in names}
 
 
 def helpers(sources: list[Path]) -> set[Path]:
@@ -91,7 +78,7 @@ def requirements(recipe: Recipe) -> dict[str, str]:
 
     The second holds a hash for each file that may be installed: uv compares.
     """
-    locks = [(ROOT / "locks" / f"{lock}.txt").read_text("utf-8") for lock in LOCKS]
+    locks = [(ROOT / f"locks/{lock}.txt").read_text("utf-8") for lock in ("dev", "llm", "data")]
     locked = {m[2]: m[1] for m in re.finditer(r"^((\S+)==.*?)(?: \\)?$", locks[0], re.M)}
     own = recipe.path / "requirements-driver.txt"
     asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
@@ -102,20 +89,18 @@ def requirements(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
+def readme(recipe: Recipe, slug: str) -> str:
     """Return the starter's README; it keeps the front matter's `runs_with`, which smoke reads."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
     said = re.search(r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)", text, re.M | re.S)
     if not said:
-        raise Refused(
-            f"{recipe.name}/README.md does not say what to change first: When you copy it"
-        )
+        raise Refused(f"{recipe.name}/README.md lacks its section: When you copy it")
     service = recipe.front_matter.get("runs_with")
     fields = {
         "SLUG": slug,
         "RECIPE": recipe.name,
         "RUNS_WITH\n": f"runs_with: {service}\n" if service else "",
-        "CHANGE_FIRST": rewrite(said[1].strip(), names, recipe),
+        "CHANGE_FIRST": said[1].strip(),
     }
     page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     for field, value in fields.items():
@@ -126,35 +111,30 @@ def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
 def new(recipe: Recipe, to: Path) -> Path:
     """Make the starter in the new folder `to`, whose name becomes the slug; return its path."""
     to = to.expanduser().resolve()
-    slug = to.name
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug):
-        raise Refused(f"{slug!r} is no name for a recipe: small letters, digits, _ between words")
+    slug = checked(to.name)
     if to.is_relative_to(ROOT):
         raise Refused(f"{to} is inside this repository: a starter stands alone, e.g. TO=../{slug}")
     if to.exists():
         raise Refused(f"{to} is there already")
-    names = renames(recipe, slug)
-    page = readme(recipe, slug, names)
-    for file in used(recipe):
-        (to / file.relative_to(recipe.path)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, to / file.relative_to(recipe.path))
-    for old, fresh in names.items():
-        for path in [path for path in to.iterdir() if path.stem == old]:
-            path.rename(path.with_name(path.name.replace(old, fresh)))
-    for source in to.rglob("*.py"):
-        source.write_text(rewrite(source.read_text(encoding="utf-8"), names, recipe), "utf-8")
-    shared = helpers([*to.rglob("*.py"), TEMPLATES / "test_starter.py"])
+    names, page = renames(recipe, slug), readme(recipe, slug)
+    own = {file: file.relative_to(recipe.path).as_posix() for file in used(recipe)}
+    files = {rewrite(place, names): file.read_bytes() for file, place in own.items()}
+    files |= {name: text.encode() for name, text in requirements(recipe).items()}
+    files |= {"README.md": page.encode(), "Makefile": (TEMPLATES / "Makefile").read_bytes()}
+    files[".gitignore"] = (TEMPLATES / "gitignore").read_bytes()
+    files[f"test_{slug}.py"] = (TEMPLATES / "test_starter.py").read_bytes()
+    for place, data in files.items():
+        if place.endswith((".py", "README.md")):  # paths are relative to the starter
+            text = data.decode().replace(f"recipes/{recipe.name}/", "")
+            data = rewrite(text.replace(f" RECIPE={recipe.name}", ""), names).encode()
+        (to / place).parent.mkdir(parents=True, exist_ok=True)
+        (to / place).write_bytes(data)
+    shared = helpers([*to.rglob("*.py")]) | {ROOT / "shared" / "__init__.py"}
     if service := recipe.front_matter.get("runs_with"):
         shared.add(ROOT / "shared" / f"{service}.py")
     (to / "shared").mkdir()
-    for module in [ROOT / "shared" / "__init__.py", *shared]:
-        shutil.copy(module, to / "shared" / module.name)
-    for name, text in requirements(recipe).items():
-        (to / name).write_text(text, encoding="utf-8")
-    (to / "README.md").write_text(page, encoding="utf-8")
-    shutil.copy(TEMPLATES / "Makefile", to / "Makefile")
-    shutil.copy(TEMPLATES / "gitignore", to / ".gitignore")
-    shutil.copy(TEMPLATES / "test_starter.py", to / f"test_{slug}.py")
+    for module in shared:
+        shutil.copy(module, to / "shared")
     return to
 
 
@@ -180,4 +160,29 @@ def starters() -> int:
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
         print(file.relative_to(ROOT))
+    return 0
+
+
+def recipe(name: str) -> int:
+    """Start recipes/<name> and its tests as a copy of circle_area; list it in README.md."""
+    origin, slug = find("circle_area"), checked(name)
+    if (ROOT / "recipes" / slug).exists():
+        raise Refused(f"recipes/{slug} is there already")
+    sources = [*(f"recipes/circle_area/{file}" for file in FILES)]
+    sources += ["tests/test_circle_area.py", "tests/copies/circle_area.yaml"]
+    for source in sources:
+        text = rewrite((ROOT / source).read_text(encoding="utf-8"), renames(origin, slug))
+        if source.endswith("README.md"):
+            title = slug.replace("_", " ").capitalize()
+            head = f"---\nlevel: further\ntitle: {title}\nsummary: {title}, in a sentence.\n"
+            text = head + text[text.index("teaches:") :].replace("<!-- bench -->\n\n", "")
+        place = ROOT / source.replace("circle_area", slug)
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+        print(place.relative_to(ROOT))
+    page = ROOT / "README.md"
+    row = f"| [{slug}](recipes/{slug}/) | {Recipe(ROOT / 'recipes' / slug).front_matter['summary']} |"
+    table = re.sub(r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", page.read_text("utf-8"), flags=re.M)
+    page.write_text(table, encoding="utf-8")
+    print(f"README.md\nnow: make log smoke RECIPE={slug}; CONTRIBUTING.md says what to change")
     return 0

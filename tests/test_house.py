@@ -283,6 +283,7 @@ WHERE = {
     "bench": ["RECIPE"],
     "verify": ["RECIPE", "WAY"],
     "new": ["FROM", "TO"],
+    "recipe": ["NAME"],
     "serve": ["PORT"],
     "promote": ["VERSION"],
     "score-spark": ["INPUT", "OUTPUT", "PARAMS", "GROUP_BY"],
@@ -303,7 +304,7 @@ def test_make_variables_are_data(target, tmp_path, fresh_checkout):
             words |= {"INPUT": "a.csv", "OUTPUT": "b"}
             words[variable] = quote + HOSTILE.format(there)
             given = [f"{name}={value}" for name, value in words.items()]
-            stamps = ["-o", ".venv/.spark", "-o", ".venv/.team"]
+            stamps = ["-o", ".venv/.spark", "-o", ".venv/.team", "-o", ".venv/.check"]
             done = make(checkout, target, *stamps, *given)
             assert (done.returncode != 0) == (target != "list"), done.stdout
             assert not there.exists(), f"{variable}={words[variable]}"
