@@ -64,6 +64,7 @@ def main() -> None:
             pip_requirements=str(HERE / "requirements.txt"),
             registered_model_name="openai_batch",
         )
+        mlflow.log_params(request["params"])  # those of model_config are logged already
         mlflow.tracing.configure(span_processors=[without_key])
         mlflow.openai.autolog()  # one trace for each call, attached to the model
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(texts, request["params"])

@@ -55,7 +55,8 @@ def grounded(answer: Strict, text: str) -> dict[str, Any]:
     said = [float(n.replace(",", "")) for n in re.findall(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?", text)]
     for name, field in type(answer).model_fields.items():
         value, kinds = fields[name], get_args(field.annotation) or [field.annotation]
-        invented = str in kinds and str(value).casefold() not in text.casefold()
+        words = type(value) is str and str in kinds  # one of a Literal's need not be in the text
+        invented = words and value.casefold() not in text.casefold()
         if invented or (type(value) in (int, float) and value not in said):
             fields[name] = None
     return fields

@@ -46,7 +46,7 @@ def main() -> None:
             pip_requirements=str(HERE / "requirements.txt"),
             registered_model_name="openai_call",
         )
-        mlflow.log_param("language model", os.environ["OPENAI_MODEL"])
+        mlflow.log_params({"language model": os.environ["OPENAI_MODEL"]})
         mlflow.openai.autolog()  # one trace for each call, attached to the model
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(texts)
         mlflow.flush_trace_async_logging(terminate=True)
