@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from shared.recipes import ROOT
@@ -28,22 +27,19 @@ def recipe_run(
 ) -> "Iterator[mlflow.ActiveRun]":
     """Open a run in the experiment of the driver's recipe, named after it (or `name`) and the time.
 
-    Pass `__file__`, and in Markdown what the run's page in MLflow's UI shall say of it. MLflow adds
-    the source file and the git commit to the run's tags. The run ends as FAILED on an error, on
-    Ctrl-C and on a polite kill, which MLflow alone would leave RUNNING; what a hard kill left
-    RUNNING ends here. The models that were logged in it are sealed (store.py).
+    Pass `__file__`, and in Markdown what the run's page in MLflow's UI shall say of it. The run
+    ends as FAILED on an error, Ctrl-C and a polite kill; what a hard kill left RUNNING ends here.
+    The models that were logged in it are sealed (store.py).
     """
     import mlflow
 
     recipe = Path(driver).resolve().parent.name
     sys.excepthook = one_line
-    use_store(recipe)
-    end_dead_runs(recipe)
+    end_dead_runs(use_store(recipe))
+    called = f"{name or recipe} {datetime.now():%Y-%m-%d %H:%M:%S}"
+    tags = {"recipe": recipe, "process": f"{platform.node()} {os.getpid()} {born(os.getpid())}"}
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        called = f"{name or recipe} {datetime.now():%Y-%m-%d %H:%M:%S}"
-        pid = os.getpid()
-        tags = {"recipe": recipe, "process": f"{platform.node()} {pid} {born(pid)}"}
         with mlflow.start_run(run_name=called, tags=tags, description=description) as run:
             try:
                 yield run
@@ -58,18 +54,13 @@ def recipe_run(
 def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
     """Print what was logged; for `make log-all` also as JSON, to the file that it names."""
     shown = prediction.to_string() if hasattr(prediction, "to_string") else str(prediction)
-    print(f"run     {model.run_id}")
-    print(f"model   {model.model_uri}")
-    print(f"result  {headline}\n")
-    print(shown, flush=True)
+    print(f"run     {model.run_id}\nmodel   {model.model_uri}\nresult  {headline}\n\n{shown}")
     if file := os.environ.get("COOKBOOK_RESULT"):
         result = {"run_id": model.run_id, "model_uri": model.model_uri, "result": headline}
         Path(file).write_text(json.dumps(result), encoding="utf-8")
 
 
-def one_line(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None = None
-) -> None:
+def one_line(kind: type[BaseException], error: BaseException, trace: Any = None) -> None:
     """Say an error in one line with the place in our own code; the traceback goes to a file."""
     if issubclass(kind, KeyboardInterrupt):
         return print("interrupted", file=sys.stderr)
@@ -105,13 +96,12 @@ def fail_models(run: Any) -> None:
             client.finalize_logged_model(model.model_id, "FAILED")
 
 
-def end_dead_runs(experiment: str) -> None:
+def end_dead_runs(experiment_id: str) -> None:
     """Mark runs, and their models, as failed that processes of this machine left when they died."""
     import mlflow
 
     client = mlflow.MlflowClient()
-    (found,) = client.search_experiments(filter_string=f"name = '{experiment}'")
-    for run in client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         host, pid, start = [*run.data.tags.get("process", "").split(" ", 2), "", ""][:3]
         if host != platform.node() or born(int(pid)) == start:
             continue

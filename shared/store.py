@@ -1,10 +1,8 @@
 """Where runs and models are stored: `.mlflow/` of this checkout, or the server a team points to.
 
-A new SQLite store is whole or absent, and one that cannot be used is named with a remedy: all that
-reads or writes a store goes through `open_store`.
-
-What was logged is what runs: the sha256 of each file of a model is kept with its run, the sha256 of
-that list as a tag of the model, and whoever uses the model gets a copy compared with both.
+A new SQLite store is whole or absent; all that uses a store goes through `open_store`. The sha256
+of each file of a model is kept with its run, the sha256 of that list as a tag of the model, and
+whoever uses the model gets a copy that was compared with both.
 """
 
 import hashlib
@@ -16,13 +14,9 @@ import sqlite3
 import tempfile
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shared.recipes import ROOT, Recipe
-
-if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel
 
 STATE = ROOT / ".mlflow"
 OWN = f"sqlite:///{STATE / 'mlflow.db'}"
@@ -53,20 +47,20 @@ def tracking_uri() -> str:
 
 
 def open_store() -> bool:
-    """Point MLflow to the store; False if there is none yet, for MLflow makes what it opens.
-
-    Raises Unusable.
-    """
+    """Point MLflow to the store; False if there is none yet. Raises Unusable."""
     import mlflow
 
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///"):
-        file = Path(uri.removeprefix("sqlite:///"))
+    if file := _file():
         if not file.exists():
             return False
         _check(file)
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(tracking_uri())
     return True
+
+
+def _file() -> Path | None:
+    uri = tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def _check(file: Path) -> None:
@@ -76,7 +70,7 @@ def _check(file: Path) -> None:
         address = f"file:{quote(str(file.absolute()))}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, timeout=20)) as store:
             store.execute("BEGIN IMMEDIATE")
-            (version,) = store.execute("SELECT version_num FROM alembic_version").fetchone() or [""]
+            (schema,) = store.execute("SELECT version_num FROM alembic_version").fetchone() or [""]
             size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
             if store.execute(size).fetchone()[0] > file.stat().st_size:
                 raise sqlite3.DatabaseError("the file is cut short")
@@ -84,50 +78,39 @@ def _check(file: Path) -> None:
         remedy = next(remedy for said, remedy in REMEDIES.items() if said in str(error))
         raise Unusable(f"{file}: {error}; {remedy}") from None
     steps = Path(mlflow.__file__).parent.glob("store/db_migrations/versions/*.py")
-    known = {step.stem.split("_")[0]: step.read_text(encoding="utf-8") for step in steps}
-    if version not in known:
-        raise Unusable(
-            f"{file}: schema {version!r} is newer than MLflow {mlflow.__version__}: use the MLflow "
-            "that wrote it, or name another store with MLFLOW_TRACKING_URI"
-        )
-    if any(f'down_revision = "{version}"' in step for step in known.values()):
-        raise Unusable(
-            f"{file}: schema {version} is older than MLflow {mlflow.__version__}: make a copy of "
-            f"the file, then .venv/bin/mlflow db upgrade {tracking_uri()}"
-        )
+    revisions = {step.stem.split("_")[0]: step.read_text(encoding="utf-8") for step in steps}
+    how = "older" if f'down_revision = "{schema}"' in "".join(revisions.values()) else "newer"
+    if how == "older" or schema not in revisions:
+        do = {"newer": "use the MLflow that wrote it, or set MLFLOW_TRACKING_URI"}
+        do["older"] = f"copy the file, then .venv/bin/mlflow db upgrade {tracking_uri()}"
+        raise Unusable(f"{file}: its schema is {how} than MLflow {mlflow.__version__}: {do[how]}")
 
 
-def use_store(experiment: str) -> None:
-    """Make `experiment` the active one, creating the store and it where they are missing.
+def use_store(experiment: str) -> str:
+    """Make `experiment` the active one, and it and the store where they are missing; return its id.
 
-    A local experiment gets an absolute artifact folder: with the SQLite address alone MLflow puts
-    artifacts into `./mlruns` of whichever directory came first.
+    A local experiment gets an absolute artifact folder: MLflow's default is `./mlruns`.
     """
     import mlflow
     from filelock import FileLock
 
-    uri = tracking_uri()
-    file = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    file = _file()
     try:
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock") if file else nullcontext():
-            if not open_store() and file:
+            if file and not open_store():
                 _make(file)
-                open_store()
-            if uri == OWN and mlflow.get_experiment_by_name(experiment) is None:
+            open_store()
+            if tracking_uri() == OWN and mlflow.get_experiment_by_name(experiment) is None:
                 mlflow.create_experiment(experiment, (STATE / "artifacts").as_uri())
-            mlflow.set_experiment(experiment)
+            return mlflow.set_experiment(experiment).experiment_id
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror}; {REMEDIES['readonly']}") from None
 
 
 def _make(file: Path) -> None:
-    """Make the schema in a file beside it, then move that into place.
-
-    MLflow's hundred migrations are no single transaction: a process that is killed among them, or a
-    second one that joins in, leaves a file that is broken for good.
-    """
+    """Make the schema in a file beside it: MLflow's hundred steps are no single transaction."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     for name in ("alembic", "mlflow.store.db.utils"):  # they tell of each step
@@ -141,29 +124,15 @@ def _make(file: Path) -> None:
 
 def newest_model(recipe: Recipe) -> str:
     """Return the URI of the recipe's model that was logged last; LookupError if there is none."""
-    ready = [model for model in logged_models(recipe.name) if model.status == "READY"]
-    if not ready:
-        raise LookupError(f"{recipe.name}: nothing logged yet; make log RECIPE={recipe.name}")
-    return f"models:/{ready[0].model_id}"
-
-
-def logged_models(name: str) -> "list[LoggedModel]":
-    """Return the models of that name in the experiment of that name, newest first."""
     import mlflow
 
-    experiment = mlflow.get_experiment_by_name(name) if open_store() else None
-    # The store cannot filter by status; a model whose driver failed stays PENDING or FAILED.
-    return list(
-        mlflow.search_logged_models(
-            [experiment.experiment_id],
-            filter_string=f"name = '{name}'",
-            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-            max_results=100,
-            output_format="list",
-        )
-        if experiment
-        else []
-    )
+    if open_store() and (experiment := mlflow.get_experiment_by_name(recipe.name)):
+        asked = [experiment.experiment_id], f"name = '{recipe.name}'"
+        newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
+        for model in mlflow.MlflowClient().search_logged_models(*asked, order_by=newest_first):
+            if model.status == "READY":  # not one that a driver failed to log
+                return f"models:/{model.model_id}"
+    raise LookupError(f"{recipe.name}: nothing logged yet; make log RECIPE={recipe.name}")
 
 
 def sha256(data: bytes) -> str:
@@ -172,21 +141,16 @@ def sha256(data: bytes) -> str:
 
 def digests(model: Path) -> dict[str, str]:
     """Return the sha256 of each file under the folder, but for Python's caches."""
-    files = [path for path in model.rglob("*") if path.is_file()]
-    return {
-        path.relative_to(model).as_posix(): sha256(path.read_bytes())
-        for path in sorted(files)
-        if "__pycache__" not in path.parts
-    }
+    files = [f for f in model.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    return {f.relative_to(model).as_posix(): sha256(f.read_bytes()) for f in sorted(files)}
 
 
 def seal(run_id: str) -> None:
     """Keep the digests of the models that the run logged."""
     import mlflow
 
-    client = mlflow.MlflowClient()
-    experiment = client.get_run(run_id).info.experiment_id
-    for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+    client, made = mlflow.MlflowClient(), f"source_run_id = '{run_id}'"
+    for model in client.search_logged_models([client.get_run(run_id).info.experiment_id], made):
         with tempfile.TemporaryDirectory() as folder:
             place = mlflow.artifacts.download_artifacts(model.model_uri, dst_path=folder)
             text = json.dumps(digests(Path(place)), indent=2)
@@ -206,10 +170,9 @@ def checked_copy(uri: str, folder: str) -> Path:
     tag = (model.tags or {}).get("sha256")
     if not tag:
         raise LookupError(f"{uri} was logged without a list of its files: log it again")
+    kept = f"runs:/{model.source_run_id}/sha256/{model.model_id}.json"
     try:
-        listed = mlflow.artifacts.load_text(
-            f"runs:/{model.source_run_id}/sha256/{model.model_id}.json"
-        )
+        listed = mlflow.artifacts.load_text(kept)
         copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=f"{folder}/model"))
     except (mlflow.MlflowException, OSError) as error:
         raise LookupError(f"{uri}: its files are gone: {error}") from None
