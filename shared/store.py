@@ -18,8 +18,7 @@ from urllib.parse import quote
 
 from shared.recipes import ROOT, Recipe
 
-STATE = ROOT / ".mlflow"
-OWN = f"sqlite:///{STATE / 'mlflow.db'}"
+OWN = f"sqlite:///{ROOT / '.mlflow' / 'mlflow.db'}"
 AWAY = "restore it from a backup, or move it away: the next log makes a new one"
 REMEDIES = {  # what SQLite says: what to do
     "locked": "another process is writing to it: wait for it, or end it",
@@ -89,7 +88,7 @@ def _check(file: Path) -> None:
 def use_store(experiment: str) -> str:
     """Make `experiment` the active one, and it and the store where they are missing; return its id.
 
-    A local experiment gets an absolute artifact folder: MLflow's default is `./mlruns`.
+    Artifacts of a local experiment are kept beside the store; MLflow's default is `./mlruns`.
     """
     import mlflow
     from filelock import FileLock
@@ -102,8 +101,9 @@ def use_store(experiment: str) -> str:
             if file and not open_store():
                 _make(file)
             open_store()
-            if tracking_uri() == OWN and mlflow.get_experiment_by_name(experiment) is None:
-                mlflow.create_experiment(experiment, (STATE / "artifacts").as_uri())
+            if file and mlflow.get_experiment_by_name(experiment) is None:
+                place = file.absolute().parent / "artifacts"
+                mlflow.create_experiment(experiment, place.as_uri())
             return mlflow.set_experiment(experiment).experiment_id
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror}; {REMEDIES['readonly']}") from None
