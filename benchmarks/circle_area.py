@@ -1,10 +1,8 @@
-"""What a signature costs: the column signature beside list[float] and the untyped listing.
-
-python -m benchmarks.circle_area
-"""
+"""What a signature costs, and the batch way without it: python -m benchmarks.circle_area"""
 
 import tempfile
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -15,79 +13,43 @@ from mlflow.types.schema import ColSpec, Schema
 from benchmarks.report import Rows, interleave, publish
 from recipes.circle_area.driver import HERE, SIGNATURE
 
+PINS = str(HERE / "requirements.txt")
 TYPED = """
-import math
-import mlflow
-
+import math, mlflow
 class Circle(mlflow.pyfunc.PythonModel):
     def predict(self, model_input: list[float], params=None) -> list[float]:
         return [math.pi * (d / 2) ** 2 for d in model_input]
-
 mlflow.models.set_model(Circle())
 """
-PINS = ["mlflow==3.17.2"]
 
 
-def listing(diameters: list[float]) -> list[float]:
-    """The loop of the well-known listing, mended to take the diameter."""
-    return [np.pi * (d / 2) ** 2 for d in diameters]
-
-
-def main() -> None:
+def loaded(code: object, **how: Any) -> Any:
+    """Return the model that is this file, as it comes back from where it was saved."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "typed.py").write_text(TYPED)
-        example = pd.DataFrame({"diameter": [2.0]})
-        mlflow.pyfunc.save_model(
-            folder / "column",
-            python_model=HERE / "model_code.py",
-            signature=SIGNATURE,
-            input_example=example,
-            pip_requirements=PINS,
-        )
-        mlflow.pyfunc.save_model(
-            folder / "double",
-            python_model=HERE / "model_code.py",
-            input_example=example,
-            signature=ModelSignature(Schema([ColSpec("double", "diameter")])),
-            pip_requirements=PINS,
-        )
-        mlflow.pyfunc.save_model(
-            folder / "list",
-            python_model=folder / "typed.py",
-            input_example=[2.0],
-            pip_requirements=PINS,
-        )
-        column = mlflow.pyfunc.load_model(str(folder / "column"))
-        double = mlflow.pyfunc.load_model(str(folder / "double"))
-        typed = mlflow.pyfunc.load_model(str(folder / "list"))
+        mlflow.pyfunc.save_model(f"{name}/model", python_model=code, pip_requirements=PINS, **how)
+        return mlflow.pyfunc.load_model(f"{name}/model")
 
-    unwrapped = column.unwrap_python_model()
 
-    def cost(n: int, rounds: int) -> Rows:
-        values = np.random.default_rng(0).uniform(0, 100, n)
-        frame, as_list = pd.DataFrame({"diameter": values}), values.tolist()
-        seconds = interleave(
-            {
-                "bare NumPy, `pi * (d / 2)**2`": lambda: np.pi * (values / 2) ** 2,
-                "the batch way, `unwrap_python_model().predict` (ours)": lambda: unwrapped.predict(
-                    None, frame
-                ),
-                "loaded model, column `double`": lambda: double.predict(frame),
-                "loaded model, column of any type (ours)": lambda: column.predict(frame),
-                "Python loop, no MLflow": lambda: listing(as_list),
-                "loaded model, `list[float]` hint": lambda: typed.predict(as_list),
-            },
-            rounds,
-        )
-        bare = next(iter(seconds.values()))
-        return [
-            {"rows": n, "what": what, "ms": 1000 * s, "times bare NumPy": s / bare}
-            for what, s in seconds.items()
-        ]
-
-    publish("circle_area", {"Cost of a prediction": cost(100_000, 15) + cost(1_000_000, 5)})
+def cost(models: dict[str, Any]) -> Rows:
+    values = np.random.default_rng(0).uniform(0, 100, 1_000_000)
+    frame, plain = pd.DataFrame({"diameter": values}), values.tolist()
+    rivals = {"bare NumPy, `pi * (d / 2)**2`": lambda: np.pi * (values / 2) ** 2}
+    for what, predict in models.items():
+        rivals[what] = partial(predict, plain if "list" in what else frame)
+    seconds = interleave(rivals, rounds=5)
+    bare = min(seconds.values())
+    return [{"what": w, "ms": 1000 * s, "times bare NumPy": s / bare} for w, s in seconds.items()]
 
 
 if __name__ == "__main__":
-    main()
+    double = ModelSignature(Schema([ColSpec("double", "diameter")]))
+    column = loaded(HERE / "model_code.py", signature=SIGNATURE)
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        print(TYPED, file=file, flush=True)
+        models = {
+            "the batch way": partial(column.unwrap_python_model().predict, None),
+            "column `double`": loaded(HERE / "model_code.py", signature=double).predict,
+            "column of any type": column.predict,
+            "`list[float]` hint": loaded(file.name, input_example=[2.0]).predict,
+        }
+    publish("circle_area", {"Cost of a prediction of 1,000,000 rows": cost(models)})

@@ -4,10 +4,12 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import timeit
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import distributions
+from pathlib import Path
 
 from shared.recipes import ROOT
 from shared.results import Rows, cell, keep, markdown
@@ -34,9 +36,12 @@ def publish(name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ())
     """Print the tables and write benchmarks/results/<name>.json.
 
     `measured` names the files and folders whose code the numbers are about: by default the recipe
-    of that name. Versions are those of its requirements.
+    of the running benchmark's name. Versions are those of its requirements.
     """
-    measured = [*(measured or [f"recipes/{name}"]), f"benchmarks/{name}.py"]
+    benchmark = Path(str(sys.modules["__main__"].__file__)).stem
+    measured = [*(measured or [f"recipes/{benchmark}"]), f"benchmarks/{benchmark}.py"]
+    if missing := [place for place in measured if not (ROOT / place).exists()]:
+        raise FileNotFoundError(f"measured, but not there: {missing}")
     pins = [file for place in measured for file in (ROOT / place).glob("requirements.txt")]
     text = "".join(file.read_text(encoding="utf-8") for file in pins)
     names = {"mlflow", *(pin.split("==")[0].lower() for pin in text.splitlines() if "==" in pin)}

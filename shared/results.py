@@ -47,10 +47,11 @@ def page(name: str) -> str:
     tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
     machine = kept["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    benchmark = Path(kept["measured"][-1]).stem
     said = (
-        f"Measured by `make bench RECIPE={name}` on {kept['date']} at commit {kept['commit']}: "
-        f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
-        f"Python {machine['python']}, {versions}. "
+        f"Measured by `make bench RECIPE={benchmark}` on {kept['date']}, "
+        f"commit {kept['commit']}: {machine['cores']} cores, "
+        f"load average {machine['load_average'][0]}, Python {machine['python']}, {versions}. "
         "Read the ratios: seconds vary from machine to machine."
     )
     if digest(kept["measured"]) != kept["digest"]:

@@ -41,6 +41,22 @@ def lengths(column: pd.Series) -> np.ndarray:
     )
 
 
+def radii(frame: pd.DataFrame) -> np.ndarray:
+    """Return the radius of each row, float64 (n,), from the one column of the two that gives it."""
+    names = [name for name in frame if name in ("diameter", "radius")]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"give a column 'diameter' or 'radius', each once; got {names}")
+    given = frame[names].notna().to_numpy()
+    wrong = given.sum(axis=1) != 1
+    if wrong.any():
+        row = frame.index.tolist()[wrong.argmax()]
+        raise ValueError(f"row {row!r:.80}: give 'diameter' or 'radius', one of the two")
+    radius = np.empty(len(frame))
+    for name, rows in zip(names, given.T, strict=True):
+        radius[rows] = lengths(frame[name][rows]) / (2 if name == "diameter" else 1)
+    return radius
+
+
 class CircleArea(mlflow.pyfunc.PythonModel):
     """Take `diameter` or `radius`, one of the two in each of n rows; answer with `area`, n rows."""
 
@@ -52,20 +68,10 @@ class CircleArea(mlflow.pyfunc.PythonModel):
     ) -> pd.DataFrame:
         """Return the areas under the input's index; MlflowException (HTTP 400) names a bad row."""
         try:
-            got = [name for name in model_input if name in ("diameter", "radius")]
-            if not got or len(set(got)) < len(got):
-                raise ValueError(f"give a column 'diameter' or 'radius', each once; got {got}")
-            given = model_input[got].notna().to_numpy()
-            wrong = given.sum(axis=1) != 1
-            if wrong.any():
-                row = model_input.index.tolist()[wrong.argmax()]
-                raise ValueError(f"row {row!r:.80}: give 'diameter' or 'radius', one of the two")
-            radius = np.empty(len(model_input))
-            for name, rows in zip(got, given.T, strict=True):
-                radius[rows] = lengths(model_input[name][rows]) / (2 if name == "diameter" else 1)
+            answer = {"area": area(radii(model_input))}
         except ValueError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
-        return pd.DataFrame({"area": area(radius)}, index=model_input.index)
+        return pd.DataFrame(answer, index=model_input.index)
 
 
 mlflow.models.set_model(CircleArea())
