@@ -86,7 +86,8 @@ def test_contingency_tests_add_up_the_strata(test, power):
 def test_a_collider_is_confirmed_where_dependence_appears_with_it(pairs, collider):
     from pc_fast.orientation import confirmed
 
-    assert confirmed(pairs, alpha=0.05) is collider
+    without, with_y = np.array(pairs).reshape(-1, 2).T
+    assert confirmed(without[None], with_y[None], alpha=0.05).tolist() == [collider]
 
 
 def test_bootstrap_gives_shares_and_repeats_itself():

@@ -1,9 +1,8 @@
 """Which way the edges point: knowledge, colliders by maxP, Meek's rules."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain, combinations
+from itertools import combinations
 
 import numpy as np
 
@@ -39,38 +38,72 @@ def orient_colliders(
     Source of maxP: Ramsey 2016, arXiv:1610.00378.
     """
     graph = graph.copy()
-    neighbours = [np.flatnonzero(row).tolist() for row in graph | graph.T]
+    neighbours = [set(np.flatnonzero(row).tolist()) for row in graph | graph.T]
     unshielded, _ = triples(graph)
     candidates = [
         (x, y, z) for x, y, z in unshielded if x < z and not (forbidden[x, y] or forbidden[z, y])
     ]
-    sets = {
-        (x, z): {*subsets(neighbours[x], largest), *subsets(neighbours[z], largest)}
-        for x, _, z in candidates
-    }
-    p_value = ask(test, ((x, z, *given) for (x, z), some in sets.items() for given in some))
+    alike = defaultdict(list)  # pairs by their numbers of neighbours: shared, of x, of z alone
+    for x, z in {(x, z) for x, _, z in candidates}:
+        of_x, of_z = neighbours[x], neighbours[z]
+        both, x_alone, z_alone = of_x & of_z, of_x - of_z, of_z - of_x
+        numbers = len(both), len(x_alone), len(z_alone)
+        alike[numbers].append([x, z, *both, *x_alone, *z_alone])
     strength = {}
-    for x, y, z in candidates:
-        # (p without y, p with y) for each set and the same set with y in it
-        pairs = [
-            (p_value[x, z, *(s for s in given if s != y)], p_value[x, z, *given])
-            for given in sets[x, z]
-            if y in given
-        ]
-        without, given_y = (max(p) for p in zip(*pairs, strict=True))
-        if without > given_y and (alpha is None or confirmed(pairs, alpha)):
-            strength[x, y, z] = given_y
-    for x, y, z in sorted(strength, key=strength.__getitem__):
+    for (shared, of_one, of_other), pairs in alike.items():
+        columns = np.array(pairs)
+        most = min(largest, shared + max(of_one, of_other))
+        sets = [subsets(shared, of_one, of_other, size) for size in range(most + 1)]
+        p = np.concatenate([ask(test, columns, given) for given in sets], axis=1)
+        for y in range(2, 2 + shared):
+            without, with_y = (p[:, at] for at in joined(sets, y))
+            found = without.max(axis=1) > with_y.max(axis=1)
+            if alpha is not None:
+                found &= confirmed(without, with_y, alpha)
+            for i in np.flatnonzero(found):
+                strength[columns[i, 0], columns[i, y], columns[i, 1]] = with_y[i].max()
+    # In the order of the candidates, which decides between p-values of 0.
+    colliders = [triple for triple in candidates if triple in strength]
+    for x, y, z in sorted(colliders, key=strength.__getitem__):
         if not (leads_to(graph, y, x) or leads_to(graph, y, z)):
             graph[y, x] = graph[y, z] = False
     return graph
 
 
-def confirmed(pairs: list[tuple[float, float]], alpha: float) -> bool:
-    """Return whether dependence appears with y rather than goes; pairs of p (without y, with y)."""
-    appears = min((with_y for without, with_y in pairs if without > alpha), default=1.0)
-    goes = min((without for without, with_y in pairs if with_y > alpha), default=1.0)
-    return appears <= alpha and appears < goes
+def confirmed(without: np.ndarray, with_y: np.ndarray, alpha: float) -> np.ndarray:
+    """Return where dependence appears with y rather than goes, (n,); p-values (n, sets)."""
+    appears = with_y.min(axis=1, where=without > alpha, initial=1)
+    goes = without.min(axis=1, where=with_y > alpha, initial=1)
+    return (appears <= alpha) & (appears < goes)
+
+
+def subsets(shared: int, of_x: int, of_z: int, size: int) -> np.ndarray:
+    """Return the sets of neighbours of x or of z, (m, size): places in x, z, shared, of_x, of_z."""
+    first, end = range(2, 2 + shared + of_x), 2 + shared + of_x + of_z
+    second = [*range(2, 2 + shared), *range(first.stop, end)]
+    sets = [*combinations(first, size)]
+    if of_z and size:  # what holds shared ones alone is among the first
+        sets += (given for given in combinations(second, size) if given[-1] >= first.stop)
+    return np.array(sets, np.intp).reshape(len(sets), size)
+
+
+def joined(sets: list[np.ndarray], y: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in `sets`, counted through, the sets with y are: without it, and with it."""
+    # A set's key is the xor of its members' keys, so that another xor takes y out.
+    key = np.random.default_rng(0).integers(
+        2**63, size=1 + max(given.max(initial=y) for given in sets)
+    )
+    keys = np.concatenate([np.bitwise_xor.reduce(key[given], axis=1) for given in sets])
+    with_y = np.flatnonzero(np.concatenate([(given == y).any(axis=1) for given in sets]))
+    order = np.argsort(keys)
+    return order[np.searchsorted(keys, keys[with_y] ^ key[y], sorter=order)], with_y
+
+
+def ask(test: ConditionalTest, columns: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Return the p-values of x and z, columns[:, :2], given each set of places, (n, sets)."""
+    ends = np.broadcast_to(columns[:, None, :2], (len(columns), len(given), 2))
+    questions = np.concatenate([ends, columns[:, given]], axis=2)
+    return test.p_values(questions.reshape(-1, questions.shape[2])).reshape(len(columns), -1)
 
 
 def meek(graph: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
@@ -136,10 +169,10 @@ def directed_cycle(arrows: np.ndarray) -> list[int]:
 
 def leads_to(graph: np.ndarray, start: int, goal: int) -> bool:
     """Return whether directed edges lead from `start` to `goal`."""
-    directed = graph & ~graph.T
     seen, waiting = {start}, [start]
     while waiting:
-        children = set(np.flatnonzero(directed[waiting.pop()]).tolist()) - seen
+        node = waiting.pop()
+        children = set(np.flatnonzero(graph[node] & ~graph[:, node]).tolist()) - seen
         seen |= children
         waiting.extend(children)
     return goal in seen
@@ -158,22 +191,3 @@ def triples(graph: np.ndarray) -> tuple[list[Triple], list[Triple]]:
     paths = [(i, j, k) for i, j in pairs for k in follow[j] if k != i]
     unshielded = [path for path in paths if not adjacent[path[0], path[2]]]
     return unshielded, [path for path in paths if adjacent[path[0], path[2]]]
-
-
-def subsets(items: list[int], largest: int) -> Iterator[tuple[int, ...]]:
-    """Yield every subset of up to `largest` items."""
-    sizes = range(min(len(items), largest) + 1)
-    return chain.from_iterable(combinations(items, size) for size in sizes)
-
-
-def ask(
-    test: ConditionalTest, questions: Iterable[tuple[int, ...]]
-) -> dict[tuple[int, ...], float]:
-    """Return the p-value of each question (x, y, *S), asking those of one length together."""
-    by_length = defaultdict(list)
-    for question in questions:
-        by_length[len(question)].append(question)
-    answers: dict[tuple[int, ...], float] = {}
-    for asked in by_length.values():
-        answers |= zip(asked, test.p_values(np.array(asked)).tolist(), strict=True)
-    return answers

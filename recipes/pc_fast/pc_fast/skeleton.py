@@ -1,10 +1,11 @@
 """Which columns are adjacent: the first half of PC, in its order-independent ("stable") form."""
 
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import combinations, islice
 
 import numpy as np
 
-from .independence import ConditionalTest
+from .independence import BATCH, ConditionalTest
 
 
 def skeleton(
@@ -26,14 +27,16 @@ def skeleton(
     while size <= largest and adjacent.sum(axis=1).max() > size:
         best: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}
         for x in range(test.columns):
-            questions = node_questions(x, adjacent, size)
-            questions = questions[~keep[x, questions[:, 1]]]
-            p_values = test.p_values(questions)
-            for i in np.flatnonzero(p_values > alpha):
-                _, y, *given = questions[i].tolist()
-                pair = (min(x, y), max(x, y))
-                if pair not in best or p_values[i] > best[pair][0]:
-                    best[pair] = (p_values[i], tuple(given))
+            for questions in node_questions(x, adjacent, size):
+                questions = questions[~keep[x, questions[:, 1]]]
+                p_values = test.p_values(questions)
+                over = np.flatnonzero(p_values > alpha)
+                over = over[np.argsort(-p_values[over], kind="stable")]
+                for i in over[np.unique(questions[over, 1], return_index=True)[1]]:
+                    _, y, *given = questions[i].tolist()
+                    pair = (min(x, y), max(x, y))
+                    if pair not in best or p_values[i] > best[pair][0]:
+                        best[pair] = (p_values[i], tuple(given))
         # Only now, so that the order of the columns makes no difference.
         adjacent = adjacent.copy()
         for (x, y), (_, given) in best.items():
@@ -43,15 +46,15 @@ def skeleton(
     return adjacent, separators
 
 
-def node_questions(x: int, adjacent: np.ndarray, size: int) -> np.ndarray:
-    """Return all (x, y, *S) with y and `size` columns S among x's neighbours, (m, 2 + size).
+def node_questions(x: int, adjacent: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield all (x, y, *S) with y and `size` columns S among x's neighbours, (m, 2 + size) a time.
 
     Leaves out those that are asked for a node before x with the roles of x and y exchanged.
     """
-    neighbours = np.flatnonzero(adjacent[x])
-    chosen = np.array(list(combinations(neighbours, size + 1)), dtype=np.intp)
-    chosen = chosen.reshape(-1, size + 1)
-    y = chosen.T.ravel()  # each of the chosen is y once, the others are S
-    given = np.concatenate([np.delete(chosen, i, axis=1) for i in range(size + 1)])
-    asked = (y < x) & adjacent[y[:, None], given].all(axis=1)
-    return np.column_stack([np.full(len(y), x), y, given])[~asked]
+    sets = combinations(np.flatnonzero(adjacent[x]).tolist(), size + 1)
+    while batch := list(islice(sets, BATCH)):
+        chosen = np.array(batch)
+        y = chosen.T.ravel()  # each of the chosen is y once, the others are S
+        given = np.concatenate([np.delete(chosen, i, axis=1) for i in range(size + 1)])
+        asked = (y < x) & adjacent[y[:, None], given].all(axis=1)
+        yield np.column_stack([np.full(len(y), x), y, given])[~asked]
