@@ -54,7 +54,7 @@ def gradients(grey: np.ndarray) -> tuple[np.ndarray, float, bool]:
     small, large = min(grey.shape, default=0), max(grey.shape, default=0)
     if grey.dtype != np.uint8 or grey.ndim != 2 or small < SMALLEST or large > 8 * small:
         raise ValueError(f"{grey.dtype} {grey.shape}: give uint8, {SMALLEST} px or more, up to 8:1")
-    light = np.log(grey + np.float32(20))  # shade adds to the log, so that a local mean removes it
+    light = cv2.LUT(grey, np.log(np.arange(20, 276, dtype=np.float32)))  # shade adds to a log
     down = cv2.norm(light[1:], light[:-1], cv2.NORM_L1) / light.size
     across = cv2.norm(light[:, 1:], light[:, :-1], cv2.NORM_L1) / light.size
     if turned := down > across:
@@ -80,7 +80,7 @@ def largest_edge(slopes: np.ndarray, canny: float) -> tuple[float, np.ndarray]:
     inside = np.zeros_like(edges)
     inside[rim:-rim, rim:-rim] = edges[rim:-rim, rim:-rim]
     at, labels = inside > 0, cv2.connectedComponents(inside, connectivity=8)[1]
-    strength = np.linalg.norm(slopes[:, at], 1, axis=0) / canny  # |dx| + |dy|, as Canny counts
+    strength = np.linalg.norm([slope[at] for slope in slopes], 1, axis=0) / canny  # as in Canny
     energy = np.bincount(labels[at], strength**2, 1)  # of each edge
     return float(np.sqrt(energy.max() / side)), at & (labels == energy.argmax())
 
