@@ -54,7 +54,7 @@ def gradients(grey: np.ndarray) -> tuple[np.ndarray, float, bool]:
     small, large = min(grey.shape, default=0), max(grey.shape, default=0)
     if grey.dtype != np.uint8 or grey.ndim != 2 or small < SMALLEST or large > 8 * small:
         raise ValueError(f"{grey.dtype} {grey.shape}: give uint8, {SMALLEST} px or more, up to 8:1")
-    light = cv2.LUT(grey, np.log(np.arange(20, 276, dtype=np.float32)))  # shade adds to a log
+    light: np.ndarray = cv2.LUT(grey, np.log(np.arange(20, 276, dtype=np.float32)))
     down = cv2.norm(light[1:], light[:-1], cv2.NORM_L1) / light.size
     across = cv2.norm(light[:, 1:], light[:, :-1], cv2.NORM_L1) / light.size
     if turned := down > across:
