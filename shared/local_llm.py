@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 MODEL = "SmolLM2-135M-Instruct"
 VENDOR = "https://api.openai.com/v1"
@@ -54,6 +55,7 @@ def local_llm() -> Iterator[None]:
         "OPENAI_BASE_URL": f"{server.listening_address}/v1",
         "OPENAI_API_KEY": params.api_keys[0],
         "OPENAI_MODEL": MODEL,
+        "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",  # the shell may name a proxy
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)

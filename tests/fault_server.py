@@ -2,8 +2,8 @@
 
 A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other gets a
 good answer after `latency` seconds. It speaks Chat Completions and Responses, plain and streamed,
-refuses a request without a token limit, and no language model is behind it. To look at it by hand,
-until Enter is pressed:
+refuses a request without a token limit, echoes the caller's key in a header, and no language model
+is behind it. To look at it by hand, until Enter is pressed:
 
     python tests/fault_server.py [LATENCY_SECONDS]
 """
@@ -19,54 +19,32 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-ANSWER = {"product": None, "price": None, "sentiment": "positive"}
-GOOD = json.dumps(ANSWER)
-TOKENS = (11, 7)  # what a reply says it used
+GOOD = '{"product": null, "price": null, "sentiment": "positive"}'
+TOKENS = {"prompt": 11, "completion": 7, "input": 11, "output": 7}  # used, in the words of two APIs
+ODD_COUNTS: list[Any] = [None, {}, "many", 1e30, -1, True]
+USAGE = {f"usage {odd}": odd for odd in ODD_COUNTS}
 STATUS: dict[str, tuple[int, dict[str, str], int]] = {  # status, headers, times before it is well
-    "429 Retry-After 1 s": (429, {"Retry-After": "1"}, 1),
-    "429 for ever": (429, {}, 99),
-    "429 Retry-After 300 s": (429, {"Retry-After": "300"}, 99),
-    "408 once": (408, {}, 1),
-    "409 once": (409, {}, 1),
-    "500 once": (500, {}, 1),
-    "500 for ever": (500, {}, 99),
-    "503 x-should-retry false": (503, {"x-should-retry": "false"}, 99),
-    "400": (400, {}, 99),
-    "401 echoes the key": (401, {}, 99),
+    **{f"{n} once": (n, {}, 1) for n in (408, 409, 500)},
+    **{f"{n} for ever": (n, {}, 99) for n in (400, 401, 429, 500)},
     "307 elsewhere": (307, {"Location": "/elsewhere"}, 99),
+    "429 Retry-After 1 s": (429, {"Retry-After": "1"}, 1),
+    "429 Retry-After 300 s": (429, {"Retry-After": "300"}, 99),
+    "503 x-should-retry false": (503, {"x-should-retry": "false"}, 99),
 }
-CONTENT: dict[str, str | None] = {  # the answer's text; KEY stands for the caller's key
+CONTENT = {  # the answer's text; KEY stands for the caller's key
     "fenced": f"```json\n{GOOD}\n```",
     "thinks": f"<think>perhaps {{}}</think>\n{GOOD}",
     "not of the schema": '{"sentiment": "so-so"}',
-    "price as text": '{"product": null, "price": "54", "sentiment": "positive"}',
-    "price NaN": '{"product": null, "price": NaN, "sentiment": "positive"}',
-    "price infinite": '{"product": null, "price": 1e999, "sentiment": "positive"}',
+    **{f"price {p}": GOOD.replace('ce": null', f'ce": {p}') for p in ('"54"', "NaN", "1e999")},
     "deep answer": "[" * 200_000,
     "answer echoes the key": '{"product": "KEY", "sentiment": "KEY"}',
     "too long": GOOD[:12],
-    "refusal": None,
+    "refusal": "",
 }
-USAGE: dict[str, Any] = {
-    "no usage": None,
-    "usage empty": {},
-    "usage a text": "many",
-    "usage huge": 1e30,
-    "usage negative": -1,
-    "usage true": True,
-}
-BODY = {
-    "HTML": "<html>maintenance</html>",
-    "null": "null",
-    "empty": "",
-    "deep JSON": "[" * 200_000,
-    "broken JSON": '{"object": "chat.completion", "choices": [{',
-    "no choices": '{"object": "chat.completion", "usage": {}}',
-    "choices a dict": '{"object": "chat.completion", "choices": {"a": 1}}',
-    "body echoes the key": '{"object": "KEY", "choices": "KEY"}',
-}
-WIRE = ["hangs up", "silent", "drips", "gzip bomb"]
-FAULTS = [*STATUS, *CONTENT, *USAGE, *BODY, *WIRE]
+ODD = ["", "null", "<html>down</html>", '{"choices": [{', '{"usage": {}}', '{"choices": {"a": 1}}']
+BODY = {f"body {said}": said for said in ODD}
+BODY |= {"deep JSON": "[" * 200_000, "body echoes the key": '{"object": "KEY", "choices": "KEY"}'}
+FAULTS = [*STATUS, *CONTENT, *USAGE, *BODY, "hangs up", "silent", "drips", "gzip bomb"]
 
 
 class FaultServer(ThreadingHTTPServer):
@@ -75,15 +53,14 @@ class FaultServer(ThreadingHTTPServer):
 
     def __init__(self, latency: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.latency = latency
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.latency, self.url = latency, f"http://127.0.0.1:{self.server_port}/v1"
         self.calls: Counter[str] = Counter()  # by fault, "" for good texts
         self.requests: list[tuple[str, dict[str, Any]]] = []  # path and body
+        self.together = threading.Barrier(1)  # good answers come when so many calls wait for one
         self.active = self.peak = 0
-        self.lock = threading.Lock()
-        self.closing = threading.Event()
+        self.lock, self.closing = threading.Lock(), threading.Event()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, *args: Any) -> None:
         """Clients hang up on purpose here; that is no news."""
 
 
@@ -98,111 +75,88 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = (body.get("messages") or body.get("input"))[-1]["content"]
-        fault = text[1:].split("]")[0] if text.startswith("[") else ""
+        self.fault = fault = text[1:].split("]")[0] if text.startswith("[") else ""
         with self.server.lock:
             self.server.requests.append((self.path, body))
             self.server.calls[fault] += 1
-            count = self.server.calls[fault]
             self.server.active += 1
             self.server.peak = max(self.server.peak, self.server.active)
         try:
-            self.answer(fault, count, body)
+            self.answer(fault, self.server.calls[fault], body)
         finally:
             with self.server.lock:
                 self.server.active -= 1
 
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        status, headers, times = STATUS.get(fault, (0, {}, 0))
         if not {"max_completion_tokens", "max_output_tokens"} & body.keys():
-            return self.send(400, '{"error": {"message": "no token limit"}}')
-        if fault in STATUS and count <= STATUS[fault][2]:
-            status, headers, _ = STATUS[fault]
-            said = f"fault {fault}, sent with Bearer {key}"
-            return self.send(status, json.dumps({"error": {"message": said}}), headers)
+            return self.send(b'{"error": {"message": "no token limit"}}', {}, 400)
+        if count <= times:
+            said = {"error": {"message": f"fault {fault}, sent with Bearer {key}"}}
+            return self.send(json.dumps(said).encode(), headers, status)
         if fault in BODY:
-            return self.send(200, BODY[fault].replace("KEY", key))
+            return self.send(BODY[fault].replace("KEY", key).encode(), {})
         if fault == "silent":
             self.server.closing.wait(60)
-            return None
         if fault == "gzip bomb":  # 100 kB that become 100 MB
-            packed = gzip.compress(b" " * 100_000_000, 1)
-            return self.send(200, packed, {"Content-Encoding": "gzip"})
-        text = (CONTENT.get(fault, GOOD) or "").replace("KEY", key)
-        reply = completion(fault, text, self.path.endswith("/chat/completions"))
+            return self.send(gzip.compress(b" " * 10**8, 1), {"Content-Encoding": "gzip"})
+        reply = completion(fault, text := CONTENT.get(fault, GOOD).replace("KEY", key))
+        if not fault:
+            self.server.together.wait(60)
+            time.sleep(self.server.latency)
         if body.get("stream"):
-            return self.stream(fault, text, reply)
-        data = json.dumps(reply)
-        if fault in ("hangs up", "drips"):
-            self.send_head(200, {"Content-Length": str(len(data))})
-            for byte in data[: 10 if fault == "hangs up" else None]:
-                self.wfile.write(byte.encode())
-                if fault == "drips" and self.server.closing.wait(0.1):
-                    break
-            self.close_connection = True
-            return None
-        time.sleep(self.server.latency)
-        return self.send(200, data)
+            return self.send(stream(text, reply).encode(), {"Content-Type": "text/event-stream"})
+        return self.send(json.dumps(reply).encode(), {})
 
-    def send(self, status: int, data: str | bytes, headers: dict[str, str] | None = None) -> None:
-        data = data.encode() if isinstance(data, str) else data
-        self.send_head(status, {"Content-Length": str(len(data))} | (headers or {}))
-        self.wfile.write(data)
-
-    def send_head(self, status: int, headers: dict[str, str]) -> None:
+    def send(self, data: bytes, headers: dict[str, str], status: int = 200) -> None:
+        cut = {"hangs up": len(data), "drips": 10**6}.get(self.fault)
         self.send_response(status)
-        for name, value in ({"Content-Type": "application/json"} | headers).items():
+        echo = {"X-Request-Id": self.headers.get("Authorization", "")}
+        length = {"Content-Type": "application/json", "Content-Length": str(cut or len(data))}
+        for name, value in (length | echo | headers).items():
             self.send_header(name, value)
         self.end_headers()
-
-    def stream(self, fault: str, text: str, reply: dict[str, Any]) -> None:
-        self.send_head(200, {"Content-Type": "text/event-stream", "Connection": "close"})
-        self.close_connection = True
-        chat = reply["object"] == "chat.completion"
-        for number, piece in enumerate([text[i : i + 8] for i in range(0, len(text), 8)]):
-            if fault == "hangs up" and number == 2:
-                return
-            if fault == "drips":
-                self.server.closing.wait(0.2)
-            delta = {"choices": [{"index": 0, "delta": {"content": piece}}]}
-            event = {"type": "response.output_text.delta", "delta": piece}
-            self.event({"object": "chat.completion.chunk", **delta} if chat else event)
-        if chat:
-            stop = {"index": 0, "delta": {}, "finish_reason": reply["choices"][0]["finish_reason"]}
-            self.event({"object": "chat.completion.chunk", "choices": [stop]})
-            use = {"choices": [], "usage": reply["usage"]}
-            self.event({"object": "chat.completion.chunk", **use})
-        else:
-            self.event({"type": f"response.{reply['status']}", "response": reply})
-        self.wfile.write(b"data: [DONE]\n\n")
-
-    def event(self, data: dict[str, Any]) -> None:
-        self.wfile.write(
-            f"data: {json.dumps({'id': 'x', 'model': 'm', 'created': 0} | data)}\n\n".encode()
-        )
-        self.wfile.flush()
+        self.wfile.write(data[:300] if cut else data)
+        while self.fault == "drips" and not self.server.closing.wait(0.05):
+            self.wfile.write(b" ")
+        self.close_connection = bool(cut)
 
 
-def completion(fault: str, text: str, chat: bool) -> dict[str, Any]:
-    """Return the JSON of a reply in either API, good but for the fault."""
-    refused, long = fault == "refusal", fault == "too long"
-    common = {"id": "x", "model": "fake", "created": 0, "created_at": 0}
-    names = ("prompt_tokens", "completion_tokens") if chat else ("input_tokens", "output_tokens")
-    usage: Any = dict(zip(names, TOKENS, strict=True)) | {"total_tokens": sum(TOKENS)}
+def completion(fault: str, text: str) -> dict[str, Any]:
+    """Return a reply, good but for the fault; it holds what either API's client looks for."""
+    sorry, long = None if text else "I can't help with that.", fault == "too long"
+    message = {"role": "assistant", "content": text or None, "refusal": sorry}
+    kind = ("refusal", "refusal", sorry) if sorry else ("output_text", "text", text)
+    said = {"type": kind[0], kind[1]: kind[2], "annotations": []}
+    usage: Any = {f"{side}_tokens": n for side, n in TOKENS.items()} | {"total_tokens": 18}
     if fault in USAGE:
-        odd = USAGE[fault]
-        usage = dict.fromkeys(names, odd) if isinstance(odd, int | float) else odd
-    if chat:
-        message = {"role": "assistant", "content": None if refused else text}
-        message |= {"refusal": "I can't help with that." if refused else None}
-        choice = {"index": 0, "message": message, "finish_reason": "length" if long else "stop"}
-        return common | {"object": "chat.completion", "choices": [choice], "usage": usage}
-    said = {"type": "output_text", "text": text, "annotations": []}
-    if refused:
-        said = {"type": "refusal", "refusal": "I can't help with that."}
-    item = {"type": "message", "id": "x", "role": "assistant", "status": "completed"}
-    reply = common | {"object": "response", "output": [item | {"content": [said]}], "usage": usage}
-    reply |= {"status": "incomplete" if long else "completed"}
-    return reply | {"incomplete_details": {"reason": "max_output_tokens"} if long else None}
+        counts = {f"{side}_tokens": USAGE[fault] for side in TOKENS}
+        usage = counts if type(USAGE[fault]) in (int, float, bool) else USAGE[fault]
+    return {
+        **{"id": "x", "object": "chat.completion", "model": "fake", "created": 0, "created_at": 0},
+        "choices": [
+            {"index": 0, "message": message, "finish_reason": "length" if long else "stop"}
+        ],
+        "output": [{"type": "message", "id": "x", "role": "assistant", "content": [said]}],
+        "status": "incomplete" if long else "completed",
+        "incomplete_details": {"reason": "max_output_tokens"} if long else None,
+        "usage": usage,
+    }
+
+
+def stream(text: str, reply: dict[str, Any]) -> str:
+    """Return the reply as events, eight characters in each; the vendor's last has no choices."""
+    events: list[dict[str, Any]] = []
+    for piece in (text[i : i + 8] for i in range(0, len(text), 8)):
+        event = {"type": "response.output_text.delta", "delta": piece}
+        events.append(event | {"choices": [{"index": 0, "delta": {"content": piece}}]})
+    stop = {"index": 0, "delta": {}, "finish_reason": reply["choices"][0]["finish_reason"]}
+    events.append({"type": "response.output_text.done", "choices": [stop]})
+    end = {"type": f"response.{reply['status']}", "response": reply}
+    events.append(end | {"choices": [], "usage": reply["usage"]})
+    chunk = {"object": "chat.completion.chunk", "id": "x", "model": "m", "created": 0}
+    return "".join(f"data: {json.dumps(chunk | event)}\n\n" for event in events)
 
 
 @contextmanager
@@ -215,6 +169,7 @@ def running(latency: float = 0.0) -> Iterator[FaultServer]:
             yield server
         finally:
             server.closing.set()
+            server.together.abort()
             server.shutdown()
             thread.join()
 

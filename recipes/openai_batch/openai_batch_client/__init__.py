@@ -15,7 +15,7 @@ from typing import Any, Literal
 import httpx2
 from openai import AsyncOpenAI, OpenAIError
 from openai.lib.streaming.chat import ChatCompletionStreamState
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 MAX_BYTES = 1_000_000  # of a reply or a stream; what is cut there is no JSON any more
 Messages = list[dict[str, str]]
@@ -32,10 +32,10 @@ class Config(Strict):
     model: str = "SmolLM2-135M-Instruct"  # the environment's OPENAI_MODEL wins over it
     api: Literal["auto", "responses", "chat"] = "auto"  # responses at the vendor's, else chat
     request: dict[str, Any] = {"temperature": 0}  # further fields, in the service's own words
-    max_output_tokens: int = 100
+    max_output_tokens: int = Field(100, gt=0)
     client: dict[str, Any] = {"timeout": 20, "max_retries": 2}  # s of silence; further attempts
-    deadline_s: float = 60  # of one question: all its attempts and the waits between them
-    concurrency: int = 8
+    deadline_s: float = Field(60, gt=0)  # of one question: all attempts and the waits between
+    concurrency: int = Field(8, gt=0)
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,12 @@ class Guarded(httpx2.AsyncClient):
         self, request: httpx2.Request, *, stream: bool = False, **options: Any
     ) -> httpx2.Response:
         reply = await super().send(request, stream=True, **options)
-        body: Any = _bounded(reply, request.headers.get("Authorization", "").partition(" ")[2])
+        key = request.headers.get("Authorization", "").partition(" ")[2]
+        body: Any = _bounded(reply, key)
         if not stream:
             body = b"".join([piece async for piece in body])
-        headers = {k: v for k, v in reply.headers.items() if k != "content-encoding"}
-        return httpx2.Response(reply.status_code, headers=headers, content=body, request=request)
+        head = {k: hidden(v, key) for k, v in reply.headers.items() if k != "content-encoding"}
+        return httpx2.Response(reply.status_code, headers=head, content=body, request=request)
 
 
 async def _bounded(reply: httpx2.Response, key: str) -> AsyncIterator[bytes]:
@@ -113,10 +114,11 @@ class Service:
         self.schema, self.config, self.key = schema, config, os.environ.get("OPENAI_API_KEY") or ""
         if not self.key.isprintable():  # errors of the HTTP client would quote it
             raise ValueError("OPENAI_API_KEY holds a line break or the like")
+        http = Guarded(verify=tls, limits=httpx2.Limits())  # `concurrency` is the limit
         try:
-            self.client = AsyncOpenAI(**config.client, http_client=Guarded(verify=tls))
-        except (OpenAIError, httpx2.InvalidURL) as error:
-            raise ValueError(f"OPENAI_API_KEY, OPENAI_BASE_URL: {error}") from None
+            self.client = AsyncOpenAI(**config.client, http_client=http)
+        except (OpenAIError, httpx2.InvalidURL, TypeError) as error:
+            raise ValueError(f"OPENAI_API_KEY, OPENAI_BASE_URL or `client`: {error}") from None
         # The vendor recommends its Responses API; most compatible servers keep to a schema over
         # Chat Completions only.
         vendor = self.client.base_url.host == "api.openai.com"
