@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -30,17 +31,16 @@ def point_to(monkeypatch, url, key=KEY):
     monkeypatch.delenv("OPENAI_MODEL", raising=False)
 
 
-@pytest.fixture
-def service(monkeypatch):
+@pytest.fixture(name="service")
+def running_service(monkeypatch):
     with fault_server.running() as server:
         point_to(monkeypatch, server.url)
         yield server
 
 
+NO_ANSWER = [*fault_server.CONTENT, *fault_server.BODY, "gzip bomb"]
 FAULTS = {  # what it comes to: the row's error, and how often it was tried
-    **dict.fromkeys(
-        [*fault_server.CONTENT, *fault_server.BODY, "gzip bomb"], ("InvalidResponse", 1)
-    ),
+    **dict.fromkeys(NO_ANSWER, ("InvalidResponse", 1)),
     **dict.fromkeys(["fenced", "thinks", *fault_server.USAGE], (None, 1)),
     **dict.fromkeys(["408 once", "409 once", "500 once", "429 Retry-After 1 s"], (None, 2)),
     "429 for ever": ("RateLimitError", 3),
@@ -60,8 +60,7 @@ def check_faults(server, ask, faults):
     answer = ask([text for fault in faults for text in (f"[{fault}] x", GOOD)])
     assert KEY not in json.dumps(answer.to_dict("records"), allow_nan=False)
     assert (answer["sentiment"][1::2] == "positive").all()
-    answer = answer[::2].set_axis(list(faults))
-    for fault, row in answer.iterrows():
+    for fault, row in (answer := answer[::2].set_axis(list(faults))).iterrows():
         told = fault in fault_server.CONTENT or not (row["error"] or fault in fault_server.USAGE)
         tokens = (11, 7) if told else (0, 0)
         assert (row["error"], server.calls[fault]) == faults[fault], (fault, row["detail"])
@@ -93,7 +92,6 @@ def test_a_request_has_schema_and_limits_and_asks_to_keep_nothing(service, monke
     assert body["store"] is False and body["temperature"] == 0
     assert body["model"] == model_code.MODEL and body["max_completion_tokens"] == 100
     assert path == "/v1/chat/completions" and body["messages"][-1]["content"] == GOOD
-    assert model_code.LIMITS == {"timeout": 20, "max_retries": 2}
     monkeypatch.setenv("OPENAI_MODEL", "another")
     monkeypatch.setenv("OPENAI_API_KEY", "none")  # a placeholder
     assert "sent with Bearer none" in predict("[401 for ever] x")["detail"][0]
@@ -126,9 +124,8 @@ def test_an_unusable_endpoint_is_one_error_without_the_key(monkeypatch, url, key
 
 @pytest.mark.parametrize("columns", [["t", "x"], ["text", "text"]])
 def test_another_table_is_refused(columns):
-    table = pd.DataFrame([[GOOD] * 2], columns=columns)
     with pytest.raises(MlflowException, match="one column 'text'"):
-        model_code.FeedbackReader().predict(None, table)
+        model_code.FeedbackReader().predict(None, pd.DataFrame([[GOOD] * 2], columns=columns))
 
 
 class Copy(model_code.Feedback):
@@ -158,15 +155,10 @@ def test_calls_go_out_side_by_side_and_answers_come_back_in_order(service):
 
 
 def test_ctrl_c_starts_no_more_calls(monkeypatch):
-    def interrupted(*args):
-        asked.append(args)
-        raise KeyboardInterrupt
-
-    asked = []
-    monkeypatch.setattr(model_code, "read", interrupted)
+    monkeypatch.setattr(model_code, "read", read := Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         predict(*[""] * 5000)
-    assert len(asked) < 5000
+    assert read.call_count < 5000
 
 
 def test_the_local_model_answers_as_labelled(monkeypatch):
@@ -187,9 +179,7 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     before = dict(os.environ)
     with local_llm.local_llm():
-        assert os.environ["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
-        assert os.environ["OPENAI_MODEL"] == local_llm.MODEL
-        assert os.environ["OPENAI_API_KEY"] != KEY
+        assert KEY not in os.environ["OPENAI_BASE_URL"] + os.environ["OPENAI_API_KEY"]
         assert predict(GOOD)["error"].tolist() == [None], "went through the proxy"
     assert dict(os.environ) == before
     monkeypatch.setenv("OPENAI_MODEL", "other")
@@ -197,6 +187,8 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
     with local_llm.local_llm():
         assert dict(os.environ) == before | {"OPENAI_MODEL": "other"}
     assert local_llm.main() == 3
-    ours, *others = capfd.readouterr().out.splitlines()
-    assert ours == f"asks    {local_llm.MODEL} on this machine"
-    assert others == ["asks    other at there, the environment's endpoint"] * 2
+    said = [
+        f"{local_llm.MODEL} on this machine",
+        *["other at there, the environment's endpoint"] * 2,
+    ]
+    assert capfd.readouterr().out.splitlines() == [f"asks    {line}" for line in said]
