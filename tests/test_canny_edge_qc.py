@@ -177,9 +177,6 @@ def test_largest_edge_counts_the_energy_inside():
     assert cv2.boundingRect(mask.astype(np.uint8)) == (50, 20, 1, 20)
     assert size == pytest.approx(np.sqrt(20 * (1000 / 900) ** 2 / 100))
     assert largest_edge(slopes, 1200.0)[1].sum() == 10
-    slopes[0, 20:39, 50] = 750  # over 0.8 of the threshold, and joined to one point over it
-    slopes[:, 60:70, 30] = 0
-    assert largest_edge(slopes, 900.0)[1].sum() >= 19
     assert largest_edge(np.zeros_like(slopes), 900.0)[0] == 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-GRAIN, ENDS, RIM = 0.3, 0.15, 0.04  # windows, in parts of the picture's side
+GRAIN, ENDS, RIM = 0.2, 0.15, 0.04  # windows, in parts of the picture's side
 SMOOTH, ROUGH = 0.6, 1.3  # times the smoothest and the roughest good part: another picture
 FEWEST = 19  # good parts; with fewer, no limit can promise 5 % false alarms
 SMALLEST, MOST_PIXELS = 32, 50_000_000  # of a side, of a picture
@@ -74,7 +74,7 @@ def gradients(grey: np.ndarray) -> tuple[np.ndarray, float, bool]:
 
 def largest_edge(slopes: np.ndarray, canny: float) -> tuple[float, np.ndarray]:
     """Return the root energy of the largest connected edge inside, and its mask, bool (h, w)."""
-    edges = cv2.Canny(slopes[0], slopes[1], 0.8 * canny, canny)
+    edges = cv2.Canny(slopes[0], slopes[1], canny, canny)
     side = np.sqrt(edges.size)
     rim = max(2, round(RIM * side))
     inside = np.zeros_like(edges)
