@@ -2,21 +2,16 @@
 
     python -m benchmarks.openai_batch
 
-Times are taken against a fake service on loopback, so that nothing is measured but the client's
-side.
+The service is a fake one on loopback, so that nothing is measured but the client's side.
 """
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import openai
-import pandas as pd
-
+from benchmarks.openai_call import EACH, TEXTS, costs, service
 from benchmarks.openai_call import MODEL as LESSON
-from benchmarks.openai_call import bare, compared, service
 from benchmarks.report import interleave, publish
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "openai_batch"
@@ -32,34 +27,21 @@ def reader(concurrency: int) -> model_code.FeedbackReader:
 
 
 def main() -> None:
-    one, many = (pd.DataFrame({"text": ["fine"] * n}) for n in (1, 64))
+    models = {n: reader(n) for n in (1, 8, 16)}
     with service():
-        rows = compared(
-            {
-                "openai_call, one text": lambda: LESSON.predict(None, one),
-                "openai_batch, one text": partial(reader(8).predict, None, one),
-            },
-            texts=1,
-            rounds=31,
-        )
-        batches: dict[str, Callable[[], object]] = {
-            "openai_call, 64 texts": lambda: LESSON.predict(None, many),
-            "openai_batch, 64 texts": partial(reader(8).predict, None, many),
+        ways = {
+            "openai_call, a text at a time": lambda: [LESSON.predict(None, t) for t in EACH],
+            "openai_call, all at once": lambda: LESSON.predict(None, TEXTS),
+            "openai_batch, a text at a time": lambda: [models[8].predict(None, t) for t in EACH],
+            "openai_batch, all at once": lambda: models[8].predict(None, TEXTS),
         }
-        tables = {"A text that is answered at once": rows + compared(batches, 64, 5)}
+        tables = {"What a text costs": costs(ways)}
     with service(latency=0.1):
-        client = openai.OpenAI()
-        ways: dict[str, Callable[[], object]] = {
-            "plain client, one after another": lambda: [bare(client) for _ in many["text"]],
-            "openai_call, 8 at a time": lambda: LESSON.predict(None, many),
-        }
-        for limit in (8, 32):
-            ways[f"openai_batch, {limit} at a time"] = partial(reader(limit).predict, None, many)
-        seconds = interleave(ways, rounds=3)
-    base = seconds["plain client, one after another"]
-    tables["64 texts, 100 ms each"] = [
-        {"way": way, "seconds": took, "of one after another": took / base}
-        for way, took in seconds.items()
+        asks = {f"{n} at a time": partial(m.predict, None, TEXTS) for n, m in models.items()}
+        seconds = interleave(asks | {"openai_call": partial(LESSON.predict, None, TEXTS)}, 3)
+    base = seconds["1 at a time"]
+    tables["16 texts, answered after 100 ms each"] = [
+        {"way": way, "seconds": took, "ratio": took / base} for way, took in seconds.items()
     ]
     publish("openai_batch", tables)
 

@@ -1,9 +1,9 @@
-"""Measure openai_call: quality on labelled sentences, what a call costs beside a bare client.
+"""Measure openai_call: quality on labelled sentences, what a text costs beside a bare client.
 
     python -m benchmarks.openai_call
 
-Quality is the local model's. Times are taken against a fake service on loopback that answers at
-once, so that nothing is measured but the client's side.
+Quality is the local model's. Costs are this process's own work against a fake service on loopback
+that answers at once, so that nothing is measured but the client's side.
 """
 
 import os
@@ -11,110 +11,79 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import openai
 import pandas as pd
 
-from benchmarks.report import Rows, interleave, publish
+from benchmarks.report import Rows, publish
 from recipes.openai_call import model_code
 from shared.local_llm import local_llm
+from shared.recipes import ROOT
 
-HERE = Path(__file__).parent
 MODEL = model_code.FeedbackReader()
+TEXTS = pd.DataFrame({"text": ["fine"] * 16})
+EACH = [TEXTS[n : n + 1] for n in TEXTS.index]
 
 
 def quality() -> Rows:
     """The 60 labelled sentences; product and price count together, over the 20 that name them."""
-    labels = pd.read_csv(HERE / "openai_call.csv")
-    mood, rows = labels["sentiment"].notna(), []
-    whole, bare = model_code.PROMPT, model_code.PROMPT[:1]
-    for way, prompt, check in [
-        ("as logged", whole, model_code.grounded),
-        ("without the two examples", bare, model_code.grounded),
-        ("without `grounded`", whole, lambda answer, _: answer.model_dump()),
-    ]:
+    labels = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")
+    named, rows = labels["price"].notna(), []
+    ways: dict[str, dict[str, Any]] = {"as logged": {}}
+    ways["without the two examples"] = {"PROMPT": model_code.PROMPT[:1]}
+    ways["without `grounded`"] = {"grounded": lambda answer, _: answer.model_dump()}
+    for way, change in ways.items():
         print(f"60 sentences, {way}", flush=True)
-        with patch.multiple(model_code, PROMPT=prompt, grounded=check):
+        with patch.multiple(model_code, LIMITS={"timeout": 600}, **change):
             got = MODEL.predict(None, labels[["text"]])
-        right = got["sentiment"] == labels["sentiment"]
-        said = (got["product"] == labels["product"]) & (got["price"] == labels["price"])
-        made_up = got["price"].notna() & labels["price"].isna()
-        rows.append(
-            {
-                "way": way,
-                "answered": f"{got['error'].isna().sum()} of {len(got)}",
-                "sentiment": f"{right[mood].sum()} of {mood.sum()}",
-                "product and price": f"{said[~mood].sum()} of {(~mood).sum()}",
-                "a price where there is none": f"{made_up.sum()} of {labels['price'].isna().sum()}",
-            }
-        )
+        right = got.reindex(columns=labels.columns) == labels
+        counts = {"answered": got["error"].isna(), "sentiment": right["sentiment"][~named]}
+        counts |= {"product and price": (right["product"] & right["price"])[named]}
+        counts |= {"a price where there is none": got["price"].notna()[~named]}
+        rows.append({"way": way} | {k: f"{v.sum()} of {len(v)}" for k, v in counts.items()})
     return rows
 
 
 @contextmanager
 def service(latency: float = 0.0) -> Iterator[None]:
     """Run the fake service in a process of its own, as the configured endpoint."""
-    command = [sys.executable, str(HERE.parent / "tests" / "fault_server.py"), str(latency)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin and process.stdout
+    command = [sys.executable, str(ROOT / "tests" / "fault_server.py"), str(latency)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout
         url = process.stdout.readline().strip()
         os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none"}
         yield
-        process.stdin.close()
+        process.communicate()  # closes its input, which ends it
 
 
-def bare(client: openai.OpenAI) -> Any:
-    """Ask about one text with the plain client, as the model does."""
-    said: Any = [{"role": role, "content": words} for role, words in model_code.PROMPT]
-    schema = {"name": "answer", "strict": True, "schema": model_code.Feedback.model_json_schema()}
-    form: Any = {"type": "json_schema", "json_schema": schema}
-    request = {"model": "fake", "messages": said, "response_format": form, **model_code.REQUEST}
-    reply = client.chat.completions.create(**request)
-    return model_code.Feedback.model_validate_json(reply.choices[0].message.content or "")
-
-
-def compared(ways: dict[str, Callable[[], object]], texts: int, rounds: int) -> Rows:
-    """Return for each way the milliseconds of a text, and those of this process's own work."""
-    seconds, rows = interleave(ways, rounds), []
-    for way, run in ways.items():
-        work = []
-        for _ in range(rounds):
+def costs(ways: Mapping[str, Callable[[], object]], rounds: int = 9) -> Rows:
+    """Return the median CPU time of a text in each way; every round takes each way once."""
+    spent: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, ask in ways.items():
             start = time.process_time()
-            run()
-            work.append(time.process_time() - start)
-        cpu = statistics.median(work)
-        rows.append(
-            {"way": way, "ms a text": seconds[way] / texts * 1e3, "CPU ms": cpu / texts * 1e3}
-        )
-    return rows
-
-
-def overhead() -> Rows:
-    kept = openai.OpenAI()
-    one, many = (pd.DataFrame({"text": ["fine"] * n}) for n in (1, 64))
-    rows = compared(
-        {
-            "plain client, kept open": lambda: bare(kept),
-            "plain client, made for the call": lambda: bare(openai.OpenAI()),
-            "the model, one text": lambda: MODEL.predict(None, one),
-        },
-        texts=1,
-        rounds=31,
-    )
-    return rows + compared({"the model, 64 texts": lambda: MODEL.predict(None, many)}, 64, 5)
+            ask()
+            spent[way].append((time.process_time() - start) / len(TEXTS) * 1e3)
+    return [{"way": way, "CPU ms a text": statistics.median(ms)} for way, ms in spent.items()]
 
 
 def main() -> None:
     with local_llm():
         tables = {"The local model on 60 labelled sentences": quality()}
-    with service():
-        tables["A text that is answered at once"] = overhead()
+    with service(), openai.OpenAI() as kept:
+        read = partial(model_code.read, row=0, text="fine")
+        ways = {
+            "the call alone, one client": lambda: [read(kept) for _ in TEXTS.index],
+            "the call alone, a client each": lambda: [read(openai.OpenAI()) for _ in TEXTS.index],
+            "the model, a text at a time": lambda: [MODEL.predict(None, t) for t in EACH],
+            "the model, all at once": lambda: MODEL.predict(None, TEXTS),
+        }
+        tables["What a text costs"] = costs(ways)
     publish("openai_call", tables)
 
 
