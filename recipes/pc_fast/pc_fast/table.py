@@ -82,6 +82,8 @@ def choose_test(table: pd.DataFrame, test: str, bins: int) -> str:
             )
         return "gsq" if categorical or bins else "fisherz"
     if test == "fisherz":
+        if bins:
+            raise ValueError(f"bins={bins} makes categories, fisherz needs numbers; leave one out")
         words = [name for name, column in table.items() if infer_dtype(column) in CATEGORIES]
         if words:
             raise ValueError(f"test fisherz needs numbers; column '{words[0]}' has categories")
