@@ -1,18 +1,19 @@
-"""Train three models on CDNOW, log each, log their composite, and predict once.
+"""Fit four models on CDNOW, log each, log their composite, and score it on weeks ahead.
 
 python recipes/clv_composite/driver.py
 """
 
-from collections.abc import Callable
+import json
 from pathlib import Path
+from typing import Any
 
-import baselines
 import cdnow
-import components
-import evaluation
+import fitting
 import mlflow
 import pandas as pd
-from customers import customer_table, outcomes, training_rows
+from customers import AT, customer_table, orders, outcomes, training_rows
+from evaluation import figure, scores
+from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from mlflow.entities import LoggedModelInput
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.models.model import ModelInfo
@@ -22,69 +23,66 @@ from model_code import COLUMNS, features
 from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
-REQUIREMENTS = str(HERE / "requirements.txt")  # a composite inherits none: one list for all four
+REQUIREMENTS = str(HERE / "requirements.txt")  # a composite inherits none: one list for all
 CUTOFF, HORIZON = pd.Timestamp("1997-09-30"), 39.0  # weeks; the split of the papers
-SNAPSHOTS = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the time observed, see training_rows
+PART = """
+**The {name} part of clv_composite**, from code, with the parameters in `fitted.json`; fitted on the
+dataset.
+"""
+DESCRIPTION = """
+**What each customer will spend** over any horizon, composed of the registered models in the run's
+inputs; what they were fitted on ends at the `cutoff`.
 
-# Counts come as whole numbers or floats: `double` takes no int64, and `long` would cut 1.5 to 1 in
-# a request. A column of any type arrives as it was sent, and the model itself checks it.
-COUNTS = ("frequency", "orders_4w", "orders_13w")
+The metrics are of the `horizon_weeks` after it, which no part has seen: Tweedie deviance (power
+1.5), Gini of the ranking (1 is perfect), error of the total, RMSE. Those of BG/NBD with Gamma-Gamma
+stand beside them. *holdout.png* shows spending by decile, and whom a campaign would reach.
+"""
+# Columns of any type arrive as they were sent: `double` would turn true into 1 and "39" into 39.
 OUTPUTS = ("clv", "expected_purchases", "aov", "p_return", "horizon_weeks")
 SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [ColSpec(AnyType() if name in COUNTS else DataType.double, name) for name in COLUMNS]
-    ),
+    inputs=Schema([ColSpec(AnyType(), name) for name in COLUMNS]),
     outputs=Schema([ColSpec(DataType.double, name) for name in OUTPUTS]),
     params=ParamSchema([ParamSpec("horizon_weeks", DataType.double, HORIZON)]),
 )
 
 
-def log_retention(x: pd.DataFrame, rows: pd.DataFrame) -> ModelInfo:
-    """Log weeks to the next order: lifelines has no flavor, so this too is a model from code."""
-    with recipe_run(__file__, __doc__, "retention"):
-        fitted, measures = components.fit_retention(x, rows)
-        mlflow.log_metrics(measures)
+def log_part(name: str, seen: PandasDataset, x: pd.DataFrame, fitted: Any, fit: Any) -> ModelInfo:
+    """Log what was fitted on `x` as a model of its own: no pickle, but code and parameters."""
+    with recipe_run(__file__, PART.format(name=name), name):
         mlflow.log_dict(fitted, "fitted.json")
-        return mlflow.pyfunc.log_model(
-            name="retention",
-            python_model=HERE / "retention_model.py",
-            artifacts={"fitted": mlflow.get_artifact_uri("fitted.json")},
-            signature=infer_signature(x, pd.DataFrame({"location": [0.0], "scale": [1.0]})),
-            input_example=x.head(),
-            pip_requirements=REQUIREMENTS,
-            registered_model_name="clv_retention",
-        )
-
-
-def log_regression(name: str, fit: Callable, x: pd.DataFrame, rows: pd.DataFrame) -> ModelInfo:
-    """Log a scikit-learn model; MLflow saves it with skops, so that no pickle is ever loaded."""
-    with recipe_run(__file__, __doc__, name):
-        model, measures = fit(x, rows)
-        mlflow.log_metrics(measures)
-        return mlflow.sklearn.log_model(
-            model,
+        model = mlflow.pyfunc.log_model(
             name=name,
-            signature=infer_signature(x, model.predict(x[:5])),
+            python_model=HERE / "component.py",
+            artifacts={"fitted": mlflow.get_artifact_uri("fitted.json")},
+            signature=infer_signature(x.head(), params={"horizon_weeks": HORIZON}),
             input_example=x.head(),
             pip_requirements=REQUIREMENTS,
             registered_model_name=f"clv_{name}",
         )
+        mlflow.log_input(seen, context="training")
+        mlflow.log_params({"cutoff": CUTOFF.date(), "learned at": AT, "rows": len(x)})
+        mlflow.log_metrics(fit, model_id=model.model_id, dataset=seen)
+    return model
 
 
 def main() -> None:
-    transactions = cdnow.load()
-    rows = training_rows(transactions, CUTOFF, SNAPSHOTS)
+    transactions = cdnow.load()  # your orders
+    rows, customers = training_rows(transactions, CUTOFF), customer_table(transactions, CUTOFF)
     x, once, back, paid = features(rows), rows["once"], rows["returned"], rows["value"] > 0
-    parts = {
-        "retention": log_retention(x[once], rows[once]),
-        "frequency": log_regression("frequency", components.fit_frequency, x[back], rows[back]),
-        "aov": log_regression("aov", components.fit_order_value, x[paid], rows[paid]),
+    fits = {
+        "retention": (x[once], *fitting.fit_retention(x[once], rows[once])),
+        "frequency": (x[back], *fitting.fit_frequency(x[back], rows[back])),
+        "aov": (x[paid], *fitting.fit_order_value(x[paid], rows[paid])),
     }
+    try:
+        fits["textbook"] = (customers, *fitting.fit_textbook(customers))
+    except ValueError as error:
+        print(f"BG/NBD with Gamma-Gamma is left out: {error}")
+    seen = from_pandas(orders(transactions).query("date <= @CUTOFF"), name="orders to the cutoff")
+    parts = {name: log_part(name, seen, *fit) for name, fit in fits.items()}
 
-    customers = customer_table(transactions, CUTOFF)
-    example = customers.head()
-    with recipe_run(__file__, __doc__) as run:
-        mlflow.log_params({"cutoff": CUTOFF.date(), "horizon_weeks": HORIZON, "at": SNAPSHOTS})
+    example = pd.DataFrame(**json.loads((HERE / "request.json").read_text())["dataframe_split"])
+    with recipe_run(__file__, DESCRIPTION) as run:
         # Pinned by id, not by a name or alias that may move; the files are copied in.
         model = mlflow.pyfunc.log_model(
             name="clv_composite",
@@ -93,26 +91,28 @@ def main() -> None:
             signature=SIGNATURE,
             input_example=example,
             pip_requirements=REQUIREMENTS,
+            registered_model_name="clv_composite",
         )
         # The copy records no lineage by itself.
         lineage = [LoggedModelInput(part.model_id) for part in parts.values()]
         mlflow.MlflowClient().log_inputs(run.info.run_id, models=lineage)
-
         composite = mlflow.pyfunc.load_model(model.model_uri)
         spent = outcomes(transactions, customers.index, CUTOFF, HORIZON)["value"]
-        forecasts = {
-            "composite": composite.predict(customers)["clv"],
-            "BG/NBD + Gamma-Gamma": baselines.predict(customers, HORIZON)["clv"],
-        }
-        ours, theirs = (evaluation.scores(spent, clv) for clv in forecasts.values())
-        mlflow.log_metrics(ours | {f"bgnbd_{name}": score for name, score in theirs.items()})
-        mlflow.log_figure(evaluation.figure(spent, forecasts), "holdout.png")
-    line = "deviance {deviance:.2f}, Gini {gini:.3f}, total {total_error_pct:+.1f} %".format
-    report(
-        model,
-        headline=f"39 weeks ahead: {line(**ours)} (BG/NBD: {line(**theirs)})",
-        prediction=composite.predict(example).round(2),
-    )
+        forecasts = {"composite": composite.predict(customers)["clv"]}
+        if "textbook" in parts:
+            textbook = mlflow.pyfunc.load_model(parts["textbook"].model_uri)
+            forecasts["BG/NBD + Gamma-Gamma"] = textbook.predict(customers)["clv"]
+        dataset = from_pandas(customers.assign(spent=spent), name="holdout", targets="spent")
+        mlflow.log_input(dataset, context="evaluation")
+        mlflow.log_params({"cutoff": CUTOFF.date(), "horizon_weeks": HORIZON, "learned at": AT})
+        ours, *theirs = (scores(spent, clv) for clv in forecasts.values())
+        measured = ours | {f"BG/NBD {k}": v for other in theirs for k, v in other.items()}
+        mlflow.log_metrics(measured, model_id=model.model_id, dataset=dataset)
+        mlflow.log_figure(figure(spent, forecasts), "holdout.png")
+    line = "deviance {deviance:.2f}, Gini {Gini:.3f}, total {total error in percent:+.1f} %".format
+    beside = "".join(f" (BG/NBD: {line(**other)})" for other in theirs)
+    answer = composite.predict(customers.head()).round(2)
+    report(model, f"{HORIZON:g} weeks ahead: {line(**ours)}{beside}", answer)
 
 
 if __name__ == "__main__":
