@@ -4,15 +4,13 @@ import base64
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import cv2
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import ModelSignature
-from mlflow.pyfunc.scoring_server import _parse_json_data, predictions_to_json
-from mlflow.types.schema import ColSpec, Schema
 from PIL import Image
 
 from shared.recipes import find
@@ -44,24 +42,21 @@ def file(image: np.ndarray, kind: str = "PNG", **how) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture(scope="module")
-def logged(tmp_path_factory):
-    """The model as it comes back from a store: MLflow's own input checks are in front of it."""
-    folder = tmp_path_factory.mktemp("edges")
-    (folder / "calibration.json").write_text(json.dumps(KNOWN))
-    mlflow.pyfunc.save_model(
-        folder / "model",
-        python_model=RECIPE.path / "model_code.py",
-        artifacts={"calibration": str(folder / "calibration.json")},
-        signature=ModelSignature(Schema([ColSpec("binary", "image")])),
-        input_example=pd.DataFrame({"image": [file(GREY)]}),
-        pip_requirements=str(RECIPE.path / "requirements.txt"),
-    )
-    return mlflow.pyfunc.load_model(str(folder / "model"))
+@pytest.fixture
+def model(tmp_path):
+    """The model, loaded; `make smoke` and the contract's tests send requests to a logged one."""
+    (tmp_path / "calibration.json").write_text(json.dumps(KNOWN))
+    model = model_code.EdgeInspection()
+    model.load_context(SimpleNamespace(artifacts={"calibration": tmp_path / "calibration.json"}))
+    return model
 
 
 def fails(images) -> np.ndarray:
     return np.array([inspect(image, KNOWN)["verdict"] == "fail" for image in images])
+
+
+def static(image: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, image.shape, "uint8")
 
 
 def test_quality_on_unseen_parts():
@@ -76,9 +71,8 @@ def test_quality_on_unseen_parts():
 
 def test_with_good_parts_alone_each_is_left_out_once():
     worst = max(BAD, key=lambda part: inspect(part, KNOWN)["defect_score"])
-    scored = evaluation.evaluate(
-        Parts([*PARTS.golden[:24], worst], [], []), evaluation.largest_edge
-    )
+    parts = Parts([*PARTS.golden[:24], worst], [], [])
+    scored = evaluation.evaluate(parts, evaluation.largest_edge)
     assert len(scored) == 25 and set(scored["defect"]) == {"good"}
     assert scored["score"].max() > 1.5  # against a limit that it had no part in
     assert evaluation.summary(scored).keys() == {"false alarms"}
@@ -103,7 +97,7 @@ CHANGES = {
     "brighter": (2, lambda image: cv2.convertScaleAbs(image, alpha=1.2)),
     "20 more": (2, lambda image: cv2.add(image, np.full_like(image, 20))),
     "shadow": (2, lambda image: np.uint8(image * np.linspace(0.75, 1, image.shape[1]))),
-    "JPEG": (2, lambda image: read_grey(file(image, "JPEG", quality=90))),
+    "JPEG": (2, lambda image: read_grey(file(image, "JPEG", quality=60))),
 }
 
 
@@ -113,15 +107,11 @@ def test_verdict_stays(most, change):
     assert (fails(unseen) != fails(map(change, unseen))).sum() <= most  # of 60
 
 
-def static(image: np.ndarray) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, image.shape, "uint8")
-
-
-@pytest.mark.parametrize("deviation", [8, 20])
-def test_noise_turns_no_fail_into_a_pass(deviation):
-    noise = np.random.default_rng(0).normal(0, deviation, (400, 400))
-    noisy = [cv2.add(part, noise[: len(part), : part.shape[1]], dtype=0) for part in BAD]
-    assert (fails(BAD) & ~fails(noisy)).sum() <= 2  # of 40, scores next to the limit
+def test_noise_turns_no_fail_into_a_pass():
+    for deviation in (3, 8, 20):
+        noise = np.random.default_rng(0).normal(0, deviation, (400, 400))
+        noisy = [cv2.add(part, noise[: len(part), : part.shape[1]], dtype=0) for part in BAD]
+        assert (fails(BAD) & ~fails(noisy)).sum() <= 2  # of 40, scores next to the limit
 
 
 OTHER_TEXTURES = {
@@ -133,12 +123,11 @@ OTHER_TEXTURES = {
 }
 
 
-@pytest.mark.parametrize("reason, change", OTHER_TEXTURES.values(), ids=OTHER_TEXTURES)
-def test_another_texture_fails_whatever_its_edges(reason, change):
-    for part in PARTS.good[:5]:
-        found = inspect(change(part), KNOWN)
-        assert (found["verdict"], found["reason"]) == ("fail", reason)
-        assert np.isfinite(found["defect_score"])
+def test_another_texture_fails_whatever_its_edges():
+    for name, (reason, change) in OTHER_TEXTURES.items():
+        for found in (inspect(change(part), KNOWN) for part in PARTS.good[:5]):
+            assert (found["verdict"], found["reason"]) == ("fail", reason), name
+            assert np.isfinite(found["defect_score"])
 
 
 def test_empty_box_stays_empty_and_a_box_stays_inside():
@@ -203,15 +192,12 @@ def test_every_format_gives_the_same_picture():
 
 PAGES = {"save_all": True, "append_images": [Image.fromarray(255 - GREY)]}
 REFUSED = {
-    "junk": (b"junk", "no whole .*UnidentifiedImageError"),
     "nothing": (b"", "no image"),
-    "missing": (None, "no image"),
     "number": (7, "no image"),
-    "base64 of junk": ("anVuaw==", "4 bytes, no whole"),
+    "base64 of junk": ("anVuaw==", "4 bytes, no whole .*UnidentifiedImageError"),
     "no base64": ("n@t bas\ud800", "no whole"),
     "GIF": (file(GREY, "GIF"), "no whole BMP, JPEG, PNG, TIFF, WEBP file"),
     "cut JPEG": (file(GREY, "JPEG")[:-40], "no whole"),
-    "cut PNG": (file(GREY)[:-30], "no whole"),
     "colour": (file(np.dstack([GREY, GREY, GREY + 1])), "mode RGB; send one page of 8-bit grey"),
     "transparent": (file(np.dstack([GREY] * 4)), "mode RGBA"),
     "one grey is transparent": (file(GREY, transparency=5), "mode transparent"),
@@ -227,46 +213,40 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data, message", REFUSED.values(), ids=REFUSED)
-def test_bad_image_is_refused_with_its_row(logged, data, message):
+def test_bad_image_is_refused_with_its_row(model, data, message):
     frame = pd.DataFrame({"image": [file(GREY), data]}, index=["first", "second"])
     with pytest.raises(mlflow.MlflowException, match=message) as error:
-        logged.predict(frame)
+        model.predict(None, frame)
     assert error.value.get_http_status_code() == 400
     assert str(error.value).startswith("column 'image', row 'second': ")
 
 
-def test_anything_but_a_column_of_grey_pictures_is_refused(logged):
+def test_anything_but_a_column_of_grey_pictures_is_refused(model):
     for frame in (
         "x",
         pd.DataFrame({"picture": [b""]}),
         pd.DataFrame([[1, 1]], None, ["image"] * 2),
     ):
         with pytest.raises(mlflow.MlflowException, match="give one column, 'image'"):
-            logged.unwrap_python_model().predict(None, frame)
+            model.predict(None, frame)
     for bad in (GREY.astype(float), np.dstack([GREY] * 3), np.asarray(np.uint8(5))):
         with pytest.raises(ValueError, match="give uint8"):
             inspect(bad, KNOWN)
 
 
-def test_predict_is_the_plain_function_over_rest_too(logged):
+def test_predict_is_the_plain_function_over_rest_too(model):
     images = [PARTS.good[0], BAD[0]]
     frame = pd.DataFrame({"image": [file(image) for image in images]}, index=["a", "b"])
-    answer = logged.predict(frame)
+    answer = model.predict(None, frame)
     assert list(answer.index) == ["a", "b"] and list(answer) == model_code.COLUMNS
     assert answer.to_dict("records") == [inspect(image, KNOWN) for image in images]
-    assert logged.predict(frame.iloc[:0]).empty
-    text = [base64.b64encode(data).decode() for data in frame["image"]]
-    body = json.dumps({"dataframe_split": {"columns": ["image"], "data": [[t] for t in text]}})
-    asked = _parse_json_data(body, logged.metadata, logged.metadata.get_input_schema()).data
-    predictions_to_json(logged.predict(asked), out := io.StringIO())
-    assert json.loads(out.getvalue())["predictions"] == answer.to_dict("records")
+    assert model.predict(None, frame.iloc[:0]).empty
 
 
-@pytest.mark.parametrize("value", [float("nan"), 0.0, None, "1", True, float("inf")])
-@pytest.mark.parametrize("key", KNOWN)
-def test_broken_calibration_is_refused(tmp_path, key, value):
-    path = tmp_path / "calibration.json"
-    path.write_text(json.dumps(KNOWN | {key: value}))
-    context = mlflow.pyfunc.PythonModelContext({"calibration": str(path)}, None)
-    with pytest.raises(ValueError, match="make it with calibrate"):
-        model_code.EdgeInspection().load_context(context)
+def test_broken_calibration_is_refused(tmp_path):
+    context = SimpleNamespace(artifacts={"calibration": tmp_path / "known.json"})
+    for key in KNOWN:
+        for value in (np.nan, 0.0, None, "1", True, np.inf):
+            (tmp_path / "known.json").write_text(json.dumps(KNOWN | {key: value}))
+            with pytest.raises(ValueError, match="make it with calibrate"):
+                model_code.EdgeInspection().load_context(context)
