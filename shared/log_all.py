@@ -29,11 +29,13 @@ def output_file(recipe: Recipe) -> Path:
     return ROOT / "build" / "log" / f"{recipe.name}.txt"
 
 
-def _drive(driver: Path, output: Path) -> None:
+def _drive(recipe: Recipe) -> None:
+    output, driver = output_file(recipe), recipe.path / "driver.py"
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ["COOKBOOK_RESULT"] = str(output.with_suffix(".json"))
+    output.with_suffix(".json").unlink(missing_ok=True)
     sys.argv = [str(driver)]
     sys.path.insert(0, str(driver.parent))
     try:
@@ -47,15 +49,14 @@ def _drive(driver: Path, output: Path) -> None:
 
 def _row(recipe: Recipe, exit_code: int | None, seconds: float) -> dict[str, Any]:
     output = output_file(recipe)
-    reported = output.with_suffix(".json")
-    row = {"recipe": recipe.name, "status": "failed", "seconds": round(seconds, 2)}
-    row |= {"run_id": None, "model_id": None, "model_uri": None, "result": None, "error": None}
-    if exit_code == 0 and reported.is_file():
+    row: dict[str, Any] = {"recipe": recipe.name, "seconds": round(seconds, 2)}
+    if exit_code == 0 and (reported := output.with_suffix(".json")).is_file():
         row |= json.loads(reported.read_text(encoding="utf-8"))
-        return row | {"status": "ok", "model_id": str(row["model_uri"]).removeprefix("models:/")}
-    said = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = said[-1:] or ["nothing printed"]
-    return row | {"error": said[0] if exit_code else f"it did not report a model; {said[0]}"}
+        return row | {"model_id": row["model_uri"][8:], "status": "ok", "error": None}
+    said = output.read_text(encoding="utf-8", errors="replace").strip() or "nothing printed"
+    why = "" if exit_code else "it did not report a model; "
+    row |= dict.fromkeys(["run_id", "model_uri", "result", "model_id"])
+    return row | {"status": "failed", "error": why + said.splitlines()[-1]}
 
 
 def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
@@ -65,19 +66,14 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(COMMON)
-    for recipe in recipes:
-        output_file(recipe).parent.mkdir(parents=True, exist_ok=True)
-        output_file(recipe).write_bytes(b"")
-        output_file(recipe).with_suffix(".json").unlink(missing_ok=True)
-    waiting = list(recipes)
+    output_file(recipes[0]).parent.mkdir(parents=True, exist_ok=True)
+    waiting, rows = list(recipes), {}
     running: dict[Any, tuple[Recipe, Any, float]] = {}
-    rows: dict[str, dict[str, Any]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 recipe = waiting.pop(0)
-                work = recipe.path / "driver.py", output_file(recipe)
-                process = context.Process(target=_drive, args=work)
+                process = context.Process(target=_drive, args=(recipe,))
                 process.start()
                 running[process.sentinel] = (recipe, process, time.perf_counter())
                 print(f"      {recipe.name:<22} started", flush=True)
@@ -91,30 +87,22 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     finally:  # Ctrl-C and TERM: no driver goes on by itself
         for _, process, _ in running.values():
             process.terminate()
-        for _, process, _ in running.values():
             process.join()
     return [rows[recipe.name] for recipe in recipes]
-
-
-def summary(rows: list[dict[str, Any]]) -> str:
-    """Return the closing table, and for each failure its last line and how to run it again."""
-    lines = [f"\n{'recipe':<22}{'seconds':>8}  {'model':<44}result"]
-    for row in rows:
-        what = (row["model_uri"], row["result"]) if row["model_uri"] else ("failed", row["error"])
-        lines.append(f"{row['recipe']:<22}{row['seconds']:8.1f}  {what[0]:<44}{what[1]}")
-    for row in rows:
-        if row["status"] == "failed":
-            lines.append(f"\n{row['recipe']} failed; its output: build/log/{row['recipe']}.txt")
-            lines.append(f"run it again: make log RECIPE={row['recipe']}")
-    return "\n".join(lines)
 
 
 def log_all() -> int:
     """Run every driver; print a closing table and write build/log-all.json."""
     rows = drive_all(discover())
-    text = json.dumps(rows, indent=2)
-    (ROOT / "build" / "log-all.json").write_text(text + "\n", encoding="utf-8")
-    print(summary(rows))
+    (ROOT / "build/log-all.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{'recipe':<22}{'seconds':>8}  {'model':<44}result")
+    for row in rows:
+        what = f"{row['model_uri'] or 'failed':<44}{row['result'] or row['error']}"
+        print(f"{row['recipe']:<22}{row['seconds']:8.1f}  {what}")
+    failed = [row["recipe"] for row in rows if row["status"] == "failed"]
+    for name in failed:
+        print(f"\n{name} failed; its output: build/log/{name}.txt")
+        print(f"run it again: make log RECIPE={name}")
     place = os.environ.get("MLFLOW_TRACKING_URI") or "`make ui`"
     print(f"\nlook at them: {place}; try them: `make smoke-all`; as JSON: build/log-all.json")
-    return int(any(row["status"] == "failed" for row in rows))
+    return int(bool(failed))

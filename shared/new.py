@@ -1,8 +1,6 @@
 """Copy a recipe: out of here, as a starter that stands alone; or in here, as a new recipe."""
 
 import re
-import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -48,29 +46,25 @@ def rewrite(text: str, names: dict[str, str]) -> str:
     return re.sub(rf"\b({words})\b", lambda word: names[word[1]], text)
 
 
-def used(recipe: Recipe) -> list[Path]:
-    """Return the recipe's files that its model and driver use: imported, or named in a string."""
-    found = {recipe.path / "model_code.py", recipe.path / "driver.py"}
-    waiting = [*found]
+def used(recipe: Recipe) -> set[Path]:
+    """Return what a starter takes of the recipe and of shared/: imported, or named in a string."""
+    near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.py")]
+    waiting = [recipe.path / "model_code.py", recipe.path / "driver.py"]
+    if service := recipe.front_matter.get("runs_with"):
+        waiting.append(ROOT / "shared" / f"{service}.py")
+    known_answer = {recipe.path / "request.json", recipe.path / "response.json"}
+    found = {*waiting, *known_answer, *recipe.path.glob("requirements*.txt")}
+    waiting.append(TEMPLATES / "test_starter.py")
     while waiting:
         text = waiting.pop().read_text(encoding="utf-8")
-        for path in recipe.path.iterdir():
-            named = rf"(?:import|from) {re.escape(path.stem)}\b|[\"'/]{re.escape(path.name)}[\"']"
-            if re.search(named, text):
+        for path in near:
+            stem, name = re.escape(path.stem), re.escape(path.name)
+            if re.search(rf"(?:import|from) (?:shared\.)?{stem}\b|[\"'/]{name}[\"']", text):
                 files = {path} if path.is_file() else {*path.rglob("*.*")}
                 fresh = {file for file in files if "__pycache__" not in file.parts} - found
                 found |= fresh
                 waiting += [file for file in fresh if file.suffix == ".py"]
-    known_answer = {recipe.path / "request.json", recipe.path / "response.json"}
-    return sorted(found | known_answer | {*recipe.path.glob("requirements*.txt")})
-
-
-def helpers(sources: list[Path]) -> set[Path]:
-    """Return the modules of shared/ that these files import, and those that they import."""
-    text = "".join(source.read_text(encoding="utf-8") for source in sources)
-    words = re.findall(r"^\s*(?:from|import) shared\.(\w+)", text, re.M)
-    found = {ROOT / "shared" / f"{word}.py" for word in words}
-    return found if found <= set(sources) else helpers(sorted({*sources, *found}))
+    return found | {ROOT / "shared" / "__init__.py"}
 
 
 def requirements(recipe: Recipe) -> dict[str, str]:
@@ -83,10 +77,8 @@ def requirements(recipe: Recipe) -> dict[str, str]:
     own = recipe.path / "requirements-driver.txt"
     asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
     lines = ["-r requirements.txt", *asked, *(locked[name] for name in FRAME)]
-    return {
-        "requirements-driver.txt": "\n".join(dict.fromkeys(lines)) + "\n",
-        "constraints.txt": "".join(locks),
-    }
+    asked_for = "\n".join(dict.fromkeys(lines)) + "\n"
+    return {"requirements-driver.txt": asked_for, "constraints.txt": "".join(locks)}
 
 
 def readme(recipe: Recipe, slug: str) -> str:
@@ -96,16 +88,31 @@ def readme(recipe: Recipe, slug: str) -> str:
     if not said:
         raise Refused(f"{recipe.name}/README.md lacks its section: When you copy it")
     service = recipe.front_matter.get("runs_with")
-    fields = {
-        "SLUG": slug,
-        "RECIPE": recipe.name,
-        "RUNS_WITH\n": f"runs_with: {service}\n" if service else "",
-        "CHANGE_FIRST": said[1].strip(),
-    }
     page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
-    for field, value in fields.items():
-        page = page.replace(field, value)
-    return page
+    page = page.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
+    page = page.replace("SLUG", slug).replace("RECIPE", recipe.name)
+    return page.replace("CHANGE_FIRST", said[1].strip())
+
+
+def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
+    """Return the files of the recipe's starter of that name: path and content."""
+    names, page = renames(recipe, slug), readme(recipe, slug)
+    files = {}
+    for path in used(recipe):
+        ours = path.is_relative_to(recipe.path)
+        place = path.relative_to(recipe.path if ours else ROOT).as_posix()
+        files[rewrite(place, names) if ours else place] = path.read_bytes()
+    files |= {name: text.encode() for name, text in requirements(recipe).items()}
+    files["README.md"] = page.encode()
+    for place, data in files.items():
+        if place.endswith((".py", "README.md")) and not place.startswith("shared/"):
+            # Paths are relative to the starter.
+            text = data.decode().replace(f"recipes/{recipe.name}/", "")
+            files[place] = rewrite(text.replace(f" RECIPE={recipe.name}", ""), names).encode()
+    for place in ("Makefile", ".gitignore", "test_starter.py"):
+        data = (TEMPLATES / place.removeprefix(".")).read_bytes()
+        files[place.replace("starter", slug)] = data
+    return dict(sorted(files.items()))
 
 
 def new(recipe: Recipe, to: Path) -> Path:
@@ -116,25 +123,9 @@ def new(recipe: Recipe, to: Path) -> Path:
         raise Refused(f"{to} is inside this repository: a starter stands alone, e.g. TO=../{slug}")
     if to.exists():
         raise Refused(f"{to} is there already")
-    names, page = renames(recipe, slug), readme(recipe, slug)
-    own = {file: file.relative_to(recipe.path).as_posix() for file in used(recipe)}
-    files = {rewrite(place, names): file.read_bytes() for file, place in own.items()}
-    files |= {name: text.encode() for name, text in requirements(recipe).items()}
-    files |= {"README.md": page.encode(), "Makefile": (TEMPLATES / "Makefile").read_bytes()}
-    files[".gitignore"] = (TEMPLATES / "gitignore").read_bytes()
-    files[f"test_{slug}.py"] = (TEMPLATES / "test_starter.py").read_bytes()
-    for place, data in files.items():
-        if place.endswith((".py", "README.md")):  # paths are relative to the starter
-            text = data.decode().replace(f"recipes/{recipe.name}/", "")
-            data = rewrite(text.replace(f" RECIPE={recipe.name}", ""), names).encode()
+    for place, data in starter(recipe, slug).items():
         (to / place).parent.mkdir(parents=True, exist_ok=True)
         (to / place).write_bytes(data)
-    shared = helpers([*to.rglob("*.py")]) | {ROOT / "shared" / "__init__.py"}
-    if service := recipe.front_matter.get("runs_with"):
-        shared.add(ROOT / "shared" / f"{service}.py")
-    (to / "shared").mkdir()
-    for module in shared:
-        shutil.copy(module, to / "shared")
     return to
 
 
@@ -152,13 +143,11 @@ def starters() -> int:
     for recipe in discover():
         file = ROOT / "build" / "starters" / f"{recipe.name}.zip"
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(file, "w") as archive:
-            made = new(recipe, Path(folder) / NEUTRAL)
-            for path in sorted(path for path in made.rglob("*") if path.is_file()):
-                # With a date of its own the archive is the same each time.
-                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+        with zipfile.ZipFile(file, "w") as archive:
+            for place, data in starter(recipe, NEUTRAL).items():
+                entry = zipfile.ZipInfo(f"{NEUTRAL}/{place}")  # of 1980: the same each time
                 entry.external_attr = 0o644 << 16
-                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+                archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
         print(file.relative_to(ROOT))
     return 0
 

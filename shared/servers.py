@@ -14,6 +14,8 @@ from pathlib import Path
 from shared.recipes import ROOT, WARNINGS, Recipe
 from shared.store import checked_copy, newest_model, open_store, tracking_uri
 
+MLFLOW = [sys.executable, "-m", "mlflow"]
+
 
 def run(words: list[str], **environment: str) -> int:
     """Run a command to its end, Ctrl-C or TERM; no process that it started is left behind.
@@ -40,14 +42,8 @@ def log(recipe: Recipe) -> int:
     return run([sys.executable, *WARNINGS, str(recipe.path / "driver.py")])
 
 
-def _until_ctrl_c(words: list[str], **environment: str) -> int:
-    with suppress(KeyboardInterrupt):
-        return run(words, **environment)
-    return 0
-
-
-def free(port: int) -> None:
-    """Raise LookupError if something listens on 127.0.0.1:port; MLflow would end in a traceback."""
+def listen(words: list[str], port: int, what: str, **environment: str) -> int:
+    """Run one of MLflow's servers on 127.0.0.1:port until Ctrl-C; LookupError for a taken port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -55,18 +51,19 @@ def free(port: int) -> None:
         except OSError as error:
             said = os.strerror(error.errno or 0).lower()
             raise LookupError(f"port {port}: {said}; choose another with PORT=") from None
+    print(f"{what} on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    with suppress(KeyboardInterrupt):
+        return run([*words, "--host", "127.0.0.1", "--port", str(port)], **environment)
+    return 0
 
 
 def serve(recipe: Recipe, port: int) -> int:
-    """Serve the recipe's newest model on 127.0.0.1:port until Ctrl-C."""
-    free(port)
+    """Serve the recipe's newest model over REST."""
     uri = newest_model(recipe)
     with tempfile.TemporaryDirectory() as folder:
         model = str(checked_copy(uri, folder))
-        print(f"{uri} on http://127.0.0.1:{port}/invocations (Ctrl-C ends it)", flush=True)
-        mlflow = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
-        where = ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
-        return _until_ctrl_c([*recipe.runs_with, *mlflow, *where])
+        words = [*recipe.runs_with, *MLFLOW, "models", "serve", "-m", model]
+        return listen([*words, "--env-manager", "local"], port, f"{uri}, /invocations")
 
 
 def dockerfile(recipe: Recipe) -> int:
@@ -75,9 +72,8 @@ def dockerfile(recipe: Recipe) -> int:
     uri = newest_model(recipe)
     shutil.rmtree(to, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
-        model = str(checked_copy(uri, folder))
-        mlflow = [sys.executable, "-m", "mlflow", "models", "generate-dockerfile"]
-        failed = run([*mlflow, "-m", model, "-d", str(to)], MLFLOW_LOGGING_LEVEL="WARNING")
+        words = [*MLFLOW, "models", "generate-dockerfile", "-m", str(checked_copy(uri, folder))]
+        failed = run([*words, "-d", str(to)], MLFLOW_LOGGING_LEVEL="WARNING")
     if not failed:
         print(f"docker build -t {recipe.name} {to.relative_to(ROOT)}")
         print(f"docker run -p 127.0.0.1:5001:8080 {recipe.name}")
@@ -85,17 +81,11 @@ def dockerfile(recipe: Recipe) -> int:
 
 
 def ui(port: int) -> int:
-    """Show MLflow's page over `.mlflow/` on 127.0.0.1:port until Ctrl-C.
-
-    One worker and no job runner: MLflow's defaults start 15 processes.
-    """
+    """Show MLflow's page over the store; MLflow's defaults would start 15 processes."""
     if not (uri := tracking_uri()).startswith("sqlite:"):
         print(f"the runs are on {uri}")
         return 0
     if not open_store():
         raise LookupError("nothing logged yet; make log-all")
-    free(port)
-    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    where = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    mlflow = [sys.executable, "-m", "mlflow", "server", *where, "--workers", "1"]
-    return _until_ctrl_c(mlflow, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    words = [*MLFLOW, "server", "--backend-store-uri", uri, "--workers", "1"]
+    return listen(words, port, "runs and models", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")

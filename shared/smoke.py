@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
@@ -46,12 +45,10 @@ def differences(got: Any, want: Any, tolerance: dict[str, float], at: str = "") 
         pairs = [(g, w, f"{at}[{i}]") for i, (g, w) in enumerate(zip(got, want, strict=True))]
     else:
         allowed = tolerance.get(at.rsplit(".", 1)[-1].split("[")[0], 0.0)
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (got, want))
-        same = (
-            math.isclose(got, want, rel_tol=allowed, abs_tol=allowed)
-            if numbers
-            else (type(got) is type(want) and got == want)
-        )
+        if {type(got), type(want)} <= {int, float}:
+            same = math.isclose(got, want, rel_tol=allowed, abs_tol=allowed)
+        else:
+            same = type(got) is type(want) and got == want
         return [] if same else [f"{at}: got {got!r}, expected {want!r}"]
     return [line for g, w, path in pairs for line in differences(g, w, tolerance, path)]
 
@@ -64,48 +61,33 @@ def score_elsewhere(recipe: Recipe, model: str, python: list[str] | None = None)
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "response.json"
-        python = python or [sys.executable, *WARNINGS]
-        child = [*recipe.runs_with, *python, "-I", "-c", SCORE]
-        done = subprocess.run(
-            [*child, model, str(recipe.path / "request.json"), str(answer)],
-            cwd="/",
-            env={
-                **os.environ,
-                "MLFLOW_TRACKING_URI": tracking_uri(),
-                "UV_PYTHON_DOWNLOADS": "never",
-            },
-            capture_output=True,
-            text=True,
-        )
+        words = [*recipe.runs_with, *(python or [sys.executable, *WARNINGS]), "-I", "-c", SCORE]
+        words += [model, str(recipe.path / "request.json"), str(answer)]
+        store = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()}
+        done = subprocess.run(words, cwd="/", env=store, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{recipe.name}: {model} did not answer\n{done.stderr.strip()}")
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
-def wrong(recipe: Recipe, answer: Any) -> list[str]:
-    """Return the differences between an answer and response.json; [] is a pass."""
-    want = recipe.json("response.json")
-    tolerance = want.pop("tolerance", {})
-    return differences(answer, want, tolerance)
-
-
-def smoke(recipe: Recipe) -> list[str]:
-    """Return what is wrong with the newest model's answer; [] is a pass."""
-    uri = newest_model(recipe)
-    with tempfile.TemporaryDirectory() as folder:
-        return wrong(recipe, score_elsewhere(recipe, str(checked_copy(uri, folder))))
-
-
-def isolated(recipe: Recipe) -> list[str]:
-    """The same in an environment made only from the requirements that were logged with the model.
-
-    The process sees neither the repository nor the environment that logged the model.
-    """
+def answer(recipe: Recipe, alone: bool = False) -> Any:
+    """Return what the newest model answers; `alone`, with no more than its own requirements."""
     uri = newest_model(recipe)
     with tempfile.TemporaryDirectory() as folder:
         model = checked_copy(uri, folder)
-        alone = python_with(model / "requirements.txt")
-        return wrong(recipe, score_elsewhere(recipe, str(model), alone))
+        python = python_with(model / "requirements.txt") if alone else None
+        return score_elsewhere(recipe, str(model), python)
+
+
+def wrong(recipe: Recipe, got: Any) -> list[str]:
+    """Return the differences between an answer and response.json; [] is a pass."""
+    want = recipe.json("response.json")
+    return differences(got, want, want.pop("tolerance", {}))
+
+
+def smoke(recipe: Recipe, alone: bool = False) -> list[str]:
+    """Return what is wrong with the newest model's answer; [] is a pass."""
+    return wrong(recipe, answer(recipe, alone))
 
 
 def python_with(requirements: Path, python: str = sys.executable) -> list[str]:
@@ -114,20 +96,21 @@ def python_with(requirements: Path, python: str = sys.executable) -> list[str]:
     uv keeps the environment in its cache: the second time takes as long as starting it.
     """
     uv = [str(Path(sys.executable).with_name("uv")), "run", "-q", "--no-project", "--isolated"]
-    return [*uv, "--python", python, "--with-requirements", str(requirements), "--", "python"]
+    uv += ["--no-python-downloads", "--python", python]
+    return [*uv, "--with-requirements", str(requirements), "--", "python"]
 
 
 def check_isolated(recipe: Recipe) -> int:
-    return check(recipe, isolated)
+    return check(recipe, alone=True)
 
 
-def check(recipe: Recipe | None = None, way: Callable[[Recipe], list[str]] = smoke) -> int:
+def check(recipe: Recipe | None = None, alone: bool = False) -> int:
     """Print what is wrong with one recipe's newest model, or with all; 1 if anything is."""
 
     def attempt(recipe: Recipe) -> tuple[list[str], float]:
         start = time.perf_counter()
         try:
-            found = way(recipe)
+            found = smoke(recipe, alone)
         except (LookupError, RuntimeError) as error:
             found = [str(error)]
         return found, time.perf_counter() - start
@@ -139,7 +122,9 @@ def check(recipe: Recipe | None = None, way: Callable[[Recipe], list[str]] = smo
             status = "failed" if found else "ok"
             print(f"[{number}/{len(recipes)}] {recipe.name:<22} {status:<8}{seconds:6.1f} s")
             if found:
-                found.append(f"run it again: make {way.__name__} RECIPE={recipe.name}")
+                found += [
+                    f"run it again: make {'isolated' if alone else 'smoke'} RECIPE={recipe.name}"
+                ]
                 print(*(f"      {line}" for line in found), sep="\n", flush=True)
             failed |= bool(found)
     return int(failed)
@@ -153,27 +138,23 @@ def accept(recipe: Recipe) -> int:
     """
     file = recipe.path / "response.json"
     before = recipe.json("response.json") if file.is_file() else {}
-    uri, tolerance = newest_model(recipe), before.get("tolerance", {})
-    with tempfile.TemporaryDirectory() as folder:
-        answer = score_elsewhere(recipe, str(checked_copy(uri, folder)))
-    rows = zip_longest(answer["predictions"], before.get("predictions", []), fillvalue="no row")
-    changed = False
-    for number, (new, old) in enumerate(rows):
-        if differences(new, old, tolerance):
-            changed = True
-            print(f"row {number}\n  - {json.dumps(old)}\n  + {json.dumps(new)}")
-    if not changed:
+    tolerance, old = before.get("tolerance", {}), before.get("predictions", [])
+    new = answer(recipe)["predictions"]
+    if not differences(new, old, tolerance):
         print("the expected answer already")
         return 0
-    if sys.stdin.isatty() and not os.environ.get("YES"):
+    for number, (row, expected) in enumerate(zip_longest(new, old, fillvalue="no row")):
+        if differences(row, expected, tolerance):
+            print(f"row {number}\n  - {json.dumps(expected)}\n  + {json.dumps(row)}")
+    if not (agreed := os.environ.get("YES") == "1") and sys.stdin.isatty():
         agreed = input(f"write it to {file}? [y/N] ").lower() == "y"
-    elif not (agreed := os.environ.get("YES") == "1"):
+    if not agreed:
         print("not written: add YES=1", file=sys.stderr)
-    if agreed:
-        lines = ",\n    ".join(json.dumps(row) for row in answer["predictions"])
-        end = f',\n  "tolerance": {json.dumps(tolerance)}' if tolerance else ""
-        file.write_text(f'{{\n  "predictions": [\n    {lines}\n  ]{end}\n}}\n', encoding="utf-8")
-    return int(not agreed)
+        return 1
+    lines = ",\n    ".join(json.dumps(row) for row in new)
+    end = f',\n  "tolerance": {json.dumps(tolerance)}' if tolerance else ""
+    file.write_text(f'{{\n  "predictions": [\n    {lines}\n  ]{end}\n}}\n', encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
-import pyarrow as pa
 from mlflow.models import Model
 
 from shared.recipes import WARNINGS, Recipe
@@ -27,9 +26,8 @@ from shared.store import checked_copy, newest_model, open_store
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import DataType
+    from pyspark.sql.types import StructType
 
-JAVA = "Spark needs Java 17 or later, and there is none; Debian: make system"
 UNFIT = "_not_as_declared"  # where Spark keeps a CSV line whose cells don't fit the signature
 
 
@@ -37,74 +35,77 @@ def session(name: str) -> "SparkSession":
     """Return a session on SPARK_MASTER, or on this machine's cores, reachable on loopback only."""
     home = os.environ.get("JAVA_HOME")
     if not shutil.which("java", path=f"{home}/bin" if home else None):
-        raise LookupError(JAVA)
+        raise LookupError("Spark needs Java 17 or later, and there is none; Debian: make system")
+    from pyspark import cloudpickle
+    from pyspark.sql import SparkSession
+
     master = os.environ.get("SPARK_MASTER") or "local[*]"
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    from pyspark import cloudpickle
-    from pyspark.sql import SparkSession
-
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers don't have `shared`
-    quiet = {"spark.log.level": "ERROR", "spark.ui.enabled": "false"}
+    quiet: dict[str, Any] = {"spark.log.level": "ERROR", "spark.ui.enabled": "false"}
     return SparkSession.builder.master(master).appName(name).config(map=quiet).getOrCreate()
 
 
-def spark_type(column: Any) -> "DataType":
-    """Return the Spark type of a signature's column; a column of any type is read as numbers."""
+def struct(schema: Any) -> "StructType":
+    """Return a signature's columns as Spark's; a column of any type is read as numbers."""
     from mlflow.types.schema import AnyType
-    from pyspark.sql.types import DoubleType
+    from pyspark.sql.types import DoubleType, StructType
 
-    return DoubleType() if isinstance(column.type, AnyType) else column.type.to_spark()
+    fields = StructType()
+    for column in schema.inputs:
+        any_type = isinstance(column.type, AnyType)
+        fields.add(column.name, DoubleType() if any_type else column.type.to_spark())
+    return fields
 
 
 def read(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
     """Return the rows of Parquet, or of a .csv with a header, typed as the signature says."""
+    from pyspark.sql.types import StringType, StructType
+
     if not path.endswith(".csv"):
         rows = spark.read.parquet(path)  # pandas writes its index as a column too
         return rows.drop(*(name for name in rows.columns if name.startswith("__index_level_")))
-    from pyspark.sql.types import StringType, StructType
-
     inputs = model.get_input_schema()
-    types = {column.name: spark_type(column) for column in (inputs.inputs if inputs else [])}
+    named = inputs and inputs.has_input_names()
+    types = {field.name: field.dataType for field in struct(inputs)} if named else {}
     schema = StructType()
     for name in [*spark.read.csv(path, header=True).columns, UNFIT]:
         schema.add(name, types.get(name, StringType()))
     return spark.read.csv(path, schema=schema, header=True, columnNameOfCorruptRecord=UNFIT)
 
 
-def checked(model: Model, params: str) -> dict[str, Any] | None:
-    """Return the model's params out of JSON; LookupError for a name that it doesn't know.
-
-    MLflow leaves unknown params out with no more than a warning.
-    """
-    try:
-        given = json.loads(params or "{}")
-    except json.JSONDecodeError as error:
-        raise LookupError(f"PARAMS is not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise LookupError(f'PARAMS is an object, e.g. {{"alpha": 0.01}}, not {given!r}')
+def checked(model: Model, text: str) -> dict[str, Any] | None:
+    """Return params out of JSON; LookupError for one that MLflow would leave out, unknown."""
     schema = model.get_params_schema()
     known = [param.name for param in schema.params] if schema else []
-    if unknown := sorted(set(given) - set(known)):
+    try:
+        given = dict(json.loads(text or "{}"))
+    except (TypeError, ValueError):
+        raise LookupError('PARAMS is no object in JSON, such as {"alpha": 0.01}') from None
+    if unknown := sorted(given.keys() - set(known)):
         has = f"its params: {', '.join(known)}" if known else "it has none"
         raise LookupError(f"the model has no param {', '.join(unknown)}; {has}")
     return given or None
 
 
-def answers(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
-    """Return an answer for each row; what fails is halved until the rows at fault stand alone."""
+def answers(model: Any, rows: pd.DataFrame, params: Any, table: bool = False) -> pd.DataFrame:
+    """Return an answer for each row, or the reason in `_error`; for a table, its one answer.
+
+    Rows that fail are halved until those at fault stand alone.
+    """
     try:
-        answer = pd.DataFrame(model.predict(rows, params=params)).astype(object)
+        found = pd.DataFrame(model.predict(rows, params=params)).astype(object)
     except Exception as error:  # whatever the model says of this input
-        if len(rows) == 1:
+        if table or len(rows) == 1:
             return pd.DataFrame({"_error": [str(error)]})
         half = len(rows) // 2
         parts = rows[:half], rows[half:].reset_index(drop=True)
         return pd.concat([answers(model, part, params) for part in parts], ignore_index=True)
-    if len(answer) != len(rows):
-        raise ValueError(f"{len(rows)} rows in, {len(answer)} out: group the rows (GROUP_BY)")
-    return answer.reset_index(drop=True)
+    if len(found) != len(rows) and not table:
+        raise ValueError(f"{len(rows)} rows in, {len(found)} out: group the rows (GROUP_BY)")
+    return found.reset_index(drop=True)
 
 
 def score(
@@ -115,73 +116,55 @@ def score(
     With `group_by`, for a model that reads its rows as one table: the answers for each group.
     """
     from mlflow.pyfunc.spark_model_cache import SparkModelCache
-    from pyspark.sql.pandas.types import to_arrow_schema
+    from pyspark.sql import functions as f
     from pyspark.sql.types import BinaryType, StringType, StructType
 
-    model, answered = Model.load(path), StructType()
-    for column in model.get_output_schema().inputs:
-        answered.add(column.name, spark_type(column))
-    answered.add("_error", StringType())
+    model = Model.load(path)
+    answered = struct(model.get_output_schema()).add("_error", StringType())
     if clash := set(answered.names) & set(rows.columns):
         raise LookupError(f"rename in the input, the model answers so too: {', '.join(clash)}")
+    if group_by and group_by not in rows.columns:
+        raise LookupError(f"no column {group_by}; the input has {', '.join(rows.columns)}")
     # How this process reaches a service; not as Spark settings, which are shown and logged.
     services = {name: value for name, value in os.environ.items() if name.startswith("OPENAI_")}
     archive = SparkModelCache.add_local_model(spark, path)
 
-    def load() -> Any:
+    def ask(table: pd.DataFrame, whole: bool) -> pd.DataFrame:
         os.environ.update(services)
-        return SparkModelCache.get_or_load(archive)[0]
+        found = answers(SparkModelCache.get_or_load(archive)[0], table, params, whole)
+        found = found.reindex(columns=answered.names).astype(object)
+        return found.where(found.notna(), None)  # NaN is no text to Arrow
 
-    def whole(found: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-        """What is missing is None: NaN is no text to Arrow, and a number where it is written."""
-        found = found.reindex(columns=names).astype(object)
-        return found.where(found.notna(), None)
+    def by_group(key: tuple[Any, ...], table: pd.DataFrame) -> pd.DataFrame:
+        return ask(table.drop(columns=group_by), whole=True).assign(**{group_by: key[0]})
 
     if group_by:
-        if group_by not in rows.columns:
-            raise LookupError(f"no column {group_by}; the input has {', '.join(rows.columns)}")
-
-        def by_group(key: tuple[Any, ...], table: pd.DataFrame) -> pd.DataFrame:
-            try:
-                table = table.drop(columns=group_by)
-                found = pd.DataFrame(load().predict(table, params=params))
-            except Exception as error:  # whatever the model says of this table
-                found = pd.DataFrame({"_error": [str(error)]})
-            return whole(found.assign(**{group_by: key[0]}), [group_by, *answered.names])
-
-        schema = StructType([rows.schema[group_by], *answered])
+        schema = StructType([*answered, rows.schema[group_by]])
         return rows.groupBy(group_by).applyInPandas(by_group, schema)
+
+    def by_row(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            found = ask(batch[columns], whole=False)
+            if UNFIT in batch:
+                found[batch[UNFIT].notna()] = None
+                found["_error"] = ("not as declared: " + batch[UNFIT]).fillna(found["_error"])
+            yield found
 
     inputs = model.get_input_schema()
     if not inputs or not inputs.has_input_names():
         raise LookupError("this model reads its rows as one table: name its groups (GROUP_BY)")
     columns = [name for name in inputs.input_names() if name in rows.columns]
     if not columns or not set(inputs.required_input_names()) <= set(columns):
-        needed = ", ".join(inputs.required_input_names() or inputs.input_names())
-        raise LookupError(f"needed: {needed}; the input has {', '.join(rows.columns)}")
+        wanted = ", ".join(inputs.required_input_names() or inputs.input_names())
+        raise LookupError(f"needed: {wanted}; the input has {', '.join(rows.columns)}")
     if any(isinstance(rows.schema[name].dataType, BinaryType) for name in columns):
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")  # or memory is short
     if rows.rdd.getNumPartitions() < spark.sparkContext.defaultParallelism:
         rows = rows.repartition(spark.sparkContext.defaultParallelism)
-    kept = [name for name in rows.columns if name != UNFIT]
-
-    types = to_arrow_schema(answered)
-
-    def by_row(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The rows stay in Arrow: pandas would make floats of whole numbers with gaps."""
-        for batch in batches:
-            found = answers(load(), batch.select(columns).to_pandas(), params)
-            if UNFIT in batch.schema.names:
-                unfit = batch.column(UNFIT).to_pandas()
-                found[unfit.notna()] = None
-                said = "not as the signature says: " + unfit
-                found["_error"] = said.where(unfit.notna(), found.get("_error"))
-            found = whole(found, answered.names)
-            fresh = [pa.array(found[field.name], field.type) for field in types]
-            old = [batch.column(name) for name in kept]
-            yield pa.RecordBatch.from_arrays([*old, *fresh], names=[*kept, *answered.names])
-
-    return rows.mapInArrow(by_row, StructType([*(rows.schema[name] for name in kept), *answered]))
+    given = f.struct(*columns, *{UNFIT} & {*rows.columns})
+    udf: Any = f.pandas_udf  # its types know no function of batches
+    answer = udf(by_row, answered)(given)
+    return rows.withColumn("_answer", answer).select("*", "_answer.*").drop("_answer", UNFIT)
 
 
 def score_file(recipe: Recipe, source: str, target: str, params: str, group_by: str) -> int:
@@ -193,40 +176,39 @@ def score_file(recipe: Recipe, source: str, target: str, params: str, group_by: 
         raise LookupError("add INPUT=<Parquet or .csv> OUTPUT=<new Parquet folder>")
     if Path(target).exists():  # before Spark takes its time to start
         raise LookupError(f"{target} already exists; name another OUTPUT")
-    uri = newest_model(recipe)
     child = [*recipe.runs_with, sys.executable, *WARNINGS, "-m", "shared.spark"]
-    return run([*child, uri, source, target, params, group_by])
+    return run([*child, newest_model(recipe), source, target, params, group_by])
 
 
 def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
+    """Score the file; say how many rows failed, and show three of them."""
     from pyspark.errors import AnalysisException
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    start, spark = time.perf_counter(), None
-    try:
-        open_store()
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(checked_copy(uri, folder))
-            model = Model.load(path)
-            given = checked(model, params)
-            spark = session(uri)
-            scored = score(spark, read(spark, source, model), path, given, group_by)
-            scored.write.parquet(target)
-        done = spark.read.parquet(target)
-        count, failed = done.count(), done.filter("_error IS NOT NULL")
-        bad = failed.count()
-        print(f"{count} rows in {time.perf_counter() - start:.0f} s, {bad} failed: {target}")
-        for row in failed.limit(3).collect():
-            print(f"  {row}")
-        return int(bad > 0)
-    except (LookupError, AnalysisException, mlflow.MlflowException) as error:
-        print(str(error).splitlines()[0], file=sys.stderr)
-        return 1
-    finally:
-        if spark:
+    start = time.perf_counter()
+    open_store()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(checked_copy(uri, folder))
+        model = Model.load(path)
+        given, spark = checked(model, params), session(uri)
+        try:
+            score(spark, read(spark, source, model), path, given, group_by).write.parquet(target)
+            done = spark.read.parquet(target)
+            count, failed = done.count(), done.filter("_error IS NOT NULL")
+            bad = failed.count()
+            print(f"{count} rows in {time.perf_counter() - start:.0f} s, {bad} failed: {target}")
+            for row in failed.limit(3).collect():
+                print(f"  {row}")
+            return int(bad > 0)
+        except AnalysisException as error:
+            raise LookupError(str(error).splitlines()[0]) from None
+        finally:
             spark.stop()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(main(*sys.argv[1:]))
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except (LookupError, mlflow.MlflowException) as error:
+        sys.exit(str(error))

@@ -8,7 +8,7 @@ import pytest
 
 from shared.new import new
 from shared.recipes import Recipe, find
-from shared.smoke import isolated, smoke
+from shared.smoke import smoke
 
 
 @pytest.mark.verify("isolated")
@@ -27,7 +27,7 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "driver.py"], cwd=copy, check=True)
     assert smoke(Recipe(copy)) == []
     with pytest.raises(RuntimeError, match="No module named 'cv2'"):
-        isolated(Recipe(copy))
+        smoke(Recipe(copy), alone=True)
 
 
 @pytest.mark.verify("dockerfile")
