@@ -22,9 +22,8 @@ from recipes.circle_area.driver import SIGNATURE
 from shared.recipes import find
 from shared.smoke import SCORE, python_with, wrong
 
-MINORS = ("3.10", "3.11", "3.12", "3.13")
 # NumPy is left open: no version of it has wheels for all four Pythons.
-REQUIREMENTS = [f"{name}=={version(name)}" for name in ("mlflow", "cloudpickle", "pandas")]
+PINS = [f"{name}=={version(name)}" for name in ("mlflow", "cloudpickle", "pandas")]
 CIRCLE = find("circle_area")
 
 
@@ -38,24 +37,9 @@ def interpreter(minor: str) -> str | None:
     return None
 
 
-def save(folder: Path) -> dict[str, Path]:
-    """Store the model under `folder` both ways; return where each one is."""
-    cloudpickle.register_pickle_by_value(model_code)  # else the pickle holds no more than its name
-    models = {"model from code": CIRCLE.path / "model_code.py", "pickled": model_code.CircleArea()}
-    for name, model in models.items():
-        mlflow.pyfunc.save_model(
-            folder / name,
-            python_model=model,
-            signature=SIGNATURE,
-            pip_requirements=REQUIREMENTS,
-        )
-    return {name: folder / name for name in models}
-
-
 def outcome(python: list[str], model: Path) -> str:
     """Return `works`, `wrong answer`, `error: <its last line>` or `crash: <signal>`."""
-    answer = model.with_suffix(".json")
-    answer.unlink(missing_ok=True)
+    (answer := model.with_suffix(".json")).unlink(missing_ok=True)
     request = CIRCLE.path / "request.json"
     words = [*python, "-I", "-c", SCORE, str(model), str(request), str(answer)]
     done = subprocess.run(words, cwd="/", capture_output=True, text=True)
@@ -66,24 +50,21 @@ def outcome(python: list[str], model: Path) -> str:
     return "wrong answer" if wrong(CIRCLE, json.loads(answer.read_text())) else "works"
 
 
-def measure() -> list[dict[str, str]]:
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        models, asked = save(Path(folder)), Path(folder) / "requirements.txt"
-        asked.write_text("\n".join(REQUIREMENTS), encoding="utf-8")
-        for minor in MINORS:
-            print(f"      Python {minor}", flush=True)
-            python = interpreter(minor)
-            if python is None:
-                rows.append({"Python": minor, **dict.fromkeys(models, "absent here")})
-                continue
-            own = python_with(asked, python)
-            rows.append({"Python": minor, **{n: outcome(own, m) for n, m in models.items()}})
-    return rows
-
-
 if __name__ == "__main__":
+    cloudpickle.register_pickle_by_value(model_code)  # else the pickle holds no more than its name
+    models = {"model from code": CIRCLE.path / "model_code.py", "pickled": model_code.CircleArea()}
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        (asked := Path(name) / "requirements.txt").write_text("\n".join(PINS), encoding="utf-8")
+        for way, model in models.items():
+            how = {"signature": SIGNATURE, "pip_requirements": PINS}
+            mlflow.pyfunc.save_model(Path(name) / way, python_model=model, **how)
+        for minor in ("3.10", "3.11", "3.12", "3.13"):
+            print(f"      Python {minor}", flush=True)
+            row = {"Python": minor, **dict.fromkeys(models, "absent here")}
+            if python := interpreter(minor):
+                alone = python_with(asked, python)
+                row |= {way: outcome(alone, Path(name) / way) for way in models}
+            rows.append(row)
     stored = ".".join(map(str, sys.version_info[:2]))
-    publish(
-        "pythons", {f"Stored by Python {stored}, loaded by": measure()}, ["recipes/circle_area"]
-    )
+    publish("pythons", {f"Stored by Python {stored}, loaded by": rows}, ["recipes/circle_area"])

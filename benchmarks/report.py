@@ -1,15 +1,21 @@
-"""What every benchmark shares: turns taken fairly, and tables on screen and as JSON."""
+"""What benchmarks share: turns taken fairly, MLflow's servers, tables on screen and as JSON."""
 
 import os
 import platform
+import signal
+import socket
 import statistics
 import subprocess
 import sys
+import time
 import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from importlib.metadata import distributions
 from pathlib import Path
+
+import requests
 
 from shared.recipes import ROOT
 from shared.results import Rows, cell, keep, markdown
@@ -30,6 +36,36 @@ def interleave(rivals: Mapping[str, Callable[[], object]], rounds: int = 7) -> d
         for name, run in rivals.items():
             seconds[name].append(timeit.timeit(run, number=1))
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+@contextmanager
+def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
+    """Run one of MLflow's servers until the block ends; its host and port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn is there
+    command = [sys.executable, "-m", "mlflow", *words, "--host", "127.0.0.1", "--port", port]
+    environment, null = {**os.environ, "PATH": path, **settings}, subprocess.DEVNULL
+    server = subprocess.Popen(
+        command, env=environment, stdout=null, stderr=null, start_new_session=True
+    )
+    try:
+        while not answers(f"http://127.0.0.1:{port}/{health}"):
+            if server.poll() is not None:
+                raise RuntimeError(f"mlflow {words[0]} did not start")
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGINT)
+        server.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 def publish(name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ()) -> None:

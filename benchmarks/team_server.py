@@ -1,30 +1,24 @@
 """What a tracking server costs at rest: as MLflow starts it, and with the settings of the guide.
 
-python -m benchmarks.team_server      (Linux: it reads /proc)
+Linux only: it reads /proc.
 """
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import requests
+from benchmarks.report import publish, served
 
-from benchmarks.report import publish
-
+OFF = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
     "as MLflow starts it": ([], {}),
     "`--workers 1`": (["--workers", "1"], {}),
-    "`--workers 1`, job execution off": (
-        ["--workers", "1"],
-        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    ),
+    "`--workers 1`, job execution off": (["--workers", "1"], OFF),
 }
 
 
@@ -32,11 +26,9 @@ def marked(mark: str) -> list[Path]:
     """Return /proc/<pid> of each process with that text in its environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError):  # ended meanwhile, or another user's
             if mark.encode() in (process / "environ").read_bytes():
                 found.append(process)
-        except OSError:  # ended meanwhile, or another user's
-            continue
     return found
 
 
@@ -46,49 +38,25 @@ def proportional_bytes(process: Path) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def at_rest(way: str, folder: Path) -> dict[str, Any]:
+def at_rest(way: str, folder: str) -> dict[str, Any]:
     """Start the server, wait until it answers and starts no more processes, and look at it."""
     words, settings = WAYS[way]
-    mark = str(uuid.uuid4())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    where = ["--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", f"{folder}/a"]
+    mark, seen = str(uuid.uuid4()), [0]
     store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn is there
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *where, *store, *words],
-        env={**os.environ, **settings, "PATH": path, "COOKBOOK_MARK": mark},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        seen: list[int] = []
+    command = ["server", *store, "--artifacts-destination", f"{folder}/a", *words]
+    with served(command, "health", **settings, COOKBOOK_MARK=mark):
         while len(seen) < 10 or len(set(seen[-10:])) > 1:
             time.sleep(1)
-            if server.poll() is not None:
-                raise RuntimeError("the server did not start")
-            try:
-                requests.get(f"http://127.0.0.1:{port}/health", timeout=5).raise_for_status()
-                seen.append(len(marked(mark)))
-            except requests.RequestException:
-                continue
+            seen.append(len(marked(mark)))
         memory = sum(map(proportional_bytes, marked(mark)))
-        return {"server": way, "processes": seen[-1], "memory, MB": round(memory / 1e6)}
-    finally:
-        for process in marked(mark):
-            os.kill(int(process.name), signal.SIGKILL)
-        server.wait()
-
-
-def main() -> None:
-    rows = []
-    for way in WAYS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(at_rest(way, Path(folder)))
-    publish("team_server", {"A tracking server at rest, on SQLite": rows}, ["locks/dev.txt"])
+    for process in marked(mark):  # job runners outlive their server
+        os.kill(int(process.name), signal.SIGKILL)
+    return {"server": way, "processes": seen[-1], "memory, MB": round(memory / 1e6)}
 
 
 if __name__ == "__main__":
-    main()
+    rows = []
+    for way in WAYS:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(at_rest(way, folder))
+    publish("team_server", {"A tracking server at rest, on SQLite": rows}, ["locks/dev.txt"])

@@ -50,20 +50,17 @@ def read(variable: str, command: str) -> Any:
 def main(words: list[str]) -> int:
     """Run the command; 1 if it fails, 2 if there is no such command or recipe."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if len(words) != 1 or words[0] not in COMMANDS:
+        print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
     try:
-        if len(words) != 1 or words[0] not in COMMANDS:
-            print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
-            return 2
         place, variables = COMMANDS[words[0]]
         values = [read(variable, words[0]) for variable in variables]
         module, name = place.split(".")
         return int(getattr(importlib.import_module(f"shared.{module}"), name)(*values))
-    except UnknownRecipe as error:
-        print(error, file=sys.stderr)
-        return 2
     except (LookupError, RuntimeError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UnknownRecipe) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -11,14 +11,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 # The house's rule for recipe runs; MLflow warns of its own type hints when it is imported.
 WARNINGS = ["-W", "error", "-W", "ignore::UserWarning:mlflow.types.type_hints"]
-FILES = (
-    "README.md",
-    "model_code.py",
-    "driver.py",
-    "requirements.txt",
-    "request.json",
-    "response.json",
-)
+FILES = ["README.md", "model_code.py", "driver.py", "requirements.txt"]
+FILES += ["request.json", "response.json"]
 
 
 class UnknownRecipe(LookupError):

@@ -47,16 +47,18 @@ def register(recipe: Recipe) -> int:
 
 def promote(recipe: Recipe, number: str = "") -> int:
     """Make the challenger, or any version, the champion; the way back is printed."""
-    name = recipe.name
-    known = {str(v.version): v for v in versions(name)} if open_store() else {}
-    client = mlflow.MlflowClient()
-    before, challenger = (
-        next((version for version in known.values() if alias in version.aliases), None)
-        for alias in (CHAMPION, CHALLENGER)
-    )
-    version = known.get(number) if number else challenger
+    name, client = recipe.name, mlflow.MlflowClient()
+    known = versions(name) if open_store() else []
+    before = next((version for version in known if CHAMPION in version.aliases), None)
+    challenger = next((version for version in known if CHALLENGER in version.aliases), None)
+    asked = next((version for version in known if str(version.version) == number), None)
+    version = asked if number else challenger
     if not version:
-        has = f"its versions: {', '.join(known)}" if known else "nothing is registered"
+        has = (
+            f"its versions: {', '.join(str(v.version) for v in known)}"
+            if known
+            else "none is there"
+        )
         wanted = f"version {number}" if number else "challenger"
         raise LookupError(f"{name} has no {wanted}; {has} (make register RECIPE={name})")
     unchanged(str(version.source))
@@ -70,23 +72,20 @@ def promote(recipe: Recipe, number: str = "") -> int:
 
 
 class Component(NamedTuple):
-    """A model inside another: which version it is, and the newest that there is."""
+    """A registered model that was copied into another: its version there, and the newest."""
 
     key: str
     pinned: ModelVersion
     newest: ModelVersion
 
 
-def components(model_uri: str | None) -> list[Component]:
+def components(model: Model) -> list[Component]:
     """Return the registered models that were copied into the model when it was logged."""
-    model: Any = Model.load(model_uri)
-    return [
-        Component(key, version, versions(version.name)[-1])
-        for key, artifact in model.flavors["python_function"].get("artifacts", {}).items()
-        for version in mlflow.MlflowClient().search_model_versions(
-            f"source_path = '{artifact['uri']}'"
-        )
-    ]
+    client, found = mlflow.MlflowClient(), []
+    for key, artifact in model.flavors["python_function"].get("artifacts", {}).items():
+        for pinned in client.search_model_versions(f"source_path = '{artifact['uri']}'"):
+            found.append(Component(key, pinned, versions(pinned.name)[-1]))
+    return found
 
 
 def show() -> int:
@@ -95,12 +94,11 @@ def show() -> int:
     for version in [version for registered in known for version in versions(registered.name)]:
         aliases = ", ".join(version.aliases)
         print(f"{version.name:<22}{version.version:>3}  {version.source}  {aliases}")
-        for part in components(version.source) if aliases else []:
-            said = f"{part.key}: {part.pinned.name} version {part.pinned.version}"
-            if part.newest.version != part.pinned.version:
-                newer = f"version {part.newest.version} is newer"
-                said += f"; {newer}: make rebuild RECIPE={version.name}"
-            print(f"{'':<27}built from {said}")
+        for key, pinned, newest in components(Model.load(version.source)) if aliases else []:
+            said = f"built from {key}: {pinned.name} version {pinned.version}"
+            if newest.version != pinned.version:
+                said += f"; version {newest.version} is newer: make rebuild RECIPE={version.name}"
+            print(f"{'':<27}{said}")
     if not known:
         print("nothing is registered; make register RECIPE=<name>")
     return 0
@@ -112,10 +110,9 @@ def rebuild(recipe: Recipe) -> int:
     Code and requirements are those of the recipe now; signature and example stay.
     """
     before = unchanged(newest_model(recipe))
-    parts = components(before)
-    if not parts:
-        raise LookupError(f"{recipe.name} is not composed of registered models")
     model: Any = Model.load(before)
+    if not (parts := components(model)):
+        raise LookupError(f"{recipe.name} is not composed of registered models")
     said = f"Rebuilt from {before} with the newest version of each component."
     with recipe_run(str(recipe.path / "driver.py"), said) as run:
         logged = mlflow.pyfunc.log_model(

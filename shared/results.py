@@ -40,8 +40,7 @@ def digest(measured: Iterable[str]) -> str:
 
 def page(name: str) -> str:
     """Return a measurement's tables, and what, when and on which code they were measured."""
-    file = RESULTS / f"{name}.json"
-    if not file.is_file():
+    if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
     tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
@@ -54,15 +53,15 @@ def page(name: str) -> str:
         f"load average {machine['load_average'][0]}, Python {machine['python']}, {versions}. "
         "Read the ratios: seconds vary from machine to machine."
     )
-    if digest(kept["measured"]) != kept["digest"]:
-        said += " The code has changed since."
-    return "\n\n".join([*tables, f"*{said}*"])
+    changed = "" if digest(kept["measured"]) == kept["digest"] else " The code has changed since."
+    return "\n\n".join([*tables, f"*{said}{changed}*"])
 
 
 def keep(name: str, tables: dict[str, Rows], machine: dict[str, Any], **more: Any) -> Path:
     """Write a measurement; `more` is date, commit, and the files that were measured."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     kept = {**more, "digest": digest(more["measured"]), "machine": machine, "tables": tables}
-    file = RESULTS / f"{name}.json"
-    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    (file := RESULTS / f"{name}.json").write_text(
+        json.dumps(kept, indent=1) + "\n", encoding="utf-8"
+    )
     return file
