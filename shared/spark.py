@@ -147,7 +147,8 @@ def score(
             found = ask(batch[columns], whole=False)
             if UNFIT in batch:
                 found[batch[UNFIT].notna()] = None
-                found["_error"] = ("not as declared: " + batch[UNFIT]).fillna(found["_error"])
+                said = "not as the signature says: " + batch[UNFIT]
+                found["_error"] = said.fillna(found["_error"])
             yield found
 
     inputs = model.get_input_schema()
