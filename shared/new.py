@@ -35,8 +35,8 @@ def renames(recipe: Recipe, slug: str) -> dict[str, str]:
     camel = "".join(part.capitalize() for part in slug.split("_"))
     names = {recipe.name: slug, called[1]: camel}
     for init in recipe.path.glob("*/__init__.py"):
-        own = init.parent.name.removeprefix(f"{recipe.name}_")
-        names[init.parent.name] = f"{slug}_{own}"
+        own = init.parent.name.removeprefix(recipe.name).removeprefix("_")
+        names[init.parent.name] = f"{slug}_{own}".removesuffix("_")
     return names
 
 
