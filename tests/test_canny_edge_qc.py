@@ -97,7 +97,7 @@ CHANGES = {
     "brighter": (2, lambda image: cv2.convertScaleAbs(image, alpha=1.2)),
     "20 more": (2, lambda image: cv2.add(image, np.full_like(image, 20))),
     "shadow": (2, lambda image: np.uint8(image * np.linspace(0.75, 1, image.shape[1]))),
-    "JPEG": (2, lambda image: read_grey(file(image, "JPEG", quality=60))),
+    "JPEG": (2, lambda image: read_grey(file(image, "JPEG", quality=90))),
 }
 
 
