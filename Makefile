@@ -25,7 +25,7 @@ ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve register promote rebuild registry score-spark system lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile passages ui test verify check format bench docs docs-serve register promote rebuild registry score-spark system lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ list log log-all smoke smoke-all isolated accept new starters serve dockerfile r
 
 test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
+
+passages: .venv/.recipes ## embed the passages of reference_qa again, into its passages.parquet
+	@$(BIN)/python recipes/reference_qa/passages.py
 
 verify: .venv/.spark .venv/.team ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify tests/test_copies.py -m verify -n 2 --dist loadfile -vv --recipe "$$RECIPE" --way "$$WAY"

@@ -57,15 +57,24 @@ def test_has_its_files_and_front_matter(recipe):
     assert {"title", "summary", "teaches"} <= said.keys()
     assert said.keys() <= {"title", "summary", "teaches", "order", "level", "runs_with"}
     assert said.get("level", "further") == "further" and ("order" in said) != ("level" in said)
-    assert "predictions" in recipe.json("response.json")
-    assert {"dataframe_split", "dataframe_records", "inputs"} & recipe.json("request.json").keys()
+    assert {"predictions", "output"} & recipe.json("response.json").keys()  # an agent's: output
+    bodies = {"dataframe_split", "dataframe_records", "inputs", "input"}
+    assert bodies & recipe.json("request.json").keys()
 
 
 def test_the_story_comes_in_its_order():
     names = [recipe.name for recipe in RECIPES]
     story = ["circle_area", "clv_composite", "canny_edge_qc", "pc_causal_discovery", "openai_call"]
+    story.append("reference_qa")
     assert names[: len(story)] == story
-    assert [recipe.front_matter.get("order") for recipe in RECIPES[: len(story)]] == [1, 2, 3, 4, 5]
+    assert [recipe.front_matter.get("order") for recipe in RECIPES[: len(story)]] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
 
 
 @every_recipe
@@ -79,7 +88,7 @@ def test_a_lesson_can_be_read_in_three_minutes(recipe):
 
 
 def test_recipes_stay_short_together():
-    assert lines((ROOT / "recipes").rglob("*.py")) <= 3500
+    assert lines((ROOT / "recipes").rglob("*.py")) <= 3950
 
 
 @every_recipe
