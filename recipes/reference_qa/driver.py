@@ -61,7 +61,7 @@ def main() -> None:
         headline=f"unseen questions: passage among the first 5 {unseen['recall at 5']:.0%}, "
         f"answered {unseen['answered']:.0%}, out of scope refused "
         f"{unseen['refused out of scope']:.0%}, grounded {unseen['grounded']:.0%}",
-        prediction=pd.Series(answer["output"][0]["content"][0]["text"]).to_string(index=False),
+        prediction=answer["output"][0]["content"][0]["text"],
     )
 
 
