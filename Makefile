@@ -8,10 +8,13 @@ export $(DATA)
 BIN := .venv/bin
 UV := $(BIN)/uv pip
 export UV_PYTHON_DOWNLOADS = never
-# What builds a source package is pinned too.
+# What builds a source package is pinned too. uv asks where pip asks.
 export UV_BUILD_CONSTRAINT = locks/dev.txt
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(value PIP_INDEX_URL)
+endif
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(value PIP_CERT)
 endif
 ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>&1),)
 export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache

@@ -1,6 +1,7 @@
 """The newest model and the life of a registered one, in a store of their own."""
 
 import mlflow
+import pandas as pd
 import pytest
 
 from recipes.circle_area.driver import HERE, SIGNATURE
@@ -14,9 +15,12 @@ CIRCLE = find("circle_area")
 
 def log() -> str:
     with recipe_run(str(HERE / "driver.py"), "a test"):
-        code = HERE / "model_code.py"
         logged = mlflow.pyfunc.log_model(
-            name="circle_area", python_model=code, signature=SIGNATURE, pip_requirements=[]
+            name="circle_area",
+            python_model=HERE / "model_code.py",
+            signature=SIGNATURE,
+            input_example=pd.DataFrame({"diameter": [1.0]}),
+            pip_requirements=[],
         )
     return logged.model_uri
 
