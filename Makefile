@@ -8,13 +8,10 @@ export $(DATA)
 BIN := .venv/bin
 UV := $(BIN)/uv pip
 export UV_PYTHON_DOWNLOADS = never
-# What builds a source package is pinned too. uv asks where pip asks.
+# What builds a source package is pinned too.
 export UV_BUILD_CONSTRAINT = locks/dev.txt
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(value PIP_INDEX_URL)
-endif
-ifdef PIP_CERT
-export SSL_CERT_FILE ?= $(value PIP_CERT)
 endif
 ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>&1),)
 export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
@@ -28,7 +25,7 @@ ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile passages ui test verify check format bench docs docs-serve register promote rebuild registry score-spark system lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots register promote rebuild registry score-spark system lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -58,10 +55,7 @@ list log log-all smoke smoke-all isolated accept new starters serve dockerfile r
 test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
 
-passages: .venv/.recipes ## embed the passages of reference_qa again, into its passages.parquet
-	@$(BIN)/python recipes/reference_qa/passages.py
-
-verify: .venv/.spark .venv/.team ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
+verify: .venv/.spark .venv/.team .venv/.browser ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify tests/test_copies.py -m verify -n 2 --dist loadfile -vv --recipe "$$RECIPE" --way "$$WAY"
 
 recipe: .venv/.check ## start a new recipe here:  make recipe NAME=bmi
@@ -79,22 +73,44 @@ bench: .venv/.recipes $(if $(RECIPE),,.venv/.spark) ## measure again, into bench
 build/log-all.json: $(wildcard recipes/*/*.py recipes/*/*/*.py recipes/*/request.json) | .venv/.recipes
 	@$(RUN) log-all
 
-docs: .venv/.docs build/log-all.json ## build the site into site/ from the last log-all and the kept measurements
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+# What pages show as it was printed: made again when a recipe has changed.
+build/log-all.txt: build/log-all.json
+	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.table(json.load(open("$<"))))' > $@
+build/smoke-all.txt: build/log-all.json
+	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
+build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
+	@$(BIN)/python -m docs.object_or_code
+build/make.txt: Makefile
+	@mkdir -p build && $(MAKE) -s help > $@
+build/starters: build/log-all.json
+	@$(RUN) starters && touch $@
+SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters
+
+docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pitfalls: .venv/.recipes ## run each pitfall's wrong and right way; keep what they print for the site
+	@$(BIN)/python -m pytest tests/pitfalls -m pitfall
+
+test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
+	@$(BIN)/python -m pytest tests/site -m site
+
+screenshots: .venv/.browser build/log-all.json ## MLflow's UI in pictures, into docs/pictures
+	@$(BIN)/python -m docs.screenshots
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
 	@$(BIN)/python -m http.server -d site -b 127.0.0.1 8000
 
-system: ## what verify needs from the system, on Debian: Java (Spark), PostgreSQL
+system: ## what verify and test-docs need, on Debian: Java (Spark), PostgreSQL, Chromium
 	apt-get update -q
-	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql
+	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql chromium fonts-noto-cjk
 
 COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again
 	$(COMPILE) --group dev pyproject.toml -o locks/dev.txt
 	$(COMPILE) --group data --no-deps pyproject.toml -o locks/data.txt
-	for group in base llm check docs spark team; do \
+	for group in base llm check docs browser spark team; do \
 		$(COMPILE) --group $$group -c locks/dev.txt pyproject.toml -o locks/$$group.txt || exit 1; done
 
 clean: ## remove what was built; keeps .venv and .mlflow (your runs)
@@ -124,6 +140,6 @@ LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirem
 	@test ! -f recipes/$*/requirements-data.txt || $(UV) install -q --require-hashes --no-deps -c locks/data.txt -r recipes/$*/requirements-data.txt
 	@touch $@
 
-.venv/.check .venv/.docs .venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
+.venv/.check .venv/.docs .venv/.browser .venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
 	@$(UV) install -q --compile-bytecode --require-hashes -r locks/$*.txt
 	@touch $@

@@ -1,150 +1,167 @@
 """MkDocs hook: pages come from docs/, from each recipe's own files and from its last run.
 
-Before the build, real Markdown files are written to build/docs. In a recipe's README each of these,
-alone on a line, is replaced; whatever is missing stops the build:
+Before the build, real Markdown files are written to build/docs. Each of these, alone on a line of a
+README or a page, is replaced; whatever is missing stops the build:
 
     <!-- output -->                 and the text fence after it: what the driver printed
-    <!-- code: FILE -->             a file of the recipe
+    <!-- code: FILE -->             a file of the recipe; folded if long, or no lesson's
     <!-- figure: FILE | ALT -->     an artifact of the run, as a picture
     <!-- metrics -->                the run's metrics
     <!-- bench -->                  the recipe's measurements, or <!-- bench: NAME -->
+    <!-- cards: LEVEL -->           the lessons, or the further recipes
+    <!-- pitfalls -->               the cases of tests/pitfalls with their kept output
+    <!-- built: FILE -->            build/FILE: text as it was printed, Markdown as it is
+    <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's own colours
+    <!-- kept: NAME -->             when docs/pictures/NAME-*.webp were made, and on what
 
-In any page of docs/, <!-- recipes --> becomes the table of recipes and <!-- bench: NAME --> the
-measurements in benchmarks/results/NAME.json.
+docs/recipes/NAME.zh.md is a recipe's page in Chinese.
 """
 
+import hashlib
 import json
+import logging
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
-from shared import results
-from shared.log_all import output_file
-from shared.recipes import ROOT, Recipe, discover
-from shared.store import open_store
-
-OUT = ROOT / "build" / "docs"
-MARK = re.compile(
-    r"^<!-- (\w+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?", re.M | re.S
+from docs import notebook, pitfalls
+from docs.recipe_pages import (
+    DOCS,
+    OUT,
+    after,
+    card,
+    code,
+    metrics,
+    picture,
+    printed,
+    read,
+    split,
 )
-LANGUAGE = {".py": "python", ".json": "json", ".txt": "text", ".toml": "toml"}
+from shared import results
+from shared.recipes import ROOT, Recipe, discover
+
+log = logging.getLogger("mkdocs.hooks")
+MARK = re.compile(
+    r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?", re.M | re.S
+)
+BEHIND = '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
+SOURCE: dict[str, str] = {}  # page -> the file to edit
 
 
-def write(path: Path, data: bytes) -> None:
+def write(place: str, data: bytes | str, source: Path | None = None) -> None:
     """Write only what changed, so that `mkdocs serve` doesn't rebuild for ever."""
+    path, data = OUT / place, data.encode() if isinstance(data, str) else data
+    if source:
+        SOURCE[place] = source.relative_to(ROOT).as_posix()
     if not path.is_file() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
 
-def needed(path: Path, remedy: str) -> Path:
-    """Return the path, or stop the build saying how to make what is missing."""
-    if not path.is_file():
-        raise PluginError(f"{path.relative_to(ROOT)} is missing: {remedy}")
-    return path
+def page(recipe: Recipe, locale: str, source: Path) -> str:
+    """Return the page that a recipe's README, or its translation, becomes."""
+    head, body = split(source.read_text(encoding="utf-8"))
+    body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)  # on the site a page
+    meta = {"description": head["summary"]}
+    if drawn := re.search(r"^<!-- figure: (\S+)", body, re.M):
+        meta["picture"] = f"recipes/{picture(recipe, drawn[1])}"
+    english = (recipe.path / "README.md").read_bytes()
+    behind = locale != "en" and head["english"] != hashlib.sha256(english).hexdigest()[:12]
+    text = f"# {head['title']}\n\n{BEHIND if behind else ''}{fill(body.strip(), locale, recipe)}"
+    return f"---\n{yaml.safe_dump(meta)}---\n{text}{after(recipe, locale)}"
 
 
-def last_run(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe's row of build/log-all.json."""
-    file = needed(ROOT / "build" / "log-all.json", "make log-all")
-    for row in json.loads(file.read_text(encoding="utf-8")):
-        if row["recipe"] == recipe.name and row["status"] == "ok":
-            return dict(row)
-    raise PluginError(f"{recipe.name} was not logged: make log-all")
+def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
+    """Replace the markers of a page, or of a recipe's README."""
 
-
-def figure(recipe: Recipe, file: str, alt: str) -> str:
-    """Copy an artifact of the recipe's last run beside its page and return the picture."""
-    import mlflow
-
-    open_store()
-    try:
-        path = mlflow.artifacts.download_artifacts(
-            run_id=last_run(recipe)["run_id"], artifact_path=file
-        )
-    except (mlflow.MlflowException, OSError) as error:
-        raise PluginError(f"{recipe.name}: the run has no artifact {file}: {error}") from None
-    write(OUT / "recipes" / "figures" / recipe.name / file, Path(path).read_bytes())
-    return f"![{alt}](figures/{recipe.name}/{file})"
-
-
-def metrics(recipe: Recipe) -> str:
-    """Return the metrics of the recipe's last run as a table."""
-    import mlflow
-
-    open_store()
-    found = mlflow.get_run(last_run(recipe)["run_id"]).data.metrics
-    return results.markdown(
-        [{"metric": f"`{k}`", "value": results.cell(v)} for k, v in sorted(found.items())]
-    )
-
-
-def page(recipe: Recipe) -> str:
-    """Return the page that a recipe's README becomes."""
-
-    def fill(mark: re.Match[str]) -> str:
+    def put(mark: re.Match[str]) -> str:
         kind, file, alt = mark.groups()
-        match kind:
-            case "output":
-                text = needed(output_file(recipe), "make log-all").read_text(encoding="utf-8")
-                return f'```text title="make log RECIPE={recipe.name}"\n{text.strip()}\n```'
-            case "code":
-                source = needed(recipe.path / file, "no such file").read_text(encoding="utf-8")
-                language = LANGUAGE.get(Path(file).suffix, "text")
-                title = f"recipes/{recipe.name}/{file}"
-                return f'```{language} title="{title}" linenums="1"\n{source.rstrip()}\n```'
-            case "figure":
-                return figure(recipe, file, alt or file)
-            case "metrics":
+        match kind, recipe:
+            case "output", Recipe():
+                return f'```text title="make log RECIPE={recipe.name}"\n{printed(recipe)}\n```'
+            case "code", Recipe():
+                return code(recipe, file)
+            case "figure", Recipe():
+                place = picture(recipe, file)
+                return f"[![{alt or file}]({place})]({place})"
+            case "metrics", Recipe():
                 return metrics(recipe)
-            case "bench":
-                return results.page(file or recipe.name)
-        raise PluginError(f"{recipe.name}/README.md: unknown marker {mark[0]!r}")
+            case "bench", _:
+                return results.page(file or (recipe.name if recipe else ""))
+            case "cards", _:
+                chosen = [r for r in discover() if r.front_matter.get("level", "lesson") == file]
+                boxes = "\n\n".join(card(each, locale) for each in chosen)
+                return f'<div class="grid cards" markdown>\n\n{boxes}\n\n</div>'
+            case "pitfalls", _:
+                return pitfalls.page(locale)
+            case "built", _:
+                text = read(ROOT / "build" / file, f"make build/{file}").strip()
+                return f"```text\n{text}\n```" if file.endswith(".txt") else text
+            case "picture", _:
+                drawn = read(DOCS / "pictures" / file, "no such picture")
+                return re.sub(r"<style>.*?</style>|\n", "", drawn, flags=re.S)
+            case "kept", _:
+                kept = json.loads(read(DOCS / "pictures" / f"{file}.json", f"make {file}"))
+                said = results.when(kept, f"make {file}", results.digest(kept["measured"]))
+                return f"*{said}*"
+        raise PluginError(f"{recipe.name if recipe else locale}: unknown marker {mark[0]!r}")
 
-    body = (recipe.path / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[1]
-    return f"# {recipe.front_matter['title']}\n\n{MARK.sub(fill, body).strip()}\n"
+    return MARK.sub(put, text)
 
 
-def recipe_table(prefix: str) -> str:
-    """Return the table of recipes with links that start with `prefix`."""
-    return results.markdown(
-        [
-            {
-                "recipe": f"[{recipe.name}]({prefix}{recipe.name}.md)",
-                "what it is": recipe.front_matter["summary"],
-                "what it teaches": recipe.front_matter["teaches"],
-            }
-            for recipe in discover()
-        ]
-    )
+def repository() -> str | None:
+    """Return the repository's address: a workflow knows it, elsewhere REPO_URL says it."""
+    place = os.environ.get("GITHUB_REPOSITORY")
+    server = os.environ.get("GITHUB_SERVER_URL", "")
+    return f"{server}/{place}" if place else os.environ.get("REPO_URL")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Write build/docs and the navigation."""
-    shutil.rmtree(OUT / "recipes", ignore_errors=True)
-    guides = []
-    for source in sorted((ROOT / "docs").rglob("*")):
-        if source.is_file() and source.suffix in {".md", ".css", ".png", ".svg"}:
-            place = source.relative_to(ROOT / "docs")
-            data = source.read_bytes()
-            if source.suffix == ".md":
-                up = "../" * (len(place.parts) - 1)
-                table = recipe_table(f"{up}recipes/")
-                text = data.decode().replace("<!-- recipes -->", table)
-                data = re.sub(r"<!-- bench: (\w+) -->", lambda m: results.page(m[1]), text).encode()
-                if place.parts[0] == "guides":
-                    guides.append(place.as_posix())
-            write(OUT / place, data)
-    pages = []
+    """Write build/docs and the navigation; link to the repository where its address is known."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    config.repo_url = repository()
+    clone = f"git clone {config.repo_url or '<address>'} cookbook && cd cookbook"
+    for source in sorted(DOCS.rglob("*.*")):
+        place = source.relative_to(DOCS).as_posix()
+        if source.suffix == ".md" and not place.startswith("recipes/"):
+            text = source.read_text(encoding="utf-8").replace("<!-- clone -->", clone)
+            write(place, fill(text, "zh" if place.endswith(".zh.md") else "en"), source)
+        elif source.suffix in {".css", ".js", ".svg", ".webp"}:
+            write(place, source.read_bytes())
     for recipe in discover():
-        write(OUT / "recipes" / f"{recipe.name}.md", page(recipe).encode())
-        pages.append({recipe.front_matter["title"]: f"recipes/{recipe.name}.md"})
-    config.nav = [{"Home": "index.md"}, {"Recipes": pages}]
-    if guides:
-        config.nav.append({"Guides": guides})
+        readme, chinese = recipe.path / "README.md", DOCS / "recipes" / f"{recipe.name}.zh.md"
+        write(f"recipes/{recipe.name}.md", page(recipe, "en", readme), readme)
+        if chinese.is_file():
+            write(f"recipes/{chinese.name}", page(recipe, "zh", chinese), chinese)
+        write(f"downloads/{recipe.name}.ipynb", notebook.made(recipe))
+    for starter in (ROOT / "build" / "starters").glob("*.zip"):
+        write(f"downloads/{starter.name}", starter.read_bytes())
+    guides = sorted(f"guides/{path.name}" for path in (DOCS / "guides").glob("[!.]*[!h].md"))
+    config.nav = [
+        {"Home": "index.md"},
+        {"What, why, when, how": "story.md"},
+        {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
+        {"Pitfalls": "pitfalls.md"},
+        {"Guides": ["ui.md", *guides]},
+        {"Reference": [f"reference/{name}.md" for name in ("make", "shared", "glossary")]},
+    ]
     config.docs_dir = str(OUT)
     return config
+
+
+def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> Any:
+    """Point the pencil at the file to edit, which lies elsewhere than the page."""
+    source = SOURCE.get(page.file.src_uri)
+    page.edit_url = f"{config.repo_url}/edit/main/{source}" if config.repo_url and source else None
+    return context
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    if not config.repo_url:
+        log.info("No link to a repository: set REPO_URL to its address")

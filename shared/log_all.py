@@ -91,14 +91,20 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     return [rows[recipe.name] for recipe in recipes]
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return a line for each recipe: seconds, model, result."""
+    lines = [f"{'recipe':<22}{'seconds':>8}  {'model':<44}result"]
+    for row in rows:
+        what = f"{row['model_uri'] or 'failed':<44}{row['result'] or row['error']}"
+        lines.append(f"{row['recipe']:<22}{row['seconds']:8.1f}  {what}")
+    return "\n".join(lines)
+
+
 def log_all() -> int:
     """Run every driver; print a closing table and write build/log-all.json."""
     rows = drive_all(discover())
     (ROOT / "build/log-all.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{'recipe':<22}{'seconds':>8}  {'model':<44}result")
-    for row in rows:
-        what = f"{row['model_uri'] or 'failed':<44}{row['result'] or row['error']}"
-        print(f"{row['recipe']:<22}{row['seconds']:8.1f}  {what}")
+    print(f"\n{table(rows)}")
     failed = [row["recipe"] for row in rows if row["status"] == "failed"]
     for name in failed:
         print(f"\n{name} failed; its output: build/log/{name}.txt")

@@ -38,23 +38,27 @@ def digest(measured: Iterable[str]) -> str:
     return found.hexdigest()
 
 
+def when(kept: dict[str, Any], command: str, now: str) -> str:
+    """Return by what, when and on which code it was made; `now` is that code's digest today."""
+    machine = kept["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    said = (
+        f"Made by `{command}` on {kept['date']} at commit {kept['commit']}: "
+        f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
+        f"Python {machine['python']}, {versions}."
+    )
+    return said if now == kept["digest"] else f"{said} The code has changed since."
+
+
 def page(name: str) -> str:
     """Return a measurement's tables, and what, when and on which code they were measured."""
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
     tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
-    machine = kept["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    benchmark = Path(kept["measured"][-1]).stem
-    said = (
-        f"Measured by `make bench RECIPE={benchmark}` on {kept['date']}, "
-        f"commit {kept['commit']}: {machine['cores']} cores, "
-        f"load average {machine['load_average'][0]}, Python {machine['python']}, {versions}. "
-        "Read the ratios: seconds vary from machine to machine."
-    )
-    changed = "" if digest(kept["measured"]) == kept["digest"] else " The code has changed since."
-    return "\n\n".join([*tables, f"*{said}{changed}*"])
+    command = f"make bench RECIPE={Path(kept['measured'][-1]).stem}"
+    said = when(kept, command, digest(kept["measured"]))
+    return "\n\n".join([*tables, f"*{said} Read the ratios: seconds vary between machines.*"])
 
 
 def keep(name: str, tables: dict[str, Rows], machine: dict[str, Any], **more: Any) -> Path:

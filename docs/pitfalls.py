@@ -1,0 +1,77 @@
+"""The pitfalls: tests/pitfalls/<name>.md, each a wrong and a right way with what came out of them.
+
+A case has front matter (title, the error that people search for, said, both in Chinese, issues,
+and what each way must print), then `## wrong` and `## right` with files as titled fences. `log.py`
+and then `load.py` are run, each in a process of its own, load.py elsewhere; the right way starts
+from the files of the wrong one. `make pitfalls` runs them and keeps what they print in output.json.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from shared import results
+from shared.recipes import ROOT
+
+CASES = ROOT / "tests" / "pitfalls"
+KEPT = CASES / "output.json"
+FENCE = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```$', re.M | re.S)
+WORDS = {
+    "en": ("Wrong", "Right", "prints", "Upstream"),
+    "zh": ("错误写法", "正确写法", "输出", "上游 issue"),
+}
+
+
+@dataclass(frozen=True)
+class Pitfall:
+    """One case: what is said of it, its two ways and the files of each."""
+
+    name: str
+    head: dict[str, Any]
+    ways: dict[str, dict[str, str]]
+
+
+def read(name: str) -> Pitfall:
+    """Return the case of that name."""
+    text = (CASES / f"{name}.md").read_text(encoding="utf-8")
+    head, body = text[4:].split("\n---\n", 1)
+    wrong, right = body.split("\n## right\n")
+    ways = {"wrong": dict(FENCE.findall(wrong)), "right": dict(FENCE.findall(right))}
+    return Pitfall(name, yaml.safe_load(head), ways)
+
+
+def cases() -> list[Pitfall]:
+    """Return all cases, by their `order`."""
+    found = [read(path.stem) for path in CASES.glob("[a-z]*.md")]
+    return sorted(found, key=lambda case: (case.head["order"], case.name))
+
+
+def digest() -> str:
+    """Return the sha256 of what is run, so that prose may change without a run."""
+    ways = {case.name: case.ways for case in cases()}
+    return hashlib.sha256(json.dumps(ways, sort_keys=True).encode()).hexdigest()
+
+
+def page(locale: str) -> str:
+    """Return the cases as sections, found by their error's own text."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    words, suffix = WORDS[locale], "" if locale == "en" else f"_{locale}"
+    parts = [f"*{results.when(kept, 'make pitfalls', digest())}*"]
+    for case in cases():
+        head = case.head
+        parts.append(f"## {head[f'title{suffix}']} {{ #{case.name.replace('_', '-')} }}")
+        parts += [f"```text\n{head['error'].strip()}\n```"] if head.get("error") else []
+        parts.append(head[f"said{suffix}"].strip())
+        for way, word in zip(("wrong", "right"), words, strict=False):
+            files = [f'```python title="{n}"\n{t}```' for n, t in case.ways[way].items()]
+            out = f'```text title="{words[2]}"\n{kept["output"][case.name][way].strip()}\n```'
+            block = "\n\n".join([f"**{word}**", *files, out])
+            parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
+        upstream = "https://github.com/mlflow/mlflow/issues"
+        links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
+        parts += [f"{words[3]}: {', '.join(links)}"] if links else []
+    return "\n\n".join(parts)

@@ -1,0 +1,120 @@
+"""What a recipe is on the site: its picture, its code, its card, its downloads."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mkdocs.exceptions import PluginError
+
+from shared import log_all, results
+from shared.recipes import ROOT, Recipe
+from shared.store import open_store
+
+DOCS, OUT = ROOT / "docs", ROOT / "build" / "docs"
+LANGUAGE = {".py": "python", ".json": "json", ".txt": "text", ".toml": "toml"}
+SAYS = {
+    "en": ("{} min to read, {:.0f} s to run", "Starter (zip)", "Notebook", "Tested with"),
+    "zh": (
+        "阅读 {} 分钟，运行 {:.0f} 秒",
+        "起步项目（zip）",
+        "Notebook",
+        "测试所用版本：",
+    ),
+}
+
+
+def read(path: Path, remedy: str) -> str:
+    """Return the file's text, or stop the build saying how to make what is missing."""
+    if not path.is_file():
+        raise PluginError(f"{path.relative_to(ROOT)} is missing: {remedy}")
+    return path.read_text(encoding="utf-8")
+
+
+def split(text: str) -> tuple[dict[str, Any], str]:
+    """Return a page's front matter and its body."""
+    if not text.startswith("---\n"):
+        return {}, text
+    head, body = text[4:].split("\n---\n", 1)
+    return yaml.safe_load(head), body
+
+
+def last_run(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe's row of build/log-all.json."""
+    for row in json.loads(read(ROOT / "build" / "log-all.json", "make log-all")):
+        if row["recipe"] == recipe.name and row["status"] == "ok":
+            return dict(row)
+    raise PluginError(f"{recipe.name} was not logged: make log-all")
+
+
+def picture(recipe: Recipe, file: str) -> str:
+    """Store an artifact of the recipe's last run as WebP; return its place under recipes/."""
+    import mlflow
+    from PIL import Image
+
+    place = f"figures/{recipe.name}/{Path(file).stem}.webp"
+    if not (OUT / "recipes" / place).is_file():  # the card and the Chinese page ask again
+        open_store()
+        try:
+            run = last_run(recipe)["run_id"]
+            path = mlflow.artifacts.download_artifacts(run_id=run, artifact_path=file)
+        except (mlflow.MlflowException, OSError) as error:
+            raise PluginError(f"{recipe.name}: the run has no artifact {file}: {error}") from None
+        Image.open(path).convert("RGB").save(drawn := io.BytesIO(), "webp", quality=85)
+        (OUT / "recipes" / place).parent.mkdir(parents=True, exist_ok=True)
+        (OUT / "recipes" / place).write_bytes(drawn.getvalue())
+    return place
+
+
+def metrics(recipe: Recipe) -> str:
+    """Return the metrics of the recipe's last run as a table."""
+    import mlflow
+
+    open_store()
+    found = mlflow.get_run(last_run(recipe)["run_id"]).data.metrics
+    return results.markdown(
+        [{"metric": f"`{k}`", "value": results.cell(v)} for k, v in sorted(found.items())]
+    )
+
+
+def code(recipe: Recipe, file: str) -> str:
+    text = read(recipe.path / file, "no such file").rstrip()
+    name, language = f"recipes/{recipe.name}/{file}", LANGUAGE.get(Path(file).suffix, "text")
+    if recipe.front_matter.get("level") != "further" and text.count("\n") < 150:
+        return f'```{language} title="{name}" linenums="1"\n{text}\n```'
+    block = f'```{language} linenums="1"\n{text}\n```'.replace("\n", "\n    ")
+    return f'??? example "{name}"\n\n    {block}'
+
+
+def printed(recipe: Recipe) -> str:
+    return read(log_all.output_file(recipe), "make log-all").strip()
+
+
+def card(recipe: Recipe, locale: str) -> str:
+    """Return a lesson in a box: what came out, what it teaches, how long it takes."""
+    readme = (recipe.path / "README.md").read_text(encoding="utf-8")
+    translated = DOCS / "recipes" / f"{recipe.name}.{locale}.md"
+    said = split(translated.read_text("utf-8"))[0] if translated.is_file() else recipe.front_matter
+    if drawn := re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", readme, re.M):
+        shown = f"![{drawn[2]}](recipes/{picture(recipe, drawn[1])}){{ loading=lazy }}"
+    else:
+        table = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
+        shown = "\n".join(["```text", *table, "```"])
+    lines = (recipe.path / "model_code.py").read_text(encoding="utf-8").count("\n")
+    minutes = round(len(readme.split()) / 220 + lines / 30)
+    link = f"[**{said['title']}**](recipes/{recipe.name}.md)"
+    took = SAYS[locale][0].format(minutes, last_run(recipe)["seconds"])
+    parts = [link, shown, said["summary"], f"*{said['teaches']}*", took]
+    return "- " + "\n\n".join(parts).replace("\n", "\n    ")
+
+
+def after(recipe: Recipe, locale: str) -> str:
+    """Return what stands below a recipe's page: downloads, and the versions it was tested with."""
+    _, starter, notebook, tested = SAYS[locale]
+    pins = (recipe.path / "requirements.txt").read_text(encoding="utf-8").split()
+    links = [f"[{notebook}](../downloads/{recipe.name}.ipynb){{ .md-button download }}"]
+    if (ROOT / "build" / "starters" / f"{recipe.name}.zip").is_file():
+        links.insert(0, f"[{starter}](../downloads/{recipe.name}.zip){{ .md-button download }}")
+    return f"\n\n{' '.join(links)}\n\n*{tested} {', '.join(pins)}*\n"

@@ -1,0 +1,141 @@
+"""Pictures of MLflow's UI over what was logged, into docs/pictures: `make screenshots`.
+
+Light, cropped, at twice the pixels; one more is the drawing of the workflow, for link previews.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from importlib.metadata import version
+from io import BytesIO
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from shared.recipes import ROOT, find
+from shared.results import digest
+from shared.store import open_store
+from tests.site.conftest import FLAGS, chromium
+
+PICTURES = ROOT / "docs" / "pictures"
+PORT = 5077
+UI = f"http://127.0.0.1:{PORT}/#"
+# The assistant's panel covers a quarter of the page unless it was closed before.
+CLOSED = """localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");"""
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """MLflow's UI on what was logged here."""
+    words = [sys.executable, "-m", "shared.cli", "ui"]
+    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PORT": str(PORT)})
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def keep(page: Page, name: str, height: int = 700) -> None:
+    """Write what is seen as docs/pictures/<name>.webp, below 150 kB."""
+    page.wait_for_timeout(1500)
+    shot = page.screenshot(clip={"x": 0, "y": 0, "width": 1200, "height": height})
+    for quality in (85, 70, 55, 40):
+        Image.open(BytesIO(shot)).convert("RGB").save(made := BytesIO(), "webp", quality=quality)
+        if made.tell() < 150_000:
+            break
+    (PICTURES / f"{name}.webp").write_bytes(made.getvalue())
+    print(f"docs/pictures/{name}.webp {made.tell() // 1000} kB")
+
+
+def rows() -> dict[str, dict]:
+    file = ROOT / "build" / "log-all.json"
+    return {row["recipe"]: row for row in json.loads(file.read_text(encoding="utf-8"))}
+
+
+def traced(recipe: str) -> str | None:
+    """Return the experiment of a recipe that has traces."""
+    import mlflow
+
+    found = mlflow.get_experiment_by_name(recipe)
+    return found.experiment_id if found else None
+
+
+def main() -> None:
+    import mlflow
+
+    open_store()
+    logged = rows()
+    client = mlflow.MlflowClient()
+    for alias, number in (("champion", "1"), ("challenger", None)):
+        versions = client.search_model_versions("name='circle_area'")
+        newest = max(versions, key=lambda each: int(each.version)).version
+        client.set_registered_model_alias("circle_area", alias, number or newest)
+    experiment = {r: traced(r) for r in logged}
+    chain = "reference_qa" if experiment.get("reference_qa") else "openai_call"
+    with server(), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=2)
+        page.add_init_script(CLOSED)
+
+        def visit(place: str, wait: str) -> None:
+            page.goto("about:blank")
+            page.goto(f"{UI}{place}", wait_until="load")
+            page.get_by_text(wait).first.wait_for(timeout=60_000)
+
+        circle, clv = experiment["circle_area"], experiment["clv_composite"]
+        run = logged["clv_composite"]["run_id"]
+        visit(f"/experiments/{clv}/runs/{run}", "Description")
+        keep(page, "ui-run", 800)
+        model = logged["circle_area"]["model_id"]
+        visit(f"/experiments/{circle}/models/{model}/artifacts", "model_code.py")
+        page.get_by_text("model_code.py").first.click()
+        page.get_by_text("set_model").first.wait_for(timeout=30_000)
+        keep(page, "ui-artifacts", 700)
+        visit(f"/experiments/{clv}/runs/{run}", "Description")
+        page.get_by_text("Logged models").first.scroll_into_view_if_needed()
+        keep(page, "ui-lineage", 800)
+        visit(f"/experiments/{experiment[chain]}/traces", "Trace")
+        keep(page, "ui-traces", 600)
+        visit("/models/circle_area", "champion")
+        keep(page, "ui-registry", 600)
+        drawing = (PICTURES / "workflow.svg").read_text(encoding="utf-8")
+        page.set_content(f'<body style="margin:30px;background:#fff">{drawing}</body>')
+        page.set_viewport_size({"width": 1200, "height": 630})
+        page.wait_for_timeout(300)
+        shot = Image.open(BytesIO(page.screenshot())).convert("RGB").resize((1200, 630))
+        shot.save(PICTURES / "workflow.webp", quality=90)
+        browser.close()
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    measured = [f"recipes/{name}" for name in (find("circle_area").name, "clv_composite", chain)]
+    kept = {
+        "date": date.today().isoformat(),
+        "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
+        "measured": measured,
+        "digest": digest(measured),
+        "machine": {
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "load_average": [round(load, 2) for load in os.getloadavg()],
+            "versions": {"mlflow": version("mlflow")},
+        },
+    }
+    (PICTURES / "screenshots.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

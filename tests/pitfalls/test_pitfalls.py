@@ -1,0 +1,76 @@
+"""`make pitfalls`: each wrong way still goes wrong as its page says, each right way is right.
+
+What they print is kept in output.json, which the site shows. A red case is news: MLflow has
+changed, and the page with it.
+"""
+
+import multiprocessing
+import os
+import re
+import runpy
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+from docs.pitfalls import Pitfall, cases
+
+pytestmark = pytest.mark.pitfall
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+# Each script is a process forked from one that has imported these, which takes most of the time.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "mlflow.pyfunc.scoring_server"])
+
+
+def script(path: Path, place: Path, environment: dict[str, str]) -> None:
+    """Run the script in `place`; what it prints goes to `<script>.out` and `.err` beside it."""
+    for stream, ending in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(path.with_suffix(ending), os.O_WRONLY | os.O_CREAT), stream)
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        del os.environ[name]
+    os.environ |= environment
+    os.chdir(place)
+    sys.path = [str(place), *(each for each in sys.path if each.endswith("packages"))] + [
+        each for each in sys.path if "/lib/python" in each and not each.endswith("packages")
+    ]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except Exception as error:
+        said = "".join(traceback.format_exception_only(error))
+        print(" ".join(said.split())[:400])
+    sys.stdout.flush()
+
+
+def run(case: Pitfall, way: str, folder: Path) -> str:
+    """Write the way's files and run them; return what they print, an error by its last line."""
+    here, elsewhere = folder / "here", folder / "elsewhere"
+    for place in (here, elsewhere):
+        place.mkdir(parents=True)
+    files = case.ways["wrong"] | case.ways["right"] if way == "right" else case.ways["wrong"]
+    for name, text in files.items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(text, encoding="utf-8")
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "MODEL": f"{here}/model"}
+    shown = ""
+    for name, place in (("log.py", here), ("load.py", elsewhere)):
+        if name in files:
+            path = here / name
+            process = PROCESSES.Process(target=script, args=(path, place, QUIET | environment))
+            process.start()
+            process.join(300)
+            shown += f"$ python {name}\n{path.with_suffix('.out').read_text()}"
+            if case.head.get("warnings"):
+                warned = re.findall(
+                    r"WARNING mlflow\S*: (.*)", path.with_suffix(".err").read_text()
+                )
+                shown += "".join(f"{line}\n" for line in warned)
+    return re.sub(r"\b[0-9a-f]{32}\b", "<id>", shown.replace(str(folder), "/..."))
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_pitfall(case, tmp_path, record_property):
+    for way in ("wrong", "right"):
+        output = run(case, way, tmp_path / way)
+        record_property(way, output)
+        assert case.head[way] in output, f"{case.name}, {way}:\n{output}"

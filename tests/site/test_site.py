@@ -1,0 +1,132 @@
+"""`make test-docs`: each page of the site in a real browser, light and dark, wide and narrow."""
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlparse
+
+import axe_playwright_python
+import pytest
+
+from docs.recipe_pages import split
+from shared.recipes import ROOT, find
+from tests.site.conftest import SITE, pages
+
+pytestmark = pytest.mark.site
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+WCAG = "axe.run({}, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})"
+SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
+QUERIES = list(csv.DictReader((Path(__file__).parent / "queries.csv").open(encoding="utf-8")))
+TRANSLATED = sorted((ROOT / "docs" / "recipes").glob("*.zh.md"))
+
+
+@pytest.mark.parametrize("page", pages())
+def test_page(tab, base, page):
+    for scheme in ("light", "dark"):
+        for size, viewport in SIZES.items():
+            view = f"{scheme}, {size}"
+            tab.set_viewport_size(viewport)
+            tab.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            tab.goto(urljoin(base, page.lstrip("/")), wait_until="load")
+            tab.wait_for_timeout(400)
+            over = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert over <= 0, f"{view}: {over} px too wide"
+            tab.add_script_tag(path=AXE)
+            found = tab.evaluate(WCAG)["violations"]
+            said = [(v["id"], len(v["nodes"]), v["nodes"][0]["html"][:200]) for v in found]
+            assert said == [], view
+    assert tab.wrong == []
+    assert tab.locator("h1").count() == 1
+    assert len(tab.content().encode()) < 300_000
+
+
+def test_links_and_anchors():
+    """Every link within the site leads to a file, every anchor to an id, no asset is elsewhere."""
+    ids, broken = {}, []
+    for path in SITE.rglob("*.html"):
+        ids[path] = set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
+    for path in ids:
+        text = path.read_text(encoding="utf-8")
+        if path.name == "404.html":
+            continue
+        for tag, link in re.findall(r'<(\w+)[^>]*?\s(?:href|src)="([^"]+)"', text):
+            url = urlparse(link)
+            if url.scheme in ("http", "https", "data"):
+                if tag in ("script", "img") or (tag == "link" and "stylesheet" in link):
+                    broken.append(f"{path.relative_to(SITE)}: {link} is on another host")
+                continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            target = target / "index.html" if target.is_dir() else target
+            if not target.is_file() or (
+                url.fragment and target in ids and unquote(url.fragment) not in ids[target]
+            ):
+                broken.append(f"{path.relative_to(SITE)}: {link}")
+    assert broken == []
+
+
+@pytest.mark.parametrize("row", QUERIES, ids=lambda row: row["query"])
+def test_search(tab, base, row):
+    tab.set_viewport_size(SIZES["wide"])
+    tab.goto(base, wait_until="load")
+    tab.locator("input.md-search__input").click()
+    tab.keyboard.insert_text(row["query"])
+    tab.keyboard.press("End")  # the search listens to keys, which inserted text doesn't send
+    first = tab.locator(".md-search-result__item a").first
+    first.wait_for(timeout=15_000)
+    tab.wait_for_timeout(300)
+    found = urlparse(urljoin(tab.url, first.get_attribute("href"))).path
+    assert found == urlparse(urljoin(base, row["page"])).path
+
+
+def test_copy_button_copies_what_is_shown(tab, base):
+    tab.goto(urljoin(base, "recipes/circle_area/"), wait_until="load")
+    block = tab.locator(".highlight", has_text="class CircleArea").first
+    block.hover()
+    block.locator("button.md-clipboard, button[data-md-type=copy]").first.click()
+    tab.wait_for_timeout(300)
+    copied = tab.evaluate("navigator.clipboard.readText()")
+    source = find("circle_area").path / "model_code.py"
+    assert copied.strip() == source.read_text(encoding="utf-8").strip()
+
+
+def test_tables_scroll_by_keyboard(tab, base):
+    tab.set_viewport_size(SIZES["narrow"])
+    tab.goto(urljoin(base, "reference/make/"), wait_until="load")
+    tab.wait_for_timeout(400)
+    code = tab.locator("pre > code").first
+    code.focus()
+    for _ in range(5):
+        tab.keyboard.press("ArrowRight")
+    tab.wait_for_timeout(400)
+    assert code.evaluate("each => each.scrollLeft") > 0
+
+
+def test_what_a_search_engine_reads():
+    sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
+    assert sitemap.count("<loc>") >= len(pages()) // 2
+    for page in pages():
+        text = (SITE / page.lstrip("/") / "index.html").read_text(encoding="utf-8")
+        for tag in ('name="description"', 'rel="canonical"', 'property="og:image"'):
+            assert tag in text, f"{page}: {tag}"
+    english = [SITE / page.lstrip("/") / "index.html" for page in pages() if "zh/" not in page]
+    text = "".join(path.read_text(encoding="utf-8") for path in english)
+    described = re.findall(r'<meta name="description" content="(.*?)"', text)
+    assert len(set(described)) == len(described), "two pages have one description"
+
+
+@pytest.mark.parametrize("file", TRANSLATED, ids=lambda file: file.stem)
+def test_translation_is_of_the_english_page_of_today(file):
+    english = (find(file.name.removesuffix(".zh.md")).path / "README.md").read_bytes()
+    marked = split(file.read_text(encoding="utf-8"))[0]["english"]
+    today = hashlib.sha256(english).hexdigest()[:12]
+    assert marked == today, f"translate what changed, then set english: {today}"
+
+
+def test_pictures_are_small():
+    large = {
+        path.name: path.stat().st_size
+        for path in SITE.rglob("*")
+        if path.suffix in {".webp", ".png", ".svg", ".jpg"} and path.stat().st_size > 150_000
+    }
+    assert large == {}
