@@ -44,6 +44,13 @@ def fresh_checkout(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="session")
+def logged(fresh_checkout):
+    """A fresh checkout after `make log-all`: (folder, the finished process)."""
+    checkout = fresh_checkout("log-all")
+    return checkout, make(checkout, "log-all")
+
+
 def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run make as typed, but for the environment: it is the running one, and is left alone."""
     return subprocess.run(
@@ -62,4 +69,6 @@ def environment(checkout: Path, **more: str) -> dict[str, str]:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--cases", type=int, help="so many hostile inputs for each recipe and way")
+    parser.addoption(
+        "--cases", type=int, help="so many hostile inputs a recipe, on what was logged here"
+    )

@@ -25,13 +25,6 @@ every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: rec
 pytestmark = pytest.mark.xdist_group("house")  # one log-all serves them all
 
 
-@pytest.fixture(scope="session")
-def logged(fresh_checkout):
-    """A fresh checkout after `make log-all`: (folder, the finished process)."""
-    checkout = fresh_checkout("log-all")
-    return checkout, make(checkout, "log-all")
-
-
 def test_log_all_logs_every_recipe_without_a_warning(logged):
     checkout, done = logged
     assert done.returncode == 0, done.stdout + done.stderr

@@ -54,14 +54,16 @@ def value(choices: list) -> st.SearchStrategy:
     return st.one_of(st.sampled_from(choices).map(copy.deepcopy), drawn)
 
 
-def put(frame: pd.DataFrame, row: int, column: int, new) -> pd.DataFrame:
-    """Return the frame with one cell replaced, the column being one of objects from then on."""
-    cells = frame.iloc[:, column].astype(object).tolist()
-    cells[row] = new
+def put(frame: pd.DataFrame, rows: list[int], column: int, new) -> pd.DataFrame:
+    """Return the frame with cells of a column replaced; the column holds objects from then on."""
+    fresh = frame.iloc[:, column].astype(object).copy()
+    for row in rows:
+        fresh.array[row] = new
+    return replaced(frame, column, fresh)
+
+
+def replaced(frame: pd.DataFrame, column: int, fresh: pd.Series) -> pd.DataFrame:
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    fresh = pd.Series(index=frame.index, dtype=object, name=frame.columns[column])
-    for at, cell in enumerate(cells):
-        fresh.array[at] = cell
     columns[column] = fresh
     return pd.concat(columns, axis=1)
 
@@ -74,9 +76,7 @@ def retyped(frame: pd.DataFrame, column: int, dtype: str) -> pd.DataFrame:
             fresh = frame.iloc[:, column].astype(dtype)  # type: ignore[call-overload]
     except Exception:  # whatever pandas or pyarrow say of this pair
         return frame
-    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    columns[column] = fresh
-    return pd.concat(columns, axis=1)
+    return replaced(frame, column, fresh)
 
 
 @st.composite
@@ -87,13 +87,11 @@ def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
         what = draw(st.sampled_from(WAYS))
         column = draw(st.integers(0, width - 1)) if width else 0
         if what == "cell" and rows and width:
-            frame = put(frame, draw(st.integers(0, rows - 1)), column, draw(value(VALUES)))
+            frame = put(frame, [draw(st.integers(0, rows - 1))], column, draw(value(VALUES)))
         elif what == "dtype" and width:
             frame = retyped(frame, column, draw(st.sampled_from(DTYPES)))
         elif what == "constant" and rows and width:
-            new = draw(value(VALUES))
-            for row in range(rows):
-                frame = put(frame, row, column, new)
+            frame = put(frame, list(range(rows)), column, draw(value(VALUES)))
         elif what == "scale" and width and frame.dtypes.iloc[column].kind in "iuf":
             factor = draw(st.sampled_from([1e300, 1e-300, -1.0, 0.0]))
             with np.errstate(over="ignore", under="ignore"):

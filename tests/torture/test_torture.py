@@ -11,41 +11,29 @@ import socket
 import threading
 import traceback
 import warnings
-from collections import Counter
 from contextlib import contextmanager
 from http.client import HTTPConnection
 
 import mlflow
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from shared.recipes import ROOT, discover
+from shared.recipes import discover
 from tests.torture import hostile
-from tests.torture.oracles import check, service
+from tests.torture.oracles import check
+from tests.torture.services import service
 
 pytestmark = [pytest.mark.xdist_group("house"), pytest.mark.filterwarnings("ignore")]
 every_recipe = pytest.mark.parametrize("recipe", discover(), ids=lambda recipe: recipe.name)
-COUNTS: dict[str, Counter] = {}
-
-
-@pytest.fixture(scope="module")
-def tally(request):
-    """Counts of what came of the cases, by recipe and way; written out at the end."""
-    yield COUNTS
-    path = ROOT / "build" / "torture.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(COUNTS, indent=2) + "\n")
+MILLION = ("circle_area", "clv_composite", "pc_causal_discovery", "pc_fast")  # the others: 1,000
 
 
 @pytest.fixture
-def model(recipe, logged):
+def model(recipe, folder):
     with service(recipe):
-        yield mlflow.pyfunc.load_model(str(logged.folder(recipe)))
-
-
-def cases(request, way: str) -> int:
-    return request.config.getoption("--cases") or {"python": 300, "rest": 300}[way]
+        yield mlflow.pyfunc.load_model(str(folder(recipe)))
 
 
 def run(function, drawn, number: int) -> None:
@@ -68,34 +56,45 @@ def ours(error: BaseException) -> bool:
     return any("/artifacts/models/" in file or file.endswith("model_code.py") for file in files)
 
 
+def asked_in_python(recipe, model, given, params, counts) -> None:
+    """Ask once and judge what comes back."""
+    counts["cases"] += 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answer = model.predict(given, params=params)
+    except mlflow.MlflowException as error:
+        if ours(error):
+            assert error.get_http_status_code() == 400, error
+            short(str(error))
+        counts["refused by the recipe" if ours(error) else "refused by MLflow"] += 1
+    except Exception as error:
+        assert not ours(error), "".join(traceback.format_exception(error)[-3:])
+        counts[f"MLflow's own {type(error).__name__}"] += 1
+    else:
+        check(recipe, given, params, answer)
+        counts["answered"] += 1
+
+
 @every_recipe
-def test_python(recipe, model, request, tally):
+def test_hostile_input_in_Python(recipe, model, cases, counts):
     asked = recipe.json("request.json")
     frame = hostile.first_frame(asked)
-    known = asked.get("params", {})
-    counts = tally.setdefault(f"{recipe.name} python", Counter())
-
-    def case(drawn) -> None:
-        given, params = drawn
-        counts["cases"] += 1
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                answer = model.predict(given, params=params)
-        except mlflow.MlflowException as error:
-            if ours(error):
-                assert error.get_http_status_code() == 400, error
-                short(str(error))
-            counts["refused" if ours(error) else "refused by MLflow"] += 1
-        except Exception as error:
-            assert not ours(error), "".join(traceback.format_exception(error)[-3:])
-            counts[f"MLflow's own {type(error).__name__}"] += 1
-        else:
-            check(recipe, given, params, answer)
-            counts["answered"] += 1
-
     tables = hostile.tables(frame) | hostile.tables(frame) | hostile.containers(frame)
-    run(case, st.tuples(tables, hostile.params(known)), cases(request, "python"))
+    drawn = st.tuples(tables, hostile.params(asked.get("params", {})))
+    run(lambda d: asked_in_python(recipe, model, *d, counts), drawn, cases(300, 10_000))
+
+
+@every_recipe
+def test_no_row_and_many_rows(recipe, model, cases, counts):
+    asked = recipe.json("request.json")
+    frame, params = hostile.first_frame(asked), asked.get("params")
+    many = cases(1_000, 1_000_000 if recipe.name in MILLION else 1_000)
+    for number in (0, many):
+        times = -(-number // len(frame))
+        rows = pd.concat([frame] * max(1, times), ignore_index=True).iloc[:number]
+        asked_in_python(recipe, model, rows, params, counts)
+        counts["rows"] += number
 
 
 @contextmanager
@@ -119,24 +118,30 @@ def refuse(constant: str):
     raise AssertionError(f"{constant} is not JSON")
 
 
+def post(port: int, body: bytes | str, content_type: str | None = "application/json"):
+    """Return the status and the text of the server's answer."""
+    server = HTTPConnection("127.0.0.1", port, timeout=120)
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    server.request("POST", "/invocations", body, headers)
+    response = server.getresponse()
+    status, text = response.status, response.read().decode()
+    server.close()
+    return status, text
+
+
 @every_recipe
-def test_rest(recipe, model, request, tally):
+def test_hostile_requests_over_REST(recipe, model, cases, counts):
     asked = recipe.json("request.json")
-    counts = tally.setdefault(f"{recipe.name} rest", Counter())
     with served(model) as port:
 
         def case(drawn) -> None:
             body, content_type = drawn
             counts["cases"] += 1
-            server = HTTPConnection("127.0.0.1", port, timeout=60)
-            headers = {} if content_type is None else {"Content-Type": content_type}
-            server.request("POST", "/invocations", body, headers)
-            response = server.getresponse()
-            status, text = response.status, response.read().decode()
-            server.close()
+            status, text = post(port, body, content_type)
             if status == 200:
                 answer = json.loads(text, parse_constant=refuse)["predictions"]
-                check(recipe, json.loads(body), None, answer)
+                given = json.loads(body)
+                check(recipe, given, given.get("params"), answer)
                 counts["answered"] += 1
                 return
             trace = ""
@@ -147,19 +152,14 @@ def test_rest(recipe, model, request, tally):
                 said = {"message": text}
             assert "model_code.py" not in trace and "code_model" not in trace, trace[-2000:]
             if status == 400 and not trace:
-                counts["refused"] += 1
+                counts["refused, status 400"] += 1
             else:
                 counts[f"MLflow's own {status}{' with a stack trace' if trace else ''}"] += 1
 
-        run(case, hostile.bodies(asked), cases(request, "rest"))
-        server = HTTPConnection("127.0.0.1", port, timeout=60)
-        server.request("GET", "/ping")
-        assert server.getresponse().status == 200
-        server.close()
-        known = json.dumps(asked)
-        server.request("POST", "/invocations", known, {"Content-Type": "application/json"})
-        check(recipe, asked, None, json.loads(server.getresponse().read())["predictions"])
-        server.close()
+        run(case, hostile.bodies(asked), cases(300, 2_000))
+        status, text = post(port, json.dumps(asked))  # it lives, and answers as ever
+        assert status == 200
+        check(recipe, asked, asked.get("params"), json.loads(text)["predictions"])
 
 
 def test_the_oracle_sees_a_wrong_number():
