@@ -1,0 +1,236 @@
+"""Many clients, stuck clients, many requests at real servers; several models in one process."""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from shared.local_llm import local_llm
+from shared.recipes import discover, find
+from shared.smoke import wrong
+from tests.conftest import environment
+from tests.torture.hostile import first_frame
+from tests.torture.oracles import ORACLES, edges, feedback
+from tests.torture.services import service
+
+pytestmark = [
+    pytest.mark.xdist_group("house"),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
+]
+JSON = {"Content-Type": "application/json"}
+
+
+def listening(processes: list[int]) -> set[str]:
+    """Return the addresses that these processes listen on, from the kernel's tables."""
+    open_files = set()
+    for pid in processes:
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                open_files.add(os.readlink(file))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in open_files:
+                found.add(address(local.split(":")[0]))
+    return found
+
+
+def address(kernel: str) -> str:
+    data = b"".join(bytes.fromhex(kernel[i : i + 8])[::-1] for i in range(0, len(kernel), 8))
+    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+
+
+def marked(mark: str) -> list[int]:
+    """Return the ids of the processes that have the mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def ask(port: int, body: bytes | None = None, server: HTTPConnection | None = None) -> Any:
+    server = server or HTTPConnection("127.0.0.1", port, timeout=120)
+    server.request("POST" if body else "GET", "/invocations" if body else "/ping", body, JSON)
+    response = server.getresponse()
+    text = response.read()
+    assert response.status == 200, text[:500]
+    return json.loads(text)["predictions"] if body else None
+
+
+@contextmanager
+def running(target: str, checkout: Path, **variables: str) -> Iterator[tuple[int, list[int]]]:
+    """Run serve or ui as make does: (its port, the ids of its processes)."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port, mark = free.getsockname()[1], f"torture {target} {free.getsockname()[1]}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", target],
+        cwd=checkout,
+        env=environment(checkout, PORT=str(port), COOKBOOK_MARK=mark, **variables),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            time.sleep(0.2)
+        yield port, marked(mark)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        assert marked(mark) == [], "left behind"
+
+
+def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
+    """Yield so many requests whose answers differ."""
+    asked = recipe.json("request.json")
+    frame, kind = first_frame(asked), ORACLES.get(recipe.name)
+    for at in range(number):
+        if kind is feedback:
+            rows = pd.DataFrame({"text": [f"The lamp for ${at + 1} is fine."]})
+        elif kind is edges:  # its columns are named in the answer
+            rows = frame.iloc[:, :3].add_suffix(f" {at}")
+        elif "image" in frame:
+            rows = pd.DataFrame({"image": [cropped(frame["image"].iloc[1], at)]})
+        else:
+            column = {"circle_area": "radius", "clv_composite": "first_order_value"}
+            rows = frame.tail(1).copy().astype(object)
+            rows[column[recipe.name]] = rows[column[recipe.name]].astype(float) + at / 7
+        split = rows.astype(object).where(rows.notna(), None).to_dict("split", index=False)
+        rest = {"params": asked["params"]} if "params" in asked and kind is not edges else {}
+        yield {"dataframe_split": split, **rest}
+
+
+def cropped(image: bytes, at: int) -> str:
+    import cv2
+
+    grey = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
+    x, y = at % 80, at // 80
+    cut = grey[y : y + grey.shape[0] - 80, x : x + grey.shape[1] - 80]
+    return base64.b64encode(cv2.imencode(".png", cut)[1]).decode()
+
+
+def memory(processes: list[int]) -> int:
+    """Return the kB of the largest of the processes: the one that answers."""
+    sizes = [Path(f"/proc/{pid}/status").read_text() for pid in processes]
+    return max(int(found[1]) for text in sizes if (found := re.search(r"VmRSS:\s+(\d+)", text)))
+
+
+def test_many_clients_and_many_requests(loaded, checkout, folder, cases, counts):
+    """No answer is swapped, none waits for a stuck client, memory stays, loopback only."""
+    clients = 32
+    each, total, warm = cases(4, 200), cases(0, 20_000), cases(0, 1_000)
+    known = json.dumps(loaded.json("request.json")).encode()
+    with service(loaded) as settings, ExitStack() as stack:
+        port, processes = stack.enter_context(
+            running("serve", checkout, RECIPE=loaded.name, **settings)
+        )
+        assert listening(processes) == {"127.0.0.1"}
+        asked = [json.dumps(body).encode() for body in requests(loaded, clients * each)]
+        first = ask(port, known)
+        assert ORACLES.get(loaded.name) is feedback or wrong(loaded, {"predictions": first}) == []
+        stuck = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in "x" * 40
+        ]
+        for number, client in enumerate(stuck):  # no end of the headers; no end of the body
+            head = b"POST /invocations HTTP/1.1\r\nHost: a\r\n"
+            client.send(head if number % 2 else head + b"Content-Length: 9\r\n\r\n{")
+
+        def client(bodies: list[bytes]) -> list[Any]:
+            with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=120)) as server:
+                return [ask(port, body, server) for body in bodies]
+
+        def flood(bodies: list[bytes], clients: int) -> list[Any]:
+            with ThreadPoolExecutor(clients) as pool:
+                parts = pool.map(client, [bodies[at::clients] for at in range(clients)])
+                found = dict(enumerate(parts))
+            return [found[at % clients][at // clients] for at in range(len(bodies))]
+
+        flood(asked[:1] * warm, 4)
+        before = memory(processes)
+        answers = flood(asked, clients)
+        flood(asked[:1] * (total - warm - len(asked)), 4)
+        after = memory(processes)
+    with service(loaded):
+        model = mlflow.pyfunc.load_model(str(folder(loaded)))
+        for body, got in zip(asked, answers, strict=True):
+            rows = pd.DataFrame(**json.loads(body)["dataframe_split"])
+            want = model.predict(rows, params=json.loads(body).get("params"))
+            assert json.loads(want.to_json(orient="records", double_precision=15)) == [
+                pytest.approx(row, rel=1e-9) for row in got
+            ]
+    different = len({json.dumps(answer) for answer in answers})
+    assert different > 0.95 * len(answers), "or a swapped answer would not be seen"
+    counts["clients"], counts["stuck clients beside them"] = clients, len(stuck)
+    counts["requests"] += len(answers)
+    counts["different answers"], counts["swapped"] = different, 0
+    if total:
+        growth = after / before - 1
+        counts["requests in all"] = max(total, warm + len(asked))
+        counts["growth of memory after the first 1,000, %"] = round(100 * growth, 1)
+        assert growth < 0.05, f"{before} kB, {after} kB"
+
+
+def test_what_else_listens_is_on_loopback(checkout, counts):
+    with running("ui", checkout) as (_, processes):
+        assert listening(processes) == {"127.0.0.1"}
+    before = listening([os.getpid()])
+    with local_llm():
+        assert listening([os.getpid()]) - before <= {"127.0.0.1"} and listening([os.getpid()])
+    with socket.create_server(("0.0.0.0", 0)):
+        assert "0.0.0.0" in listening([os.getpid()]), "it would be seen"
+    counts["servers"] += 2
+
+
+def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, counts):
+    """All recipes and two versions of one, loaded side by side and asked from threads."""
+    circle = find("circle_area")
+    shutil.copytree(folder(circle), tmp_path / "v2")
+    code = tmp_path / "v2/model_code.py"
+    code.write_text(code.read_text().replace("np.pi * radius**2", "2 * np.pi * radius**2"))
+    with ExitStack() as stack:
+        models = []
+        for recipe in discover():
+            stack.enter_context(service(recipe))
+            models.append((recipe, mlflow.pyfunc.load_model(str(folder(recipe)))))
+        double = mlflow.pyfunc.load_model(str(tmp_path / "v2"))
+
+        def once(at: int) -> None:
+            recipe, model = models[at % len(models)]
+            asked = recipe.json("request.json")
+            answer = model.predict(first_frame(asked), params=asked.get("params"))
+            if ORACLES.get(recipe.name) is not feedback:
+                said = json.loads(answer.to_json(orient="records", double_precision=15))
+                assert wrong(recipe, {"predictions": said}) == []
+            radius = pd.DataFrame({"radius": [float(at)]}, dtype=object)
+            one, two = (m.predict(radius)["area"].item() for m in (models[0][1], double))
+            assert two == 2 * one == pytest.approx(2 * np.pi * at**2)
+
+        calls = cases(60, 2_000)
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(once, range(calls)))
+    counts["models"], counts["calls in 16 threads"] = len(models) + 1, calls
