@@ -25,7 +25,7 @@ ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots register promote rebuild registry score-spark system lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test torture verify check format bench docs docs-serve pitfalls test-docs screenshots register promote rebuild registry score-spark system lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ list log log-all smoke smoke-all isolated accept new starters serve dockerfile r
 
 test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
+
+torture: build/log-all.json ## 10,000 hostile inputs for each recipe, crowds, kills: build/torture.json (half an hour)
+	@$(BIN)/python -m benchmarks.torture
 
 verify: .venv/.spark .venv/.team .venv/.browser ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify tests/test_copies.py -m verify -n 2 --dist loadfile -vv --recipe "$$RECIPE" --way "$$WAY"

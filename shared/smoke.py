@@ -64,6 +64,7 @@ def score_elsewhere(recipe: Recipe, model: str, python: list[str] | None = None)
         words = [*recipe.runs_with, *(python or [sys.executable, *WARNINGS]), "-I", "-c", SCORE]
         words += [model, str(recipe.path / "request.json"), str(answer)]
         store = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()}
+        store["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
         done = subprocess.run(words, cwd="/", env=store, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{recipe.name}: {model} did not answer\n{done.stderr.strip()}")
