@@ -5,9 +5,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
+from shared.new import new
 from shared.recipes import Recipe, find
 from shared.smoke import smoke
 from shared.store import Unusable, checked_copy, newest_model, open_store, use_store
@@ -70,48 +72,43 @@ def test_asking_creates_nothing(tmp_path, monkeypatch):
     assert not open_store() and list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "harm, said",
-    [
-        (lambda file: file.write_bytes(b"no database" * 1000), "file is not a database; it is dam"),
-        (lambda file: file.write_bytes(file.read_bytes()[:-5000]), "it is damaged: restore it"),
-        (lambda file: file.write_bytes(b""), "it is not a store of MLflow: restore it"),
-        (lambda file: schema(file, "f00"), "its schema is newer than MLflow .*: use the MLflow"),
-        (lambda file: schema(file, "728d730b5ebd"), "is older than MLflow .*mlflow db upgrade"),
-    ],
-    ids=["junk", "cut", "empty", "newer", "older"],
-)
-def test_a_store_that_cannot_be_used_is_named_and_left_alone(store, harm, said):
-    harm(store)
+HARMS = {  # what was done to the file: what is said of it
+    "junk": (lambda file: file.write_bytes(b"no database" * 1000), "not a database; it is damaged"),
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-5000]), "is damaged: restore it"),
+    "empty": (lambda file: file.write_bytes(b""), "it is not a store of MLflow: restore it"),
+    "newer": (lambda file: schema(file, "f00"), "schema is newer than MLflow .*: use the MLflow"),
+    "older": (lambda file: schema(file, "728d730b5ebd"), "is older than .*mlflow db upgrade"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_store_that_cannot_be_used_is_named_and_left_alone(store, harm):
+    HARMS[harm][0](store)
     before = store.read_bytes()
     for use in (open_store, lambda: use_store("circle_area")):
-        with pytest.raises(Unusable, match=said) as error:
+        with pytest.raises(Unusable, match=HARMS[harm][1]) as error:
             use()
         assert str(error.value).startswith(f"{store}: ") and "\n" not in str(error.value)
     assert store.read_bytes() == before
 
 
 def schema(file, version: str) -> None:
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = ?", [version])
-    database.close()
 
 
 def test_a_locked_store_is_said_to_be(store, monkeypatch):
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.1}))
-    other = connect(store)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unusable, match="another process is writing to it"):
-        open_store()
-    other.close()
+    with closing(connect(store)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unusable, match="another process is writing to it"):
+            open_store()
 
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
-    """A checkout's worth of one logged model: the folder of a starter."""
-    from shared.new import new
-
+    """The folder of a starter with one logged model."""
     to = new(find("circle_area"), tmp_path_factory.mktemp("sealed") / "tank_volume")
     subprocess.run([sys.executable, "driver.py"], cwd=to, env=environment(to), check=True)
     return to
@@ -130,22 +127,17 @@ def model(sealed, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "file, text, said",
-    [
-        ("model_code.py", "raise SystemExit('ran')", "model_code.py was changed since"),
-        ("MLmodel", "{}", "MLmodel was changed since"),
-        ("sitecustomize.py", "raise SystemExit('ran')", "sitecustomize.py is new since"),
-        ("requirements.txt", None, "requirements.txt is missing since"),
-    ],
+    "file, how",
+    {"model_code.py": "was changed", "sitecustomize.py": "is new", "MLmodel": "is missing"}.items(),
 )
-def test_a_model_that_was_changed_is_not_run(model, file, text, said):
+def test_a_model_that_was_changed_is_not_run(model, file, how):
     recipe, place = model
     assert smoke(recipe) == []
-    if text is None:
+    if how == "is missing":
         (place / file).unlink()
     else:
-        (place / file).write_text(text)
-    with pytest.raises(LookupError, match=said):
+        (place / file).write_text("raise SystemExit('ran')")
+    with pytest.raises(LookupError, match=f"{file} {how} since it was logged"):
         smoke(recipe)
 
 
@@ -158,11 +150,9 @@ def test_a_list_that_was_changed_too_is_noticed_and_caches_stay_behind(model, tm
     (listed,) = recipe.path.glob(".mlflow/artifacts/*/artifacts/sha256/*.json")
     text = listed.read_text()
     listed.write_text(json.dumps({**json.loads(text), "model_code.py": "0" * 64}))
-    try:
-        with pytest.raises(LookupError, match="the list of its files was changed"):
-            smoke(recipe)
-    finally:
-        listed.write_text(text)
+    with pytest.raises(LookupError, match="the list of its files was changed"):
+        smoke(recipe)
+    listed.write_text(text)
 
 
 def test_runs_of_processes_that_died_end_as_failed_at_the_next_log(sealed, tmp_path):
@@ -177,11 +167,11 @@ with recipe_run(sys.argv[1], ""):
     time.sleep(60)
 """
     alone = environment(sealed, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/runs.db")
-    driver = str(sealed / "driver.py")
+    driver, pipe = str(sealed / "driver.py"), subprocess.PIPE
     words = [sys.executable, "-c", code, driver]
     with (
-        subprocess.Popen(words, env=alone, stdout=subprocess.PIPE) as killed,
-        subprocess.Popen(words, env=alone, stdout=subprocess.PIPE) as alive,
+        subprocess.Popen(words, env=alone, stdout=pipe) as killed,
+        subprocess.Popen(words, env=alone, stdout=pipe) as alive,
     ):
         assert [process.stdout.readline() for process in (killed, alive)] == [b"open\n"] * 2
         killed.kill()
@@ -191,9 +181,12 @@ with recipe_run(sys.argv[1], ""):
         alive.terminate()
     assert done.stdout.count("was left by a process that died: marked as failed") == 1
     assert alive.returncode == 143
-    with sqlite3.connect(tmp_path / "runs.db") as database:
-        runs = database.execute("SELECT status FROM runs ORDER BY status").fetchall()
-        models = database.execute("SELECT status FROM logged_models ORDER BY status").fetchall()
-    database.close()
-    assert runs == [("FAILED",), ("FAILED",), ("FINISHED",)]
-    assert models == [(2,), (3,), (3,)], "READY, FAILED, FAILED"
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database:
+        ends = [
+            [
+                status
+                for (status,) in database.execute(f"SELECT status FROM {table} ORDER BY status")
+            ]
+            for table in ("runs", "logged_models")
+        ]
+    assert ends == [["FAILED", "FAILED", "FINISHED"], [2, 3, 3]], "of models READY, FAILED, FAILED"
