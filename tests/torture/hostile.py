@@ -145,18 +145,25 @@ def params(known: dict) -> st.SearchStrategy:
 
 
 @st.composite
+def altered(draw, request: dict, choices: list = JSON_VALUES) -> dict:
+    """The known request with a value replaced, at any depth."""
+    body = copy.deepcopy(request)
+    place, at = body, next(iter(body))
+    while isinstance(place[at], dict | list) and place[at] and draw(st.integers(0, 9)):
+        place = place[at]
+        at = draw(st.sampled_from(list(place if isinstance(place, dict) else range(len(place)))))
+    place[at] = draw(value(choices))
+    return body
+
+
+@st.composite
 def bodies(draw, request: dict) -> tuple[bytes, str | None]:
     """A request body and its Content-Type; most are the known request with some value replaced."""
     kind = draw(st.sampled_from(["value"] * 6 + ["params", "shape", "text", "type"]))
     body, content_type = copy.deepcopy(request), "application/json"
     key = next(iter(body))
     if kind == "value":
-        place, at = body, key
-        while isinstance(place[at], dict | list) and place[at] and draw(st.integers(0, 9)):
-            place = place[at]
-            choices = list(place) if isinstance(place, dict) else list(range(len(place)))
-            at = draw(st.sampled_from(choices))
-        place[at] = draw(value(JSON_VALUES))
+        body = draw(altered(request))
     elif kind == "params":
         body["params"] = draw(value(JSON_VALUES) | params(request.get("params", {})))
     elif kind == "shape":
@@ -173,6 +180,11 @@ def bodies(draw, request: dict) -> tuple[bytes, str | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return json.dumps(body).encode("utf-8", "surrogatepass"), content_type
+
+
+def asks_a_table(request: dict) -> bool:
+    """Whether a request holds a table; an agent's holds messages."""
+    return "input" not in request
 
 
 def first_frame(request: dict) -> pd.DataFrame:
