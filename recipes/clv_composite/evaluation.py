@@ -60,7 +60,7 @@ def figure(actual: pd.Series, forecasts: Mapping[str, pd.Series]) -> Figure:
         title="Cumulative gain", xlabel="customers, highest forecast first (%)",
         ylabel="spending reached (%)",
     )  # fmt: skip
-    for axes in (deciles, gains):
-        axes.legend(frameon=False)
+    for axes, place in ((deciles, "upper right"), (gains, "lower right")):
+        axes.legend(loc=place, frameon=False)  # to look for the best place warns if it takes long
         axes.grid(alpha=0.3)
     return chart
