@@ -6,7 +6,6 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 KNOWN = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "report"})
-
 OFTEN = [name for name in KNOWN if name != "torture"]  # half an hour: make torture
 
 chosen, failed = sys.argv[1:] or OFTEN, 0

@@ -153,7 +153,8 @@ def test_hostile_requests_over_REST(recipe, model, cases, counts):
             counts["cases"] += 1
             status, text = post(port, body, content_type)
             if status == 200:
-                answer = json.loads(text, parse_constant=refuse)["predictions"]
+                answer = json.loads(text, parse_constant=refuse)
+                answer = answer.get("predictions", answer)  # an agent's stands alone
                 given = json.loads(body)
                 check(recipe, given, given.get("params"), answer)
                 counts["answered"] += 1
@@ -173,7 +174,8 @@ def test_hostile_requests_over_REST(recipe, model, cases, counts):
         run(case, hostile.bodies(asked), cases(300, 2_000))
         status, text = post(port, json.dumps(asked))  # it lives, and answers as ever
         assert status == 200
-        check(recipe, asked, asked.get("params"), json.loads(text)["predictions"])
+        answer = json.loads(text)
+        check(recipe, asked, asked.get("params"), answer.get("predictions", answer))
 
 
 def test_the_oracle_sees_a_wrong_number():
