@@ -8,10 +8,13 @@ export $(DATA)
 BIN := .venv/bin
 UV := $(BIN)/uv pip
 export UV_PYTHON_DOWNLOADS = never
-# What builds a source package is pinned too.
+# What builds a source package is pinned too. uv asks where pip asks.
 export UV_BUILD_CONSTRAINT = locks/dev.txt
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(value PIP_INDEX_URL)
+endif
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(value PIP_CERT)
 endif
 ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>&1),)
 export UV_CACHE_DIR ?= $(CURDIR)/.venv/cache
@@ -25,7 +28,7 @@ ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test torture verify check format bench docs docs-serve pitfalls test-docs screenshots register promote rebuild registry score-spark system lock clean
+.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -42,6 +45,7 @@ accept: $(ONE) ## make the newest model's answer the expected one, after a look 
 new: $(ANY) ## copy a recipe out as a starter:  make new FROM=circle_area TO=../tank_volume
 starters: $(ANY) ## every recipe's starter as a file to download: build/starters/<name>.zip
 serve: $(ONE) ## serve one recipe's newest model over REST:  make serve RECIPE=circle_area PORT=5001
+serve-agent: $(ONE) ## serve an agent's newest model to the OpenAI client:  make serve-agent RECIPE=reference_qa PORT=5001
 dockerfile: $(ONE) ## container build folder of one recipe's newest model: build/docker/<name>
 register: $(ONE) ## make one recipe's newest model a registered version, the challenger
 promote: $(ONE) ## make the challenger the champion; back or to any other with VERSION=<number>
@@ -49,11 +53,14 @@ rebuild: $(ONE) ## log a composed model again with its components' newest versio
 registry: $(ANY) ## registered versions, aliases, components that have a newer version
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
 ui: $(ANY) ## MLflow's web page over what was logged:  make ui PORT=5000
-list log log-all smoke smoke-all isolated accept new starters serve dockerfile register promote rebuild registry score-spark ui:
+list log log-all smoke smoke-all isolated accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
 	@$(RUN) $@
 
 test: .venv/.recipes ## all tests
 	@$(BIN)/python -m pytest
+
+passages: .venv/.recipes ## embed the passages of reference_qa again, into its passages.parquet
+	@$(BIN)/python recipes/reference_qa/passages.py
 
 torture: build/log-all.json ## 10,000 hostile inputs for each recipe, crowds, kills: build/torture.json (half an hour)
 	@$(BIN)/python -m benchmarks.torture

@@ -24,6 +24,7 @@ COMMANDS = {
     "starters": ("new.starters", []),
     "recipe": ("new.recipe", ["NAME"]),
     "serve": ("servers.serve", ["RECIPE", "PORT"]),
+    "serve-agent": ("servers.serve_agent", ["RECIPE", "PORT"]),
     "dockerfile": ("servers.dockerfile", ["RECIPE"]),
     "ui": ("servers.ui", ["PORT"]),
     "register": ("registry.register", ["RECIPE"]),
@@ -40,7 +41,7 @@ def read(variable: str, command: str) -> Any:
     if variable in ("RECIPE", "FROM"):
         return find(text, variable)
     if variable == "PORT":
-        text = text or {"ui": "5000", "serve": "5001"}[command]
+        text = text or ("5000" if command == "ui" else "5001")
         if not (text.isdecimal() and 0 < int(text) < 65536):
             raise LookupError(f"PORT={text!r} is no port: give a number from 1 to 65535")
         return int(text)

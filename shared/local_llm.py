@@ -22,6 +22,19 @@ VENDOR = "https://api.openai.com/v1"
 
 
 @contextmanager
+def environment(settings: dict[str, str]) -> Iterator[None]:
+    """Set these variables for the block."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({name: value} if value is not None else {})
+
+
+@contextmanager
 def local_llm() -> Iterator[None]:
     """Set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL to a local model's for the block.
 
@@ -57,18 +70,10 @@ def local_llm() -> Iterator[None]:
         "OPENAI_MODEL": MODEL,
         "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",  # the shell may name a proxy
     }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    print(f"asks    {MODEL} on this machine", flush=True)
-    try:
+    with environment(settings):
+        print(f"asks    {MODEL} on this machine", flush=True)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        del server  # stops it
+    del server  # stops it
 
 
 def main() -> int:

@@ -47,7 +47,7 @@ def register(recipe: Recipe) -> int:
 
 def promote(recipe: Recipe, number: str = "") -> int:
     """Make the challenger, or any version, the champion; the way back is printed."""
-    name, client = recipe.name, mlflow.MlflowClient()
+    name = recipe.name
     known = versions(name) if open_store() else []
     before = next((version for version in known if CHAMPION in version.aliases), None)
     challenger = next((version for version in known if CHALLENGER in version.aliases), None)
@@ -62,6 +62,7 @@ def promote(recipe: Recipe, number: str = "") -> int:
         wanted = f"version {number}" if number else "challenger"
         raise LookupError(f"{name} has no {wanted}; {has} (make register RECIPE={name})")
     unchanged(str(version.source))
+    client = mlflow.MlflowClient()
     client.set_registered_model_alias(name, CHAMPION, version.version)
     if challenger and challenger.version == version.version:
         client.delete_registered_model_alias(name, CHALLENGER)

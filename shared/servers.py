@@ -66,6 +66,16 @@ def serve(recipe: Recipe, port: int) -> int:
         return listen([*words, "--env-manager", "local"], port, f"{uri}, /invocations")
 
 
+def serve_agent(recipe: Recipe, port: int) -> int:
+    """Serve the recipe's newest model, an agent, as the OpenAI client expects it."""
+    uri = newest_model(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(checked_copy(uri, folder))
+        words = [*recipe.runs_with, sys.executable, "-m", "shared.agent_server", model]
+        what = f"{uri}, /responses and /invocations"
+        return listen(words, port, what, MLFLOW_EXPERIMENT_NAME=recipe.name)
+
+
 def dockerfile(recipe: Recipe) -> int:
     """Write build/docker/<recipe>: a Dockerfile and the recipe's newest model beside it."""
     to = ROOT / "build" / "docker" / recipe.name

@@ -139,8 +139,9 @@ def accept(recipe: Recipe) -> int:
     """
     file = recipe.path / "response.json"
     before = recipe.json("response.json") if file.is_file() else {}
-    tolerance, old = before.get("tolerance", {}), before.get("predictions", [])
-    new = answer(recipe)["predictions"]
+    tolerance, said = before.pop("tolerance", {}), answer(recipe)
+    # A table has its rows in `predictions`; what an agent answers is one object.
+    new, old = said.get("predictions", [said]), before.get("predictions", [before])
     if not differences(new, old, tolerance):
         print("the expected answer already")
         return 0
@@ -152,9 +153,13 @@ def accept(recipe: Recipe) -> int:
     if not agreed:
         print("not written: add YES=1", file=sys.stderr)
         return 1
+    if tolerance:
+        said["tolerance"] = tolerance
     lines = ",\n    ".join(json.dumps(row) for row in new)
     end = f',\n  "tolerance": {json.dumps(tolerance)}' if tolerance else ""
-    file.write_text(f'{{\n  "predictions": [\n    {lines}\n  ]{end}\n}}\n', encoding="utf-8")
+    rows = f'{{\n  "predictions": [\n    {lines}\n  ]{end}\n}}'
+    text = rows if "predictions" in said else json.dumps(said, indent=2)
+    file.write_text(f"{text}\n", encoding="utf-8")
     return 0
 
 

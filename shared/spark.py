@@ -190,6 +190,9 @@ def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = str(checked_copy(uri, folder))
         model = Model.load(path)
+        if "agent" in str((model.metadata or {}).get("task")):
+            # MLflow hands it the first row of a table, and drops the others in silence.
+            raise LookupError("an agent answers one question: ask for each row in a loop")
         given, spark = checked(model, params), session(uri)
         try:
             score(spark, read(spark, source, model), path, given, group_by).write.parquet(target)

@@ -31,9 +31,8 @@ def fresh_checkout(tmp_path_factory):
 
     def make(name: str) -> Path:
         to = tmp_path_factory.mktemp(f"fresh {name}") / "checkout"
-        listed = subprocess.check_output(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT
-        )
+        git = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.check_output(git, cwd=ROOT)
         for file in filter(None, listed.decode().split("\0")):
             if (ROOT / file).is_file():
                 (to / file).parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import pytest
 
 from shared.new import Refused, new
 from shared.recipes import FILES, ROOT, WARNINGS, Recipe, find
-from tests.conftest import make
+from tests.conftest import environment, make
 from tests.test_house import every_recipe
 
 
@@ -95,35 +95,38 @@ def test_a_starter_carries_what_it_uses_and_no_more(tmp_path):
 
 
 def test_starters_to_download_are_what_make_new_makes(tmp_path, fresh_checkout):
-    checkout = fresh_checkout("starters")
-    archives = []
+    checkout, archives = fresh_checkout("starters"), []
     for _ in range(2):
         done = make(checkout, "starters")
         assert done.returncode == 0, done.stderr
         archives.append((checkout / "build/starters/circle_area.zip").read_bytes())
     assert archives[0] == archives[1]
-    assert make(checkout, "new", "FROM=circle_area", f"TO={tmp_path}/my_model").returncode == 0
-    made = {
-        path.relative_to(tmp_path).as_posix(): path.read_bytes()
-        for path in tmp_path.rglob("*")
-        if path.is_file()
-    }
+    made = new(find("circle_area"), tmp_path / "my_model")
+    files = [path for path in made.rglob("*") if path.is_file()]
     with zipfile.ZipFile(io.BytesIO(archives[0])) as archive:
-        assert {name: archive.read(name) for name in archive.namelist()} == made
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in files
+        }
 
 
-def test_plain_copy_runs_beside_its_helpers(tmp_path):
-    """As the README says: cp -r recipes/circle_area shared ../my_model/."""
-    to = tmp_path / "my_model"
-    shutil.copytree(ROOT / "recipes/circle_area", to / "circle_area")
-    shutil.copytree(ROOT / "shared", to / "shared")
-    nothing = run(to, "-m", "shared.smoke", "circle_area")
-    assert nothing.returncode == 1 and "nothing logged yet" in nothing.stdout
-    driven = run(to, "circle_area/driver.py", PYTHONPATH=".")
-    checked = run(to, "-m", "shared.smoke", "circle_area")
-    assert driven.returncode == 0, driven.stderr
-    assert (to / ".mlflow/mlflow.db").is_file()
-    assert checked.stdout == "the known answer\n", checked.stderr
+def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
+    """CONTRIBUTING.md's commands for a sixth recipe, and all that knows it by itself."""
+    checkout = fresh_checkout("bmi")
+    stamps = ["-o", ".venv/.check", "-o", ".venv/.spark"]
+    page = (checkout / "CONTRIBUTING.md").read_text()
+    lines = page.partition("## A new recipe\n\n```bash\n")[2].partition("```")[0].splitlines()
+    assert [line.split()[0] for line in lines] == ["make"] * 3
+    alone = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/bmi.db"}
+    for line in [*lines[:2], "make check list isolated register promote registry RECIPE=bmi"]:
+        done = make(checkout, *stamps, *line.split()[1:], **alone)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^bmi +Bmi, in a sentence", done.stdout, re.M)
+    words = ["-m", "pytest", "-n", "0", "tests/test_contract.py", "tests/test_bmi.py"]
+    words += ["tests/test_copies.py", "tests/test_new.py", "-k", "bmi or short or table or order"]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=checkout, env=environment(checkout), capture_output=True
+    )
+    assert done.returncode == 0 and b"passed" in done.stdout, done.stdout.decode()
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ def unnumbered(answer: dict) -> dict:
 def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     """Row by row; a recipe that reads its rows as one table, group by group."""
     model = Model.load(logged.folder(recipe))
+    if "input" in recipe.json("request.json"):
+        words = [f"RECIPE={recipe.name}", "INPUT=x.parquet", f"OUTPUT={tmp_path}/scored"]
+        refused = logged.make("score-spark", *words)
+        assert refused.returncode != 0 and "an agent answers one question" in refused.stderr
+        return
     rows, params = question(recipe, model)
     times = 1 if recipe.runs_with else 50
     tables = [rows.assign(copy=copy, row=range(len(rows))) for copy in range(times)]
@@ -134,7 +139,7 @@ def test_failed_rows_are_reported(logged, cluster):
         assert scored["area"].dropna().round(6).to_dict() == {"a": 0.785398, "e": 3.141593}
         reasons = scored["_error"].dropna().map(lambda said: said.split(":")[0])
         assert reasons.to_dict() == {
-            "b": "column 'diameter', row 0",
+            "b": "row 0",
             "c": "column 'diameter', row 0",
             "d": "not as the signature says",
         }

