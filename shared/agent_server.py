@@ -23,7 +23,7 @@ from mlflow.types.responses import ResponsesAgentRequest
 class PlainTextToo(ResponsesAgentValidator):
     """Takes `input` as text, as the API does; MLflow wants a list of messages."""
 
-    def validate_and_convert_request(self, data: dict[str, Any]) -> ResponsesAgentRequest:
+    def validate_and_convert_request(self, data: dict[str, Any]) -> Any:
         if isinstance(data.get("input"), str):
             data = data | {"input": [{"role": "user", "content": data["input"]}]}
         return super().validate_and_convert_request(data)

@@ -75,8 +75,8 @@ def test_textbook_is_that_of_the_papers_and_overflows_for_nobody(sample):
         fitting.fit_textbook(sample.assign(frequency=0, recency=0, monetary_value=0))
 
 
-DAYS = ["2026-01-01", "2026-01-01 18:00", "2026-01-29", "2026-04-09", "2026-04-16 09:00"]
-DAYS = pd.to_datetime([*DAYS, "2026-02-05", "2026-05-01"], format="ISO8601")
+TEXTS = ["2026-01-01", "2026-01-01 18:00", "2026-01-29", "2026-04-09", "2026-04-16 09:00"]
+DAYS = pd.to_datetime([*TEXTS, "2026-02-05", "2026-05-01"], format="ISO8601")
 VALUES = [10.0, 20.0, 8.0, 12.0, 99.0, 5.0, 1.0]  # the first two are one order of 30
 HISTORY = pd.DataFrame({"customer_id": [*"aaaaab", "late"], "date": DAYS, "value": VALUES})
 

@@ -4,11 +4,13 @@ make serve-agent RECIPE=reference_qa
 python recipes/reference_qa/client.py
 """
 
+from typing import Any
+
 import openai
 
 client = openai.OpenAI(base_url="http://127.0.0.1:5001", api_key="none")
 
-answer = client.responses.create(
+answer: Any = client.responses.create(
     model="agent", input="Does a dict remember in which order I put things in?"
 )
 print(answer.output_text)

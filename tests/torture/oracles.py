@@ -90,17 +90,17 @@ ORACLES = {
 
 
 @cache
-def known(recipe) -> tuple[list[str], dict, Any]:
+def known(recipe) -> tuple[list[str], Any, Any]:
     """Return the columns, the answers to the rows and the params of the recipe's known request.
 
     Where the rows are one table, there is one answer, to all of them.
     """
     request, response = recipe.json("request.json"), recipe.json("response.json")
     frame, answers = first_frame(request), response["predictions"]
-    rows = keys(frame, list(frame))
+    rows = keys(frame, frame.columns.tolist())
     tolerance = response.get("tolerance", {})
     found = dict(zip(rows, answers, strict=True)) if by_row(recipe) else {tuple(rows): answers}
-    return list(frame), found, (request.get("params") or {}, tolerance)
+    return frame.columns.tolist(), found, (request.get("params") or {}, tolerance)
 
 
 def by_row(recipe) -> bool:
@@ -142,7 +142,9 @@ def as_known(recipe, asked: pd.DataFrame, params: object, rows: list[dict]) -> l
         return []
     try:
         asked_rows = keys(asked, columns)
-        pairs = [(key, row) for key, row in zip(asked_rows, rows, strict=False) if key in answers]
+        pairs: list[Any] = [
+            (k, row) for k, row in zip(asked_rows, rows, strict=False) if k in answers
+        ]
         if not by_row(recipe):
             pairs = [(tuple(asked_rows), rows)] if tuple(asked_rows) in answers else []
     except (TypeError, ValueError):  # a cell that has no hash, or no truth

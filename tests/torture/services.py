@@ -14,11 +14,11 @@ from tests.fault_server import Handler, completion, running
 
 class Echo(Handler):
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
-        said = str((body.get("messages") or body.get("input"))[-1]["content"])
+        said = str((body.get("messages") or body["input"])[-1]["content"])
         number = re.search(r"\d{1,9}", said)
         fields = {"product": None, "price": float(number[0]) if number else None}
         text = json.dumps(fields | {"sentiment": "positive"})
-        self.send(200, json.dumps(completion("", text, self.path.endswith("/chat/completions"))))
+        self.send(json.dumps(completion("", text)).encode(), {})
 
 
 @contextmanager

@@ -128,10 +128,10 @@ def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
 def cropped(image: bytes, at: int) -> str:
     import cv2
 
-    grey = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
+    grey: Any = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
     x, y = at % 80, at // 80
     cut = grey[y : y + grey.shape[0] - 80, x : x + grey.shape[1] - 80]
-    return base64.b64encode(cv2.imencode(".png", cut)[1]).decode()
+    return base64.b64encode(cv2.imencode(".png", cut)[1].tobytes()).decode()
 
 
 def memory(processes: list[int]) -> int:
