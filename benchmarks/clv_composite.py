@@ -1,8 +1,8 @@
 """clv_composite beside the textbook models: python -m benchmarks.clv_composite (two minutes).
 
 At the end of each month everything is fitted anew on what is known by then, and scored on all weeks
-that follow. Months up to October served to choose how the forecasts are combined and on which days
-the regressions learn; the later ones had no part in that.
+that follow. How the forecasts are combined was chosen by looking at all these months, so none is a
+holdout of that choice; the parameters of each forecast know nothing after its cutoff.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def main() -> None:
             row = [f"{got[n][what]:.4g}" for n in ("composite", "BG/NBD", "Pareto/NBD")]
             each[-1][label] = " / ".join(row)
     means: Rows = []
-    for period, late in (("to October, used to choose", False), ("from November, untouched", True)):
+    for period, late in (("to October", False), ("from November", True)):
         months = [i for i, cutoff in enumerate(CUTOFFS) if (cutoff > CHOSEN_BY) == late]
         for name, all_scores in found.items():
             table = pd.DataFrame([all_scores[i] for i in months])

@@ -52,10 +52,17 @@ def text(response):
 
 @pytest.fixture(name="store", autouse=True)
 def own_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MLflow puts ./mlruns beside whoever runs it
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/m.db")
     mlflow.tracing.disable()
     yield
+    mlflow.tracing.enable()
+
+
+@pytest.fixture
+def traced():
+    """For log_model: it waits for a lock that it has itself where tracing is disabled."""
     mlflow.tracing.enable()
 
 
@@ -112,6 +119,7 @@ def fake_services(monkeypatch):
     Fake.go.clear()
     yield Fake
     server.shutdown()
+    server.server_close()
 
 
 def test_answers_refuses_and_cites(local):
@@ -198,7 +206,7 @@ def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
     assert f"embedded by {EMBEDDING_MODEL}, not another" in answer["error"]["message"]
 
 
-def test_logging_asks_nobody(fake, tmp_path):
+def test_logging_asks_nobody(fake, traced):
     """MLflow runs the agent twice; without the dry run that would be two calls."""
     for dry, calls in (True, 0), (False, 2):
         fake.calls.clear()
@@ -252,7 +260,7 @@ def test_trap_agent_server_needs_httpx_but_does_not_require_it():
     assert "httpx" in done.stderr
 
 
-def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(fake):
+def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(fake, traced):
     for logged, counts in (None, False), ({"passages": 5}, True):
         info = mlflow.pyfunc.log_model(
             name="qa",
@@ -275,7 +283,7 @@ def test_trap_a_table_of_questions_gets_one_answer(fake):
     assert len(answer["output"]) == 1 and len(fake.calls) == 1
 
 
-def test_trap_models_serve_has_no_responses_and_does_not_stream(fake):
+def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, traced):
     from fastapi.testclient import TestClient
     from mlflow.pyfunc.scoring_server import init
 

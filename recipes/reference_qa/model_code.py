@@ -27,10 +27,12 @@ LIMITS: Any = {"timeout": 60, "max_retries": 1}  # seconds of silence; attempts 
 MAX_CHARS = 1000  # of a question
 TASK = "Answer the question in one sentence, using only the passages."
 REFUSAL = "Python's reference doesn't answer that."
-service = cache(
-    lambda url: OpenAI(base_url=url, **LIMITS)
-)  # making a client costs more than a call
 bad_request = mlflow.MlflowException.invalid_parameter_value  # HTTP 400
+
+
+@cache  # making a client costs more than a call
+def service(url: str | None) -> OpenAI:
+    return OpenAI(base_url=url, **LIMITS)
 
 
 def last_question(request: api.ResponsesAgentRequest) -> str:
@@ -86,8 +88,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
 
     @mlflow.trace(span_type=SpanType.LLM, output_reducer="".join)
     def generate(self, question: str, found: list[Document]) -> Iterator[str]:
-        passages = "\n\n".join(document.page_content for document in found)
-        prompt = f"{TASK}\n\n{passages}\n\nQuestion: {question}"
+        prompt = "\n\n".join([TASK, *(d.page_content for d in found), f"Question: {question}"])
         for chunk in service(os.environ.get("OPENAI_BASE_URL")).chat.completions.create(
             model=os.environ.get("OPENAI_MODEL", ""),
             messages=[{"role": "user", "content": prompt}],

@@ -1,15 +1,16 @@
 """Each driver as a notebook runs, and prints what the driver prints."""
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-
-from docs import notebook
 
 pytestmark = pytest.mark.verify("notebook")
 
 
 def test_notebook(recipe, tmp_path, monkeypatch):
+    import nbformat  # the site's environment has them
+    from nbclient import NotebookClient
+
+    from docs import notebook
+
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     book = nbformat.reads(notebook.made(recipe), as_version=4)
     where = {"metadata": {"path": str(recipe.path)}}
