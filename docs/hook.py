@@ -142,7 +142,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         write(f"downloads/{recipe.name}.ipynb", notebook.made(recipe))
     for starter in (ROOT / "build" / "starters").glob("*.zip"):
         write(f"downloads/{starter.name}", starter.read_bytes())
-    guides = sorted(f"guides/{path.name}" for path in (DOCS / "guides").glob("[!.]*[!h].md"))
+    english = [p.name for p in (DOCS / "guides").glob("*.md") if not p.name.endswith(".zh.md")]
+    guides = [f"guides/{name}" for name in sorted(english)]
     config.nav = [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
