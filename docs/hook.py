@@ -30,19 +30,8 @@ import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
-from docs import notebook, pitfalls
-from docs.recipe_pages import (
-    DOCS,
-    OUT,
-    after,
-    card,
-    code,
-    metrics,
-    picture,
-    printed,
-    read,
-    split,
-)
+from docs import notebook, pitfalls, recipe_pages
+from docs.recipe_pages import DOCS, OUT, picture, read, split
 from shared import results
 from shared.recipes import ROOT, Recipe, discover
 
@@ -74,7 +63,7 @@ def page(recipe: Recipe, locale: str, source: Path) -> str:
     english = (recipe.path / "README.md").read_bytes()
     behind = locale != "en" and head["english"] != hashlib.sha256(english).hexdigest()[:12]
     text = f"# {head['title']}\n\n{BEHIND if behind else ''}{fill(body.strip(), locale, recipe)}"
-    return f"---\n{yaml.safe_dump(meta)}---\n{text}{after(recipe, locale)}"
+    return f"---\n{yaml.safe_dump(meta)}---\n{text}{recipe_pages.after(recipe, locale)}"
 
 
 def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
@@ -84,19 +73,20 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
         kind, file, alt = mark.groups()
         match kind, recipe:
             case "output", Recipe():
-                return f'```text title="make log RECIPE={recipe.name}"\n{printed(recipe)}\n```'
+                said = recipe_pages.printed(recipe)
+                return f'```text title="make log RECIPE={recipe.name}"\n{said}\n```'
             case "code", Recipe():
-                return code(recipe, file)
+                return recipe_pages.code(recipe, file)
             case "figure", Recipe():
                 place = picture(recipe, file)
                 return f"[![{alt or file}]({place})]({place})"
             case "metrics", Recipe():
-                return metrics(recipe)
+                return recipe_pages.metrics(recipe)
             case "bench", _:
                 return results.page(file or (recipe.name if recipe else ""))
             case "cards", _:
                 chosen = [r for r in discover() if r.front_matter.get("level", "lesson") == file]
-                boxes = "\n\n".join(card(each, locale) for each in chosen)
+                boxes = "\n\n".join(recipe_pages.card(each, locale) for each in chosen)
                 return f'<div class="grid cards" markdown>\n\n{boxes}\n\n</div>'
             case "pitfalls", _:
                 return pitfalls.page(locale)
@@ -117,9 +107,10 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
 
 def repository() -> str | None:
     """Return the repository's address: a workflow knows it, elsewhere REPO_URL says it."""
-    place = os.environ.get("GITHUB_REPOSITORY")
-    server = os.environ.get("GITHUB_SERVER_URL", "")
-    return f"{server}/{place}" if place else os.environ.get("REPO_URL")
+    known = os.environ
+    if place := known.get("GITHUB_REPOSITORY"):
+        return f"{known['GITHUB_SERVER_URL']}/{place}"
+    return known.get("REPO_URL")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -160,7 +151,16 @@ def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> 
     """Point the pencil at the file to edit, which lies elsewhere than the page."""
     source = SOURCE.get(page.file.src_uri)
     page.edit_url = f"{config.repo_url}/edit/main/{source}" if config.repo_url and source else None
+    if page.is_homepage:  # absolute links would break in a subfolder
+        for other in config.extra["alternate"]:
+            other["link"] = "./" if other["lang"] == "en" else f"{other['lang']}/"
     return context
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Leave line anchors to the recipes' code: the pitfalls have a thousand short lines."""
+    short = page.file.src_uri.startswith("pitfalls")
+    return re.sub(r'<a id="__codelineno[^>]*></a>', "", html) if short else html
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from importlib.metadata import version
 from io import BytesIO
@@ -38,12 +38,11 @@ def server() -> Iterator[None]:
     words = [sys.executable, "-m", "shared.cli", "ui"]
     process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PORT": str(PORT)})
     try:
-        for _ in range(240):
-            try:
+        for _ in range(600):
+            with suppress(OSError):
                 urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=1)
                 break
-            except OSError:
-                time.sleep(0.5)
+            time.sleep(0.5)
         yield
     finally:
         process.terminate()

@@ -15,7 +15,7 @@ from tests.site.conftest import SITE, pages
 
 pytestmark = pytest.mark.site
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-WCAG = "axe.run({}, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})"
+WCAG = "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})"
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
 QUERIES = list(csv.DictReader((Path(__file__).parent / "queries.csv").open(encoding="utf-8")))
 TRANSLATED = sorted((ROOT / "docs" / "recipes").glob("*.zh.md"))
