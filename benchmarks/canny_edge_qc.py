@@ -42,7 +42,7 @@ VARIANTS = {  # what each step is worth: a text of the model's code, and what st
 
 
 def add(picture: np.ndarray, noise: float = 0, more: float = 0) -> np.ndarray:
-    grey = picture + more + np.random.default_rng(0).normal(0, noise, picture.shape)
+    grey = picture + float(more) + np.random.default_rng(0).normal(0, noise, picture.shape)
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
