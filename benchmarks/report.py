@@ -1,7 +1,6 @@
 """What benchmarks share: turns taken fairly, MLflow's servers, tables on screen and as JSON."""
 
 import os
-import platform
 import signal
 import socket
 import statistics
@@ -11,14 +10,12 @@ import time
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
-from importlib.metadata import distributions
 from pathlib import Path
 
 import requests
 
 from shared.recipes import ROOT
-from shared.results import Rows, cell, keep, markdown
+from shared.results import RESULTS, Rows, cell, digest, keep, markdown
 
 __all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
 
@@ -81,18 +78,8 @@ def publish(name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ())
     pins = [file for place in measured for file in (ROOT / place).glob("requirements.txt")]
     text = "".join(file.read_text(encoding="utf-8") for file in pins)
     names = {"mlflow", *(pin.split("==")[0].lower() for pin in text.splitlines() if "==" in pin)}
-    versions = {d.name: d.version for d in distributions() if d.name.lower() in names}
-    machine = {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-        "versions": dict(sorted(versions.items())),
-    }
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
-    today = date.today().isoformat()
-    file = keep(name, dict(tables), machine, date=today, commit=commit, measured=measured)
+    file = RESULTS / f"{name}.json"
+    keep(file, names, digest(measured), measured=measured, tables=dict(tables))
     print(f"\n{file}")

@@ -5,22 +5,19 @@ Light, cropped, at twice the pixels; one more is the drawing of the workflow, fo
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import date
-from importlib.metadata import version
 from io import BytesIO
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from shared.recipes import ROOT, find
-from shared.results import digest
+from shared import results
+from shared.recipes import ROOT
 from shared.store import open_store
 from tests.site.conftest import FLAGS, chromium
 
@@ -66,14 +63,6 @@ def rows() -> dict[str, dict]:
     return {row["recipe"]: row for row in json.loads(file.read_text(encoding="utf-8"))}
 
 
-def traced(recipe: str) -> str | None:
-    """Return the experiment of a recipe that has traces."""
-    import mlflow
-
-    found = mlflow.get_experiment_by_name(recipe)
-    return found.experiment_id if found else None
-
-
 def main() -> None:
     import mlflow
 
@@ -84,8 +73,7 @@ def main() -> None:
         versions = client.search_model_versions("name='circle_area'")
         newest = max(versions, key=lambda each: int(each.version)).version
         client.set_registered_model_alias("circle_area", alias, number or newest)
-    experiment = {r: traced(r) for r in logged}
-    chain = "reference_qa" if experiment.get("reference_qa") else "openai_call"
+    experiment = {each.name: each.experiment_id for each in client.search_experiments()}
     with server(), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=2)
@@ -110,7 +98,7 @@ def main() -> None:
         visit(f"/experiments/{clv}/runs/{run}", "Description")
         page.get_by_text("Logged models").first.scroll_into_view_if_needed()
         keep(page, "ui-lineage", 800)
-        visit(f"/experiments/{experiment[chain]}/traces", "Trace")
+        visit(f"/experiments/{experiment['reference_qa']}/traces", "Trace")
         page.wait_for_timeout(1500)
         if (tour := page.get_by_role("button", name="Got it")).count():
             tour.first.click()
@@ -124,21 +112,10 @@ def main() -> None:
         shot = Image.open(BytesIO(page.screenshot())).convert("RGB").resize((1200, 630))
         shot.save(PICTURES / "workflow.webp", quality=90)
         browser.close()
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    measured = [f"recipes/{name}" for name in (find("circle_area").name, "clv_composite", chain)]
-    kept = {
-        "date": date.today().isoformat(),
-        "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
-        "measured": measured,
-        "digest": digest(measured),
-        "machine": {
-            "python": platform.python_version(),
-            "cores": os.cpu_count(),
-            "load_average": [round(load, 2) for load in os.getloadavg()],
-            "versions": {"mlflow": version("mlflow")},
-        },
-    }
-    (PICTURES / "screenshots.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    measured = [f"recipes/{recipe}" for recipe in ("circle_area", "clv_composite", "reference_qa")]
+    results.keep(
+        PICTURES / "screenshots.json", {"mlflow"}, results.digest(measured), measured=measured
+    )
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
-from urllib.request import getproxies
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, with -P
-from shared.local_llm import environment, local_llm
+from shared.local_llm import local_llm, served
 from shared.recipes import ROOT
 
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
@@ -79,36 +78,15 @@ def local_embeddings() -> Iterator[None]:
 
     if not (weights := ROOT / "build" / "minilm.gguf").is_file():
         write_gguf(weights)
-    params = xllamacpp.CommonParams()
-    params.model.path, params.model_alias = str(weights), {EMBEDDING_MODEL}
-    params.hostnames, params.port = ["127.0.0.1"], 0
-    params.api_keys = [os.environ.get("OPENAI_API_KEY") or secrets.token_hex()]
-    params.embedding = True
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # as in local_llm.py
-    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    params.n_ctx, params.n_batch, params.n_ubatch, params.n_parallel = 4096, 2048, 2048, 8
-    params.verbosity = -1
-    params.warmup = params.fit_params = False
-    server = xllamacpp.Server(params)
-    url = f"{server.listening_address}/v1"
-    names = {
-        "OPENAI_EMBEDDING_MODEL": EMBEDDING_MODEL,
-        "OPENAI_EMBEDDING_BASE_URL": url,
-        "OPENAI_API_KEY": params.api_keys[0],
-        "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",  # the shell may name a proxy
-    }
-    with environment(names):
+    pooling = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    size = {"n_ctx": 4096, "n_batch": 2048, "n_ubatch": 2048, "n_parallel": 8}
+    key = os.environ.get("OPENAI_API_KEY") or secrets.token_hex()
+    more = {"embedding": True, "pooling_type": pooling, **size}
+    with served(str(weights), EMBEDDING_MODEL, "OPENAI_EMBEDDING", key, **more):
         print(f"embeds  with {EMBEDDING_MODEL} on this machine", flush=True)
         yield
-    del server  # stops it
-
-
-def main() -> int:
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    with local_llm(), local_embeddings():
-        return subprocess.run(sys.argv[1:]).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with local_llm(), local_embeddings():
+        sys.exit(subprocess.run(sys.argv[1:]).returncode if sys.argv[1:] else __doc__)

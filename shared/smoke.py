@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,6 @@ def python_with(requirements: Path, python: str = sys.executable) -> list[str]:
     return [*uv, "--with-requirements", str(requirements), "--", "python"]
 
 
-def check_isolated(recipe: Recipe) -> int:
-    return check(recipe, alone=True)
-
-
 def check(recipe: Recipe | None = None, alone: bool = False) -> int:
     """Print what is wrong with one recipe's newest model, or with all; 1 if anything is."""
 
@@ -123,9 +120,8 @@ def check(recipe: Recipe | None = None, alone: bool = False) -> int:
             status = "failed" if found else "ok"
             print(f"[{number}/{len(recipes)}] {recipe.name:<22} {status:<8}{seconds:6.1f} s")
             if found:
-                found += [
-                    f"run it again: make {'isolated' if alone else 'smoke'} RECIPE={recipe.name}"
-                ]
+                target = "isolated" if alone else "smoke"
+                found.append(f"run it again: make {target} RECIPE={recipe.name}")
                 print(*(f"      {line}" for line in found), sep="\n", flush=True)
             failed |= bool(found)
     return int(failed)
@@ -161,6 +157,9 @@ def accept(recipe: Recipe) -> int:
     text = rows if "predictions" in said else json.dumps(said, indent=2)
     file.write_text(f"{text}\n", encoding="utf-8")
     return 0
+
+
+check_isolated = partial(check, alone=True)
 
 
 if __name__ == "__main__":

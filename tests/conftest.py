@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,16 @@ def environment(checkout: Path, **more: str) -> dict[str, str]:
     """Return the environment for a process that runs the `shared` and recipes of that checkout."""
     alone = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     return {**alone, "PYTHONPATH": str(checkout), **more}
+
+
+def processes(mark: str) -> dict[int, str]:
+    """Return id -> command of the processes that have the mark in their environment."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark.encode() in (process / "environ").read_bytes():
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
+    return found
 
 
 def pytest_addoption(parser):

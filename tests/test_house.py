@@ -1,6 +1,5 @@
 """The way through the house: what a person types, on a checkout that was never used before."""
 
-import contextlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from shared import servers
 from shared.cli import main
 from shared.recipes import ROOT, WARNINGS, discover
 from shared.smoke import differences
-from tests.conftest import environment, make
+from tests.conftest import environment, make, processes
 
 RECIPES = discover()
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
@@ -270,16 +269,6 @@ def test_differences_can_tell(got, want, tolerance, same):
     assert (differences(got, want, tolerance) == []) is same
 
 
-def processes(mark: str) -> list[str]:
-    """Return the commands of the processes that have the mark in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
 @pytest.mark.parametrize(
     "target, how, enough",
@@ -310,7 +299,7 @@ def test_no_process_is_left_behind(logged, target, how, enough, tmp_path):
     process.wait(120)
     while processes(str(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert processes(str(tmp_path)) == []
+    assert processes(str(tmp_path)) == {}
 
 
 # Breaks out of nothing, of single and of double quotes.

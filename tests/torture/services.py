@@ -4,11 +4,11 @@ Its answer to a text holds the number in the text, so that a swapped answer is s
 """
 
 import json
-import os
 import re
 from contextlib import contextmanager
 from typing import Any
 
+from shared.local_llm import environment
 from tests.fault_server import Handler, completion, running
 
 
@@ -30,10 +30,5 @@ def service(recipe):
     with running() as server:
         server.RequestHandlerClass = Echo
         settings = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k" * 20, "OPENAI_MODEL": "m"}
-        before = {name: os.environ.get(name) for name in settings}
-        os.environ.update(settings)
-        try:
+        with environment(settings):
             yield settings
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})

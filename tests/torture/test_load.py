@@ -26,7 +26,7 @@ import pytest
 from shared.local_llm import local_llm
 from shared.recipes import discover, find
 from shared.smoke import differences, wrong
-from tests.conftest import environment
+from tests.conftest import environment, processes
 from tests.torture.hostile import asks_a_table, first_frame
 from tests.torture.oracles import ORACLES, edges, feedback
 from tests.torture.services import service
@@ -39,10 +39,10 @@ pytestmark = [
 JSON = {"Content-Type": "application/json"}
 
 
-def listening(processes: list[int]) -> set[str]:
+def listening(ids: list[int]) -> set[str]:
     """Return the addresses that these processes listen on, from the kernel's tables."""
     open_files = set()
-    for pid in processes:
+    for pid in ids:
         for file in Path(f"/proc/{pid}/fd").glob("*"):
             with contextlib.suppress(OSError):
                 open_files.add(os.readlink(file))
@@ -58,16 +58,6 @@ def listening(processes: list[int]) -> set[str]:
 def address(kernel: str) -> str:
     data = b"".join(bytes.fromhex(kernel[i : i + 8])[::-1] for i in range(0, len(kernel), 8))
     return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
-
-
-def marked(mark: str) -> list[int]:
-    """Return the ids of the processes that have the mark in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark.encode() in (process / "environ").read_bytes():
-                found.append(int(process.name))
-    return found
 
 
 def ask(port: int, body: bytes | None = None, server: HTTPConnection | None = None) -> Any:
@@ -98,11 +88,11 @@ def running(target: str, checkout: Path, **variables: str) -> Iterator[tuple[int
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             time.sleep(0.2)
-        yield port, marked(mark)
+        yield port, list(processes(mark))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
-        assert marked(mark) == [], "left behind"
+        assert processes(mark) == {}, "left behind"
 
 
 def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
@@ -134,9 +124,9 @@ def cropped(image: bytes, at: int) -> str:
     return base64.b64encode(cv2.imencode(".png", cut)[1].tobytes()).decode()
 
 
-def memory(processes: list[int]) -> int:
+def memory(ids: list[int]) -> int:
     """Return the kB of the largest of the processes: the one that answers."""
-    sizes = [Path(f"/proc/{pid}/status").read_text() for pid in processes]
+    sizes = [Path(f"/proc/{pid}/status").read_text() for pid in ids]
     return max(int(found[1]) for text in sizes if (found := re.search(r"VmRSS:\s+(\d+)", text)))
 
 
@@ -146,10 +136,8 @@ def test_many_clients_and_many_requests(loaded, checkout, folder, cases, counts)
     each, total, warm = cases(4, 200), cases(0, 20_000), cases(0, 1_000)
     known = json.dumps(loaded.json("request.json")).encode()
     with service(loaded) as settings, ExitStack() as stack:
-        port, processes = stack.enter_context(
-            running("serve", checkout, RECIPE=loaded.name, **settings)
-        )
-        assert listening(processes) == {"127.0.0.1"}
+        port, ids = stack.enter_context(running("serve", checkout, RECIPE=loaded.name, **settings))
+        assert listening(ids) == {"127.0.0.1"}
         asked = [json.dumps(body).encode() for body in requests(loaded, clients * each)]
         first = ask(port, known)
         assert ORACLES.get(loaded.name) is feedback or wrong(loaded, {"predictions": first}) == []
@@ -171,10 +159,10 @@ def test_many_clients_and_many_requests(loaded, checkout, folder, cases, counts)
             return [found[at % clients][at // clients] for at in range(len(bodies))]
 
         flood(asked[:1] * warm, 4)
-        before = memory(processes)
+        before = memory(ids)
         answers = flood(asked, clients)
         flood(asked[:1] * (total - warm - len(asked)), 4)
-        after = memory(processes)
+        after = memory(ids)
     with service(loaded):
         model = mlflow.pyfunc.load_model(str(folder(loaded)))
         for body, got in zip(asked, answers, strict=True):
@@ -195,8 +183,8 @@ def test_many_clients_and_many_requests(loaded, checkout, folder, cases, counts)
 
 
 def test_what_else_listens_is_on_loopback(checkout, counts):
-    with running("ui", checkout) as (_, processes):
-        assert listening(processes) == {"127.0.0.1"}
+    with running("ui", checkout) as (_, ids):
+        assert listening(ids) == {"127.0.0.1"}
     before = listening([os.getpid()])
     with local_llm():
         assert listening([os.getpid()]) - before <= {"127.0.0.1"} and listening([os.getpid()])
