@@ -56,7 +56,8 @@ def promote(recipe: Recipe, number: str = "") -> int:
     if not version:
         has = ", ".join(str(v.version) for v in known) or "none"
         wanted = f"version {number}" if number else "challenger"
-        raise LookupError(f"{name} has no {wanted}; its versions: {has} (make register RECIPE={name})")
+        said = f"{name} has no {wanted}; its versions: {has}"
+        raise LookupError(f"{said} (make register RECIPE={name})")
     unchanged(str(version.source))
     client = mlflow.MlflowClient()
     client.set_registered_model_alias(name, CHAMPION, version.version)
