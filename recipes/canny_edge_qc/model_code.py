@@ -67,7 +67,7 @@ def gradients(grey: np.ndarray) -> tuple[np.ndarray, float, bool]:
     width, height = light.shape[1] // 2, light.shape[0] // 2
     half: np.ndarray = cv2.resize(light, (width, height), interpolation=cv2.INTER_AREA)
     half /= max(float(half.std()), 1e-3)
-    half = cv2.GaussianBlur(half, (0, 0), 1.0)
+    half = cv2.GaussianBlur(half, (0, 0), 1.1)
     slopes = [cv2.Sobel(half, cv2.CV_16S, *axis, scale=512) for axis in ((1, 0), (0, 1))]
     return np.array(slopes), min(down, across), turned
 
