@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import sys
 import threading
 from unittest.mock import Mock
@@ -186,7 +187,8 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["local_llm.py", sys.executable, "-c", "exit(3)"])
     with local_llm.local_llm():
         assert dict(os.environ) == before | {"OPENAI_MODEL": "other"}
-    assert local_llm.main() == 3
+    with pytest.raises(SystemExit, match="3"):
+        runpy.run_path(local_llm.__file__, run_name="__main__")
     said = [
         f"{local_llm.MODEL} on this machine",
         *["other at there, the environment's endpoint"] * 2,
