@@ -21,7 +21,7 @@ from typing import Any
 
 GOOD = '{"product": null, "price": null, "sentiment": "positive"}'
 TOKENS = {"prompt": 11, "completion": 7, "input": 11, "output": 7}  # used, in the words of two APIs
-ODD_COUNTS: list[Any] = [None, {}, "many", 1e30, -1, True]
+ODD_COUNTS: list[Any] = [None, {}, "many", 1e30, 10**30, -1, True]
 USAGE = {f"usage {odd}": odd for odd in ODD_COUNTS}
 STATUS: dict[str, tuple[int, dict[str, str], int]] = {  # status, headers, times before it is well
     **{f"{n} once": (n, {}, 1) for n in (408, 409, 500)},
