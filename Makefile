@@ -94,7 +94,9 @@ build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
 build/starters: build/log-all.json
 	@$(RUN) starters && touch $@
-SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters
+build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.py
+	@$(BIN)/python -m docs.transcript
+SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/transcript.txt
 
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -1,12 +1,15 @@
 """reference_qa: the chain on local services, its faults, streaming, servers, MLflow's traps."""
 
+import functools
 import importlib.metadata
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 import threading
-import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -18,8 +21,7 @@ import pytest
 
 from shared.local_embeddings import EMBEDDING_MODEL, local_embeddings
 from shared.local_llm import local_llm
-from shared.recipes import ROOT, WARNINGS
-from tests.conftest import environment
+from shared.recipes import ROOT
 from tests.verify.processes import free_port, running
 
 HERE = ROOT / "recipes/reference_qa"
@@ -28,7 +30,8 @@ import passages as corpus  # noqa: E402
 
 from recipes.reference_qa import model_code  # noqa: E402
 
-CALLABLE = "Can I make instances of my class usable like functions?"
+KEY = "sk-secret-0123456789"
+CALLABLE = "Can I call instances of my class as if they were functions?"
 EVENTS = ["created", "output_item.added", "content_part.added", "output_text.delta"]
 EVENTS += ["output_text.annotation.added", "output_text.done", "content_part.done"]
 EVENTS += ["output_item.done", "completed"]
@@ -50,20 +53,46 @@ def text(response):
     return message["content"][0]["text"]
 
 
-@pytest.fixture(name="store", autouse=True)
-def own_store(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # MLflow puts ./mlruns beside whoever runs it
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/m.db")
-    mlflow.tracing.disable()
-    yield
-    mlflow.tracing.enable()
+@pytest.fixture(autouse=True, scope="module")
+def store(tmp_path_factory):
+    """One store for all, since its tables take seconds to make; MLflow puts ./mlruns there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("store"))
+        mlflow.set_tracking_uri("sqlite:///m.db")
+        mlflow.tracing.disable()
+        yield
+        mlflow.tracing.enable()
 
 
 @pytest.fixture
 def traced():
-    """For log_model: it waits for a lock that it has itself where tracing is disabled."""
     mlflow.tracing.enable()
+    yield
+    mlflow.tracing.disable()
+
+
+def newest(count):
+    mlflow.flush_trace_async_logging()
+    return mlflow.search_traces(locations=["0"], return_type="list", max_results=count)
+
+
+def save(path, **more):
+    mlflow.tracing.enable()  # or it waits for ever: see the last trap
+    mlflow.pyfunc.save_model(
+        path,
+        python_model=HERE / "model_code.py",
+        artifacts={"passages": str(HERE / "passages.parquet")},
+        input_example=ask("x", custom_inputs={"dry_run": True}),
+        pip_requirements=["mlflow"],
+        **more,
+    )
+    mlflow.tracing.disable()
+    return str(path)
+
+
+@pytest.fixture(name="saved", scope="module")
+def saved_model(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("saved") / "qa", model_config=model_code.CONFIG)
 
 
 @pytest.fixture(name="local", scope="module")
@@ -72,7 +101,7 @@ def local_services():
     for name in names:
         del os.environ[name]
     with local_llm(), local_embeddings():
-        model_code.service.cache_clear()
+        model_code.connect.cache_clear()
         yield
     os.environ.update(names)
 
@@ -92,16 +121,17 @@ class Fake(BaseHTTPRequestHandler):
         self.send_response(self.status)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        if self.path.endswith("embeddings"):
+        if self.status != 200:
+            said = {"message": self.headers["Authorization"]}
+            self.wfile.write(json.dumps({"error": said}).encode())
+        elif self.path.endswith("embeddings"):
             vector = [1.0, *[0.0] * 383]
             self.wfile.write(json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode())
-            return
-        for word in ("One ", "two."):
+        for word in ("One ", "two.") if self.path.endswith("completions") else ():
             delta = {"choices": [{"index": 0, "delta": {"content": word}}]}
             self.wfile.write(f"data: {json.dumps(delta)}\n\n".encode())
             self.wfile.flush()
             self.go.wait(20)
-        self.wfile.write(b"data: [DONE]\n\n")
 
 
 @pytest.fixture(name="fake")
@@ -111,10 +141,11 @@ def fake_services(monkeypatch):
     url = f"http://127.0.0.1:{server.server_port}/v1"
     for name in ("OPENAI_BASE_URL", "OPENAI_EMBEDDING_BASE_URL"):
         monkeypatch.setenv(name, url)
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_MODEL", "a model")
     monkeypatch.delenv("OPENAI_EMBEDDING_MODEL", raising=False)
-    monkeypatch.setattr(model_code, "LIMITS", {"timeout": 20, "max_retries": 0})
+    connect = functools.partial(openai.OpenAI, timeout=20, max_retries=0)
+    monkeypatch.setattr(model_code, "connect", connect)
     Fake.calls, Fake.status = [], 200
     Fake.go.clear()
     yield Fake
@@ -161,18 +192,18 @@ def test_the_first_words_come_before_the_last_are_written(fake):
     assert [event.delta for event in events if event.type.endswith("delta")] == ["two."]
 
 
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ([], "must end in a message"),
-        ([{"role": "user", "content": " "}], "need 1 to 1000"),
-        ([{"role": "user", "content": "x" * 100_000}], "has 100000 characters"),
-        ([{"role": "assistant", "content": "hi"}], "must end in a message"),
-        ([{"type": "function_call_output", "call_id": "1", "output": "x"}], "must end in"),
-    ],
-)
-def test_bad_input_is_refused_without_a_call(fake, asked, said):
-    with pytest.raises(mlflow.MlflowException, match=said) as refused:
+BAD = [
+    ([], "must end in a message"),
+    ([{"role": "user", "content": " "}], "need 1 to 1000"),
+    ([{"role": "user", "content": "x" * 100_000}], "has 100000 characters"),
+    ([{"role": "assistant", "content": "hi"}], "must end in a message"),
+    ([{"type": "function_call_output", "call_id": "1", "output": "x"}], "must end in"),
+]
+
+
+@pytest.mark.parametrize(("asked", "why"), BAD)
+def test_bad_input_is_refused_without_a_call(fake, asked, why):
+    with pytest.raises(mlflow.MlflowException, match=why) as refused:
         make_agent().predict({"input": asked})
     assert refused.value.get_http_status_code() == 400 and fake.calls == []
 
@@ -186,17 +217,17 @@ def test_another_language_and_parts_of_text(local):
 
 
 @pytest.mark.parametrize(("status", "code"), [(500, "InternalServerError"), (401, "Authentic")])
-def test_a_service_that_fails_is_an_error_as_data_and_in_the_trace(fake, status, code):
-    mlflow.tracing.enable()
+def test_a_service_that_fails_is_an_error_as_data_and_in_the_trace(fake, traced, status, code):
     Fake.status = status
     answer = make_agent().predict(ask(CALLABLE)).model_dump()
     assert answer["status"] == "failed" and answer["error"]["code"].startswith(code)
     assert text(model_code.api.ResponsesAgentResponse(**answer)) == ""
     last = list(make_agent().predict_stream(ask(CALLABLE)))[-1]
     assert last.type == "response.failed"
-    mlflow.flush_trace_async_logging()
-    traces = mlflow.search_traces(locations=["0"], return_type="list")
+    traces = newest(2)
     assert [str(trace.info.state.value) for trace in traces] == ["ERROR", "ERROR"]
+    seen = str(answer) + "".join(trace.to_json() for trace in traces)
+    assert "Bearer ***" in seen and KEY not in seen  # the service quotes it
 
 
 def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
@@ -226,27 +257,26 @@ def test_the_passages_are_the_references_and_the_vectors_the_models(local):
     if rows.attrs["source"] == corpus.SOURCE:
         assert rows["text"].equals(made["text"]) and rows["sentence"].equals(made["sentence"])
     sample = rows.sample(20, random_state=0).index
-    again = corpus.embed(made["embedded"][sample].tolist()).astype(float)
-    kept = np.stack(list(rows["vector"][sample])).astype(float)
-    assert ((again * kept).sum(1) > 0.999).all()
+    again = corpus.embed(made["embedded"][sample].tolist()).astype(int)
+    kept = [np.frombuffer(vector, np.int8) for vector in rows["vector"][sample]]
+    assert np.abs(again - kept).max() <= 1 and rows.attrs["scale"] == corpus.SCALE
 
 
-def test_the_openai_client_as_the_page_shows_it(tmp_path):
-    """make serve-agent and client.py; what the client prints is kept in transcript.txt."""
-    port = free_port()
-    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/log.db"}
-    driver = [sys.executable, *WARNINGS, HERE / "driver.py"]
-    subprocess.run(driver, env=environment(ROOT, **env), check=True, stdout=-1, cwd=tmp_path)
-    base, command = f"http://127.0.0.1:{port}", ["make", "-o", ".venv/.recipes", "serve-agent"]
-    words = ["RECIPE=reference_qa", f"PORT={port}"]
-    with running([*command, *words], ROOT, f"{base}/health", tmp_path / "log", **env):
+def test_the_openai_client_as_the_page_shows_it(local, saved, tmp_path):
+    """The process behind make serve-agent, and client.py; docs/transcript.py keeps what it says."""
+    base = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "shared.agent_server", saved, "--port", str(port)]
+    with running(command, ROOT, f"{base}/health", tmp_path / "log"):
         client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
-        said = subprocess.check_output([sys.executable, "-c", client], text=True)
-        assert said == (HERE / "transcript.txt").read_text()
-        with pytest.raises(openai.BadRequestError, match="need 1 to 1000"):
-            openai.OpenAI(base_url=base, api_key="x").responses.create(model="m", input="")
-        answer = openai.OpenAI(base_url=base, api_key="x").responses.create(model="m", input="x")
-        assert answer.id.startswith("resp_") and answer.created_at <= time.time()
+        said = subprocess.check_output([sys.executable, "-c", client], text=True).splitlines()
+        assert said[1:3] == ["   stands in dict#2", model_code.REFUSAL]
+        assert [line.split()[0].removeprefix("response.") for line in said[3:]] == EVENTS
+        create = openai.OpenAI(base_url=base, api_key="x").responses.create
+        answer = create(model="m", input=CALLABLE)
+        assert answer.id.startswith("resp_") and "__call__" in answer.output_text
+        for asked, why in BAD:
+            with pytest.raises(openai.BadRequestError, match=why):
+                create(model="m", input=asked)
 
 
 # What MLflow does at the moment, and the page warns of; red when MLflow mends it.
@@ -260,19 +290,10 @@ def test_trap_agent_server_needs_httpx_but_does_not_require_it():
     assert "httpx" in done.stderr
 
 
-def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(fake, traced):
-    for logged, counts in (None, False), ({"passages": 5}, True):
-        info = mlflow.pyfunc.log_model(
-            name="qa",
-            python_model=HERE / "model_code.py",
-            artifacts={"passages": str(HERE / "passages.parquet")},
-            model_config=logged,
-            input_example=ask("x", custom_inputs={"dry_run": True}),
-            pip_requirements=["mlflow"],
-        )
-        model = mlflow.pyfunc.load_model(info.model_uri, model_config={"passages": 1})
-        answer = model.predict(ask("x"))
-        assert (len(answer["custom_outputs"]["passages"]) == 1) is counts
+def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(fake, saved, tmp_path):
+    for path, passages in ((save(tmp_path / "bare"), 5), (saved, 1)):
+        model = mlflow.pyfunc.load_model(path, model_config={"passages": 1})
+        assert len(model.predict(ask("x"))["custom_outputs"]["passages"]) == passages
 
 
 def test_trap_a_table_of_questions_gets_one_answer(fake):
@@ -283,26 +304,25 @@ def test_trap_a_table_of_questions_gets_one_answer(fake):
     assert len(answer["output"]) == 1 and len(fake.calls) == 1
 
 
-def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, traced):
+def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, saved):
     from fastapi.testclient import TestClient
     from mlflow.pyfunc.scoring_server import init
 
-    info = mlflow.pyfunc.log_model(
-        name="qa",
-        python_model=HERE / "model_code.py",
-        artifacts={"passages": str(HERE / "passages.parquet")},
-        input_example=ask("x", custom_inputs={"dry_run": True}),
-        pip_requirements=["mlflow"],
-    )
-    with TestClient(init(mlflow.pyfunc.load_model(info.model_uri))) as served:
+    with TestClient(init(mlflow.pyfunc.load_model(saved))) as served:
         assert served.post("/responses", json=ask("x")).status_code == 404
         plain = served.post("/invocations", json=ask("x", stream=True))
         assert plain.json()["object"] == "response"
+        for asked, why in BAD:
+            refused = served.post("/invocations", json={"input": asked})
+            assert refused.status_code == 400 and re.search(why, refused.text), refused.text
 
 
-def test_trap_a_caught_error_leaves_the_trace_ok():
-    mlflow.tracing.enable()
+def test_trap_an_empty_input_reaches_the_agent():
+    """Whose `request.input[-1]` would be an IndexError, a 500."""
+    assert model_code.api.ResponsesAgentRequest(input=[]).input == []
 
+
+def test_trap_a_caught_error_leaves_the_trace_ok(traced):
     @mlflow.trace
     def step():
         try:
@@ -311,6 +331,26 @@ def test_trap_a_caught_error_leaves_the_trace_ok():
             return None
 
     step()
-    mlflow.flush_trace_async_logging()
-    (trace,) = mlflow.search_traces(locations=["0"], return_type="list")
+    (trace,) = newest(1)
     assert trace.info.state.value == "OK"
+
+
+def test_trap_log_model_hangs_where_tracing_is_disabled():
+    """What it calls is marked `trace_disabled` twice over, and the inner one waits for the lock."""
+    code = """import threading, mlflow, mlflow.tracing.provider as p; mlflow.tracing.disable()
+inner = threading.Thread(target=p.trace_disabled(p.trace_disabled(len)), args=[""], daemon=True)
+inner.start(), inner.join(3), print(inner.is_alive())"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
+
+
+def test_trap_a_trace_is_lost_while_others_write_to_sqlite(traced, monkeypatch):
+    from mlflow.store.db.utils import sql
+
+    text = sql.text  # it waits 20 s for its turn; here 0.2
+    monkeypatch.setattr(sql, "text", lambda said: text(said.replace("= 20000", "= 200")))
+    before = {trace.info.trace_id for trace in newest(100)}
+    with closing(sqlite3.connect("m.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        mlflow.trace(len)("")
+        mlflow.flush_trace_async_logging()
+    assert {trace.info.trace_id for trace in newest(100)} == before

@@ -19,6 +19,6 @@ for note in answer.output[0].content[0].annotations:
 
 print(client.responses.create(model="agent", input="How tall is Mount Everest?").output_text)
 
-question = "Can I make instances of my class usable like functions?"
+question = "Can I call instances of my class as if they were functions?"
 for event in client.responses.create(model="agent", input=question, stream=True):
     print(event.type, getattr(event, "delta", ""))

@@ -7,7 +7,8 @@ are read from the environment when predict runs.
 
 import os
 from collections.abc import Iterator
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any
 
 import mlflow
@@ -21,18 +22,25 @@ from openai import OpenAI, OpenAIError
 CONFIG = {
     "answer": "extract",  # the sentence that fits best; "generate" asks the language model
     "passages": 5,
-    "least_score": 0.45,  # below it the reference has no answer
+    "least_score": 0.5,  # below it the reference has no answer
 }
-LIMITS: Any = {"timeout": 60, "max_retries": 1}  # seconds of silence; attempts after the first
+WRITE: Any = {"temperature": 0, "max_completion_tokens": 100, "stream": True}
 MAX_CHARS = 1000  # of a question
 TASK = "Answer the question in one sentence, using only the passages."
 REFUSAL = "Python's reference doesn't answer that."
 bad_request = mlflow.MlflowException.invalid_parameter_value  # HTTP 400
+connect = cache(partial(OpenAI, timeout=60, max_retries=1))  # a client costs more than a call
 
 
-@cache  # making a client costs more than a call
-def service(url: str | None) -> OpenAI:
-    return OpenAI(base_url=url, **LIMITS)
+@contextmanager
+def service(name: str) -> Iterator[OpenAI]:
+    """Yield a client; the key that an error may echo is blotted out before a trace quotes it."""
+    try:
+        yield connect(base_url=os.environ.get(f"{name}_BASE_URL"))
+    except OpenAIError as error:
+        if len(key := os.environ.get("OPENAI_API_KEY", "")) > 7:  # or it is a placeholder
+            error.args = (str(error).replace(key, "***"),)
+        raise
 
 
 def last_question(request: api.ResponsesAgentRequest) -> str:
@@ -54,50 +62,43 @@ def event(kind: str, **fields: Any) -> Event:
 class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
     def load_context(self, context: Any) -> None:
         self.config: dict[str, Any] = CONFIG | (context.model_config or {})
-        # A row is a passage as a whole (its `sentence` is null), or one of its sentences.
         rows = pd.read_parquet(context.artifacts["passages"])
+        vectors = np.frombuffer(b"".join(rows["vector"]), np.int8).reshape(len(rows), -1)
+        self.vectors = vectors / np.float32(rows.attrs["scale"])
         self.embedding_model = rows.attrs["embedding_model"]
-        self.vectors = np.stack(list(rows.pop("vector"))).astype(np.float32)
-        self.sentences = rows["sentence"].dropna()
-        self.passages = rows[rows["sentence"].isna()].set_index("id")
-        self.number = rows["sentence"].isna().cumsum() - 1  # of the passage that a row belongs to
+        whole = rows["sentence"].isna()  # a row is a passage as a whole, or one of its sentences
+        self.passages, self.sentences = rows[whole], rows[~whole]
 
     @mlflow.trace(span_type=SpanType.EMBEDDING)
     def embed(self, question: str) -> list[float]:
         model = os.environ.get("OPENAI_EMBEDDING_MODEL") or self.embedding_model
         if model != self.embedding_model:
             raise OpenAIError(f"the passages were embedded by {self.embedding_model}, not {model}")
-        client = service(os.environ.get("OPENAI_EMBEDDING_BASE_URL"))
-        reply = client.embeddings.create(model=model, input=question, encoding_format="float")
+        with service("OPENAI_EMBEDDING") as client:
+            reply = client.embeddings.create(model=model, input=question, encoding_format="float")
         return reply.data[0].embedding
 
     @mlflow.trace(span_type=SpanType.RETRIEVER)
     def retrieve(self, vector: list[float]) -> list[Document]:
         """Return the nearest passages, best first; each with its own best sentence."""
         score = pd.Series(self.vectors @ np.array(vector, np.float32))
-        best = score[self.sentences.index].groupby(self.number).idxmax().to_numpy()
-        total = score.drop(self.sentences.index).to_numpy() + score[best].to_numpy() / 2
-        return [
-            Document(
-                id=self.passages.index[i],
-                page_content=self.passages["text"].iloc[i],
-                metadata={"score": round(float(total[i]), 3), "sentence": self.sentences[best[i]]},
-            )
-            for i in total.argsort()[::-1][: self.config["passages"]]
-        ]
+        best = score[self.sentences.index].groupby(self.sentences["id"], sort=False).idxmax()
+        total = score[self.passages.index].to_numpy() + score[best].to_numpy() / 2
+        found = []
+        for i in total.argsort()[::-1][: self.config["passages"]]:
+            passage, sentence = self.passages.iloc[i], self.sentences["sentence"][best.iloc[i]]
+            about = {"score": round(float(total[i]), 3), "sentence": sentence}
+            found.append(Document(passage["text"], about, passage["id"]))
+        return found
 
     @mlflow.trace(span_type=SpanType.LLM, output_reducer="".join)
     def generate(self, question: str, found: list[Document]) -> Iterator[str]:
         prompt = "\n\n".join([TASK, *(d.page_content for d in found), f"Question: {question}"])
-        for chunk in service(os.environ.get("OPENAI_BASE_URL")).chat.completions.create(
-            model=os.environ.get("OPENAI_MODEL", ""),
-            messages=[{"role": "user", "content": prompt}],
-            max_completion_tokens=100,
-            temperature=0,
-            stream=True,
-        ):
-            if chunk.choices and (piece := chunk.choices[0].delta.content):
-                yield piece
+        ask = WRITE | {"messages": [{"role": "user", "content": prompt}]}
+        with service("OPENAI") as client:
+            for chunk in client.chat.completions.create(model=os.environ["OPENAI_MODEL"], **ask):
+                if chunk.choices and (piece := chunk.choices[0].delta.content):
+                    yield piece
 
     def events(self, request: api.ResponsesAgentRequest) -> Iterator[Event]:
         """Yield the events of the Responses API in its order; the last one holds the response."""
@@ -119,8 +120,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
                 said += piece
                 yield event("output_text.delta", delta=piece, **at)
         except Exception as error:  # whatever a service does, the caller gets a response
-            code = type(error).__name__ if isinstance(error, OpenAIError) else "InvalidResponse"
-            failed = {"error": {"code": code, "message": str(error)[:300]}}
+            failed = {"error": {"code": type(error).__name__, "message": str(error)[:300]}}
             if span := mlflow.get_current_active_span():
                 span.set_status(SpanStatusCode.ERROR)  # a caught error leaves it OK
         notes = []
