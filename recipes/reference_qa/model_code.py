@@ -67,7 +67,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         self.vectors = vectors / np.float32(rows.attrs["scale"])
         self.embedding_model = rows.attrs["embedding_model"]
         whole = rows["sentence"].isna()  # a row is a passage as a whole, or one of its sentences
-        self.passages, self.sentences = rows[whole], rows[~whole]
+        self.passages, self.sentences, self.text = rows[whole], rows[~whole], rows["sentence"]
 
     @mlflow.trace(span_type=SpanType.EMBEDDING)
     def embed(self, question: str) -> list[float]:
@@ -86,7 +86,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         total = score[self.passages.index].to_numpy() + score[best].to_numpy() / 2
         found = []
         for i in total.argsort()[::-1][: self.config["passages"]]:
-            passage, sentence = self.passages.iloc[i], self.sentences["sentence"][best.iloc[i]]
+            passage, sentence = self.passages.iloc[i], self.text.iloc[best.iloc[i]]  # thread-safe
             about = {"score": round(float(total[i]), 3), "sentence": sentence}
             found.append(Document(passage["text"], about, passage["id"]))
         return found
