@@ -78,6 +78,16 @@ def feedback(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
             assert row["error"] in ("DryRun", "DeadlineExceeded"), row
 
 
+def agent(answer: dict[str, Any]) -> None:
+    """What is cited was found; nothing else than a service's failure is said to be one."""
+    assert (answer["status"] == "failed") == bool(answer.get("error"))
+    (message,) = answer["output"]
+    (said,) = message["content"]
+    assert isinstance(said["text"], str) and (said["text"] or answer["status"] == "failed")
+    found = answer["custom_outputs"]["passages"]
+    assert {note["file_id"] for note in said["annotations"]} <= set(found)
+
+
 ORACLES = {
     "circle_area": circle_area,
     "clv_composite": clv_composite,
@@ -116,7 +126,7 @@ def keys(frame: pd.DataFrame, columns: list[str]) -> list[tuple]:
 def check(recipe, given: object, params: object, answer: Any) -> None:
     """Raise AssertionError unless the answer is one that this input may have."""
     if not asks_a_table(recipe.json("request.json")):
-        return
+        return agent(answer)
     asked = table(given)
     if isinstance(given, pd.DataFrame) and isinstance(answer, pd.DataFrame) and by_row(recipe):
         assert answer.index.equals(given.index), "each answer stands under the label of its row"

@@ -1,18 +1,31 @@
-"""What a model needs around it: a stand-in on loopback for the service that openai recipes ask.
+"""What a model needs around it: a stand-in on loopback for the services that some recipes ask.
 
-Its answer to a text holds the number in the text, so that a swapped answer is seen.
+Its answer to a text holds the number in the text, or follows from it, so that a swap is seen.
 """
 
 import json
 import re
+import zlib
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
+from shared.local_embeddings import EMBEDDING_MODEL
 from shared.local_llm import environment
 from tests.fault_server import Handler, completion, running
 
 
 class Echo(Handler):
+    def do_POST(self) -> None:
+        if not self.path.endswith("/embeddings"):
+            return super().do_POST()
+        self.fault = ""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        seed = zlib.crc32(body["input"].encode("utf-8", "surrogatepass"))
+        vector = np.random.default_rng(seed).normal(size=384)
+        self.send(json.dumps({"data": [{"embedding": vector.tolist(), "index": 0}]}).encode(), {})
+
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
         said = str((body.get("messages") or body["input"])[-1]["content"])
         number = re.search(r"\d{1,9}", said)
@@ -30,5 +43,7 @@ def service(recipe):
     with running() as server:
         server.RequestHandlerClass = Echo
         settings = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k" * 20, "OPENAI_MODEL": "m"}
+        settings["OPENAI_EMBEDDING_BASE_URL"] = server.url
+        settings["OPENAI_EMBEDDING_MODEL"] = EMBEDDING_MODEL
         with environment(settings):
             yield settings

@@ -28,7 +28,7 @@ from shared.recipes import discover, find
 from shared.smoke import differences, wrong
 from tests.conftest import environment, processes
 from tests.torture.hostile import asks_a_table, first_frame
-from tests.torture.oracles import ORACLES, edges, feedback
+from tests.torture.oracles import ORACLES, by_row, edges, feedback
 from tests.torture.services import service
 
 pytestmark = [
@@ -66,7 +66,10 @@ def ask(port: int, body: bytes | None = None, server: HTTPConnection | None = No
     response = server.getresponse()
     text = response.read()
     assert response.status == 200, text[:500]
-    return json.loads(text)["predictions"] if body else None
+    if not body:
+        return None
+    answer = json.loads(text)
+    return answer.get("predictions", answer)  # an agent's stands alone
 
 
 @contextmanager
@@ -98,6 +101,10 @@ def running(target: str, checkout: Path, **variables: str) -> Iterator[tuple[int
 def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
     """Yield so many requests whose answers differ."""
     asked = recipe.json("request.json")
+    if not asks_a_table(asked):
+        for at in range(number):
+            yield {"input": [{"role": "user", "content": f"How do I sort {at} names?"}]}
+        return
     frame, kind = first_frame(asked), ORACLES.get(recipe.name)
     for at in range(number):
         if kind is feedback:
@@ -130,56 +137,78 @@ def memory(ids: list[int]) -> int:
     return max(int(found[1]) for text in sizes if (found := re.search(r"VmRSS:\s+(\d+)", text)))
 
 
-def test_many_clients_and_many_requests(loaded, checkout, folder, cases, counts):
-    """No answer is swapped, none waits for a stuck client, memory stays, loopback only."""
-    clients = 32
-    each, total, warm = cases(4, 200), cases(0, 20_000), cases(0, 1_000)
-    known = json.dumps(loaded.json("request.json")).encode()
+def expected(recipe, model, asked: list[dict[str, Any]]) -> list[Any]:
+    """Return what the model answers to each of these in this process."""
+    if not asks_a_table(asked[0]):
+        return [json.loads(json.dumps(model.predict(body))) for body in asked]
+    tables = [pd.DataFrame(**body["dataframe_split"]) for body in asked]
+    params = asked[0].get("params")
+    if by_row(recipe):
+        answer = model.predict(pd.concat(tables, ignore_index=True), params=params)
+        return [[row] for row in plain(answer)]
+    return [plain(model.predict(table, params=params)) for table in tables]
+
+
+def plain(answer: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(answer.to_json(orient="records", double_precision=15))
+
+
+def flood(port: int, bodies: list[bytes], clients: int) -> list[Any]:
+    """Return the answers to the bodies, asked by so many clients at once, a connection each."""
+
+    def client(part: list[bytes]) -> list[Any]:
+        with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=120)) as server:
+            return [ask(port, body, server) for body in part]
+
+    with ThreadPoolExecutor(clients) as pool:
+        found = list(pool.map(client, [bodies[at::clients] for at in range(clients)]))
+    return [found[at % clients][at // clients] for at in range(len(bodies))]
+
+
+def hang(port: int, stack: ExitStack, number: int) -> None:
+    """Leave connections open: half lack the end of the headers, half that of the body."""
+    for at in range(number):
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        head = b"POST /invocations HTTP/1.1\r\nHost: a\r\n"
+        client.send(head if at % 2 else head + b"Content-Length: 9\r\n\r\n{")
+
+
+def test_many_clients(loaded, checkout, folder, cases, counts):
+    """No answer is swapped, none waits for a stuck client, loopback only."""
+    clients, stuck, each = 32, 40, cases(4, 200)
+    asked = list(requests(loaded, clients * each))
     with service(loaded) as settings, ExitStack() as stack:
         port, ids = stack.enter_context(running("serve", checkout, RECIPE=loaded.name, **settings))
         assert listening(ids) == {"127.0.0.1"}
-        asked = [json.dumps(body).encode() for body in requests(loaded, clients * each)]
-        first = ask(port, known)
-        assert ORACLES.get(loaded.name) is feedback or wrong(loaded, {"predictions": first}) == []
-        stuck = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in "x" * 40
-        ]
-        for number, client in enumerate(stuck):  # no end of the headers; no end of the body
-            head = b"POST /invocations HTTP/1.1\r\nHost: a\r\n"
-            client.send(head if number % 2 else head + b"Content-Length: 9\r\n\r\n{")
-
-        def client(bodies: list[bytes]) -> list[Any]:
-            with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=120)) as server:
-                return [ask(port, body, server) for body in bodies]
-
-        def flood(bodies: list[bytes], clients: int) -> list[Any]:
-            with ThreadPoolExecutor(clients) as pool:
-                parts = pool.map(client, [bodies[at::clients] for at in range(clients)])
-                found = dict(enumerate(parts))
-            return [found[at % clients][at // clients] for at in range(len(bodies))]
-
-        flood(asked[:1] * warm, 4)
-        before = memory(ids)
-        answers = flood(asked, clients)
-        flood(asked[:1] * (total - warm - len(asked)), 4)
-        after = memory(ids)
-    with service(loaded):
+        hang(port, stack, stuck)
+        answers = flood(port, [json.dumps(body).encode() for body in asked], clients)
+        stack.close()
         model = mlflow.pyfunc.load_model(str(folder(loaded)))
-        for body, got in zip(asked, answers, strict=True):
-            rows = pd.DataFrame(**json.loads(body)["dataframe_split"])
-            want = model.predict(rows, params=json.loads(body).get("params"))
-            want = json.loads(want.to_json(orient="records", double_precision=15))
-            assert differences(got, want, dict.fromkeys(want[0] if want else [], 1e-9)) == []
+        wanted = expected(loaded, model, asked)
+    near = dict.fromkeys(["area", "clv", "expected_purchases", "aov", "defect_score"], 1e-9)
+    pairs = zip(answers, wanted, strict=True)
+    swapped = [found for got, want in pairs if (found := differences(got, want, near))]
+    assert not swapped, swapped[0]
     different = len({json.dumps(answer) for answer in answers})
     assert different > 0.95 * len(answers), "or a swapped answer would not be seen"
-    counts["clients"], counts["stuck clients beside them"] = clients, len(stuck)
-    counts["requests"] += len(answers)
-    counts["different answers"], counts["swapped"] = different, 0
-    if total:
-        growth = after / before - 1
-        counts["requests in all"] = max(total, warm + len(asked))
-        counts["growth of memory after the first 1,000, %"] = round(100 * growth, 1)
-        assert growth < 0.05, f"{before} kB, {after} kB"
+    counts["clients"], counts["stuck clients beside them"] = clients, stuck
+    counts["requests"], counts["different answers"] = len(answers), different
+    counts["swapped"] = len(swapped)
+
+
+def test_memory_of_a_server(checkout, cases, counts):
+    """20,000 requests leave no more behind than 1,000; on circle_area, whose own work is least."""
+    recipe, total, warm = find("circle_area"), cases(400, 20_000), cases(200, 1_000)
+    with running("serve", checkout, RECIPE=recipe.name) as (port, ids):
+        body = json.dumps(recipe.json("request.json")).encode()
+        assert wrong(recipe, {"predictions": ask(port, body)}) == []
+        flood(port, [body] * warm, 4)
+        before = memory(ids)
+        flood(port, [body] * (total - warm), 4)
+        after = memory(ids)
+    counts["requests to circle_area"] = total
+    counts["MB after the first 5 %"], counts["MB at the end"] = before // 1000, after // 1000
+    assert after < 1.05 * before, f"{before} kB, {after} kB"
 
 
 def test_what_else_listens_is_on_loopback(checkout, counts):

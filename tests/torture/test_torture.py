@@ -41,12 +41,6 @@ def model(recipe, folder):
         yield mlflow.pyfunc.load_model(str(folder(recipe)))
 
 
-def request_of(recipe) -> dict:
-    """Return the known request; an agent is asked without a call to the service behind it."""
-    asked = recipe.json("request.json")
-    return asked if hostile.asks_a_table(asked) else asked | {"custom_inputs": {"dry_run": True}}
-
-
 def run(function, drawn, number: int) -> None:
     """Call the function with so many drawn examples, the same ones each time."""
     health = list(HealthCheck)
@@ -89,7 +83,7 @@ def asked_in_python(recipe, model, given, params, counts) -> None:
 
 @every_recipe
 def test_hostile_input_in_Python(recipe, model, cases, counts):
-    asked = request_of(recipe)
+    asked = recipe.json("request.json")
     if hostile.asks_a_table(asked):
         frame = hostile.first_frame(asked)
         given = hostile.tables(frame) | hostile.tables(frame) | hostile.containers(frame)
@@ -145,7 +139,7 @@ def post(port: int, body: bytes | str, content_type: str | None = "application/j
 
 @every_recipe
 def test_hostile_requests_over_REST(recipe, model, cases, counts):
-    asked = request_of(recipe)
+    asked = recipe.json("request.json")
     with served(model) as port:
 
         def case(drawn) -> None:
