@@ -57,6 +57,7 @@ def page(recipe: Recipe, locale: str, source: Path) -> str:
     """Return the page that a recipe's README, or its translation, becomes."""
     head, body = split(source.read_text(encoding="utf-8"))
     body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)  # on the site a page
+    body = body.replace("](../../docs/", "](../")
     meta = {"description": head["summary"]}
     if drawn := re.search(r"^<!-- figure: (\S+)", body, re.M):
         meta["picture"] = f"recipes/{picture(recipe, drawn[1])}"

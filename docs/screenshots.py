@@ -103,6 +103,9 @@ def main() -> None:
         if (tour := page.get_by_role("button", name="Got it")).count():
             tour.first.click()
         keep(page, "ui-traces", 600)
+        page.get_by_text("What comes back when I call").first.click()
+        page.get_by_role("dialog").get_by_text("retrieve").first.wait_for(timeout=60_000)
+        keep(page, "ui-trace", 500)
         visit("/models/circle_area", "champion")
         keep(page, "ui-registry", 600)
         drawing = (PICTURES / "workflow.svg").read_text(encoding="utf-8")

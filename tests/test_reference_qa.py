@@ -269,7 +269,7 @@ def test_the_openai_client_as_the_page_shows_it(local, saved, tmp_path):
     with running(command, ROOT, f"{base}/health", tmp_path / "log"):
         client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
         said = subprocess.check_output([sys.executable, "-c", client], text=True).splitlines()
-        assert said[1:3] == ["   stands in dict#2", model_code.REFUSAL]
+        assert said[1:3] == ["   stands in calls#10", model_code.REFUSAL]
         assert [line.split()[0].removeprefix("response.") for line in said[3:]] == EVENTS
         create = openai.OpenAI(base_url=base, api_key="x").responses.create
         answer = create(model="m", input=CALLABLE)

@@ -11,7 +11,7 @@ import openai
 client = openai.OpenAI(base_url="http://127.0.0.1:5001", api_key="none")
 
 answer: Any = client.responses.create(
-    model="agent", input="Does a dict remember in which order I put things in?"
+    model="agent", input="What comes back when I call something that never hands back a value?"
 )
 print(answer.output_text)
 for note in answer.output[0].content[0].annotations:
