@@ -1,21 +1,16 @@
 """What benchmarks share: turns taken fairly, MLflow's servers, tables on screen and as JSON."""
 
 import os
-import signal
-import socket
 import statistics
-import subprocess
 import sys
-import time
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
-
 from shared.recipes import ROOT
 from shared.results import RESULTS, Rows, cell, digest, keep, markdown
+from tests.verify.processes import free_port, running
 
 __all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
 
@@ -38,31 +33,11 @@ def interleave(rivals: Mapping[str, Callable[[], object]], rounds: int = 7) -> d
 @contextmanager
 def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
     """Run one of MLflow's servers until the block ends; its host and port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn is there
-    command = [sys.executable, "-m", "mlflow", *words, "--host", "127.0.0.1", "--port", port]
-    environment, null = {**os.environ, "PATH": path, **settings}, subprocess.DEVNULL
-    server = subprocess.Popen(
-        command, env=environment, stdout=null, stderr=null, start_new_session=True
-    )
-    try:
-        while not answers(f"http://127.0.0.1:{port}/{health}"):
-            if server.poll() is not None:
-                raise RuntimeError(f"mlflow {words[0]} did not start")
-            time.sleep(0.2)
-        yield f"127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGINT)
-        server.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        return requests.get(address, timeout=5).ok
-    except requests.RequestException:
-        return False
+    address = f"127.0.0.1:{(port := free_port())}"
+    settings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn's
+    command = [sys.executable, "-m", "mlflow", *words, "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, ROOT, f"http://{address}/{health}", **settings):
+        yield address
 
 
 def publish(name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ()) -> None:

@@ -8,11 +8,11 @@ import signal
 import tempfile
 import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import publish, served
+from tests.conftest import processes
 
 OFF = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
@@ -22,19 +22,9 @@ WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
 }
 
 
-def marked(mark: str) -> list[Path]:
-    """Return /proc/<pid> of each process with that text in its environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # ended meanwhile, or another user's
-            if mark.encode() in (process / "environ").read_bytes():
-                found.append(process)
-    return found
-
-
-def proportional_bytes(process: Path) -> int:
+def proportional_bytes(process: int) -> int:
     """Return the memory of a process, shared pages divided among those that share them (PSS)."""
-    lines = (process / "smaps_rollup").read_text().splitlines()
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
@@ -47,10 +37,10 @@ def at_rest(way: str, folder: str) -> dict[str, Any]:
     with served(command, "health", **settings, COOKBOOK_MARK=mark):
         while len(seen) < 10 or len(set(seen[-10:])) > 1:
             time.sleep(1)
-            seen.append(len(marked(mark)))
-        memory = sum(map(proportional_bytes, marked(mark)))
-    for process in marked(mark):  # job runners outlive their server
-        os.kill(int(process.name), signal.SIGKILL)
+            seen.append(len(processes(mark)))
+        memory = sum(map(proportional_bytes, processes(mark)))
+    for process in processes(mark):  # job runners outlive their server
+        os.kill(process, signal.SIGKILL)
     return {"server": way, "processes": seen[-1], "memory, MB": round(memory / 1e6)}
 
 

@@ -4,13 +4,7 @@ Light, cropped, at twice the pixels; one more is the drawing of the workflow, fo
 """
 
 import json
-import os
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from io import BytesIO
 
 from PIL import Image
@@ -20,30 +14,12 @@ from shared import results
 from shared.recipes import ROOT
 from shared.store import open_store
 from tests.site.conftest import FLAGS, chromium
+from tests.verify.processes import free_port, running
 
 PICTURES = ROOT / "docs" / "pictures"
-PORT = 5077
-UI = f"http://127.0.0.1:{PORT}/#"
 # The assistant's panel covers a quarter of the page unless it was closed before.
 CLOSED = """localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");"""
-
-
-@contextmanager
-def server() -> Iterator[None]:
-    """MLflow's UI on what was logged here."""
-    words = [sys.executable, "-m", "shared.cli", "ui"]
-    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PORT": str(PORT)})
-    try:
-        for _ in range(600):
-            with suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=1)
-                break
-            time.sleep(0.5)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def keep(page: Page, name: str, height: int = 700) -> None:
@@ -74,14 +50,18 @@ def main() -> None:
         newest = max(versions, key=lambda each: int(each.version)).version
         client.set_registered_model_alias("circle_area", alias, number or newest)
     experiment = {each.name: each.experiment_id for each in client.search_experiments()}
-    with server(), sync_playwright() as playwright:
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    ui = running(
+        [sys.executable, "-m", "shared.cli", "ui"], ROOT, f"{address}/health", PORT=f"{port}"
+    )
+    with ui, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=2)
         page.add_init_script(CLOSED)
 
         def visit(place: str, wait: str) -> None:
             page.goto("about:blank")
-            page.goto(f"{UI}{place}", wait_until="load")
+            page.goto(f"{address}/#{place}", wait_until="load")
             page.get_by_text(wait).first.wait_for(timeout=60_000)
 
         circle, clv = experiment["circle_area"], experiment["clv_composite"]

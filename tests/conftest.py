@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from shared.recipes import ROOT
 
@@ -27,7 +28,8 @@ def _no_store_left_in_the_environment():
 def fresh_checkout(tmp_path_factory):
     """Return a function that copies what git tracks or would track to a new folder.
 
-    The folder's name has a blank, as a user's may. It comes with `.venv` linked to this one.
+    The folder's name has a blank, as a user's may. It comes with `.venv` linked to this one, and
+    with the embedding model if it was written here.
     """
 
     def make(name: str) -> Path:
@@ -39,16 +41,33 @@ def fresh_checkout(tmp_path_factory):
                 (to / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / file, to / file)
         (to / ".venv").symlink_to(Path(sys.prefix))
+        if (weights := ROOT / "build/minilm.gguf").is_file():
+            (to / "build").mkdir()
+            (to / "build/minilm.gguf").symlink_to(weights)
         return to
 
     return make
 
 
 @pytest.fixture(scope="session")
-def logged(fresh_checkout):
-    """A fresh checkout after `make log-all`: (folder, the finished process)."""
-    checkout = fresh_checkout("log-all")
-    return checkout, make(checkout, "log-all")
+def logged(request, fresh_checkout, tmp_path_factory) -> Path:
+    """A checkout after `make log-all`, to look at: one for all workers; with --here, this one."""
+    if request.config.getoption("--here"):
+        return ROOT
+    place = tmp_path_factory.getbasetemp()
+    kept = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "logged"
+    with FileLock(f"{kept}.lock"):
+        if not kept.is_file():
+            checkout = fresh_checkout("log-all")
+            done = make(checkout, "log-all")
+            kept.write_text(str(checkout))
+            assert done.returncode == 0, done.stdout + done.stderr
+    return Path(kept.read_text())
+
+
+def store(checkout: Path) -> dict[str, str]:
+    """Return the variable that points other checkouts to this one's store."""
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/.mlflow/mlflow.db"}
 
 
 def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -79,6 +98,5 @@ def processes(mark: str) -> dict[int, str]:
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--cases", type=int, help="so many hostile inputs a recipe, on what was logged here"
-    )
+    parser.addoption("--cases", type=int, help="so many hostile inputs a recipe")
+    parser.addoption("--here", action="store_true", help="use what `make log-all` logged here")

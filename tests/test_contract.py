@@ -1,13 +1,20 @@
 """The contract that every recipe keeps, held over each one that is discovered."""
 
 import ast
+import builtins
+import importlib
+import multiprocessing
+import os
 import re
-import subprocess
+import runpy
+import socket
 import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from shared.recipes import FILES, ROOT, WARNINGS, discover
+from shared.recipes import FILES, ROOT, discover
 
 RECIPES = discover()
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
@@ -185,40 +192,44 @@ def test_helpers_import_no_recipe_and_stay_small():
         }, path.name
 
 
-IMPORT_ALONE = """
-import builtins, os, runpy, socket, sys
-sys.path[0] = ""
-import mlflow.pyfunc
-for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-    os.environ.pop(name, None)
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "tests.test_contract"])
 
-def refuse(what):
-    def refused(*args, **kwargs):
-        raise AssertionError(f"import of model_code.py touches {what}")
-    return refused
 
-socket.socket.connect = refuse("the network")
-socket.getaddrinfo = refuse("the network")
-mlflow.set_tracking_uri = mlflow.start_run = mlflow.set_experiment = refuse("the store")
-mlflow.pyfunc.load_model = refuse("the store")
-real_open = builtins.open
-def reading_only(file, mode="r", *args, **kwargs):
-    if set(mode) & set("wax+"):
-        raise AssertionError(f"import of model_code.py writes {file}")
-    return real_open(file, mode, *args, **kwargs)
-builtins.open = reading_only
-sys.path.insert(0, os.path.dirname(sys.argv[1]))
-runpy.run_path(sys.argv[1])
-from mlflow.models.model import __mlflow_model__ as model
-assert isinstance(model, mlflow.pyfunc.PythonModel), model
-"""
+def import_alone(code, folder) -> None:
+    """Import model_code.py as a process elsewhere does, that may only read."""
+    import mlflow
+
+    def refuse(what):
+        def refused(*args, **kwargs):
+            raise AssertionError(f"import of model_code.py touches {what}")
+
+        return refused
+
+    def reading_only(file, mode="r", *args, **kwargs):
+        assert not set(mode) & set("wax+"), f"import of model_code.py writes {file}"
+        return real_open(file, mode, *args, **kwargs)
+
+    warnings.simplefilter("error")
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        os.environ.pop(name, None)
+    sys.modules["shared"] = sys.modules["recipes"] = None
+    socket.socket.connect = refuse("the network")
+    socket.getaddrinfo = refuse("the network")
+    mlflow.set_tracking_uri = mlflow.start_run = mlflow.set_experiment = refuse("the store")
+    mlflow.pyfunc.load_model = refuse("the store")
+    real_open, builtins.open = builtins.open, reading_only
+    os.chdir(folder)
+    sys.path.insert(0, str(code.parent))
+    runpy.run_path(str(code))
+    model = importlib.import_module("mlflow.models.model").__mlflow_model__
+    assert isinstance(model, mlflow.pyfunc.PythonModel), model
 
 
 @every_recipe
 def test_importing_model_code_touches_no_network_key_or_store(recipe, tmp_path):
-    words = [sys.executable, *WARNINGS, "-c", IMPORT_ALONE, recipe.path / "model_code.py"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as process:
+        process.submit(import_alone, recipe.path / "model_code.py", tmp_path).result()
     assert list(tmp_path.iterdir()) == [], "import left files behind"
 
 

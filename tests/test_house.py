@@ -16,55 +16,51 @@ import mlflow
 import pytest
 from mlflow.pyfunc.scoring_server import _parse_json_data
 
-from shared import servers
+from recipes.circle_area.driver import SIGNATURE
+from shared import servers, smoke
 from shared.cli import main
-from shared.recipes import ROOT, WARNINGS, discover
-from shared.smoke import differences
-from tests.conftest import environment, make, processes
+from shared.recipes import ROOT, WARNINGS, Recipe, discover, find
+from tests.conftest import environment, make, processes, store
+from tests.verify.processes import free_port
 
 RECIPES = discover()
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-pytestmark = pytest.mark.xdist_group("house")  # one log-all serves them all
 
 
 def test_log_all_logs_every_recipe_without_a_warning(logged):
-    checkout, done = logged
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads((checkout / "build/log-all.json").read_text())
+    rows = json.loads((logged / "build/log-all.json").read_text())
     assert [row["recipe"] for row in rows] == [recipe.name for recipe in RECIPES]
     for row in rows:
         assert row["status"] == "ok" and row["error"] is None and row["seconds"] > 0
-        assert row["model_uri"] == f"models:/{row['model_id']}" and row["model_uri"] in done.stdout
-        said = (checkout / f"build/log/{row['recipe']}.txt").read_text()
-        assert not re.search("warning|deprecat", said + done.stderr, re.I), said
+        assert row["model_uri"] == f"models:/{row['model_id']}"
+        said = (logged / f"build/log/{row['recipe']}.txt").read_text()
+        assert not re.search("warning|deprecat", said, re.I), said
 
 
 def test_log_all_tells_the_truth(logged):
     """What the JSON says was logged is in the store, READY, with an example and a finished run."""
-    checkout, _ = logged
-    store = sqlite3.connect(checkout / ".mlflow/mlflow.db")
-    for row in json.loads((checkout / "build/log-all.json").read_text()):
+    store = sqlite3.connect(logged / ".mlflow/mlflow.db")
+    for row in json.loads((logged / "build/log-all.json").read_text()):
         status = "SELECT status FROM runs WHERE run_uuid = ?"
         assert store.execute(status, [row["run_id"]]).fetchone() == ("FINISHED",)
         source = "SELECT source_run_id, name, artifact_location FROM logged_models WHERE model_id=?"
         run, name, place = store.execute(source, [row["model_id"]]).fetchone()
         assert (run, name) == (row["run_id"], row["recipe"])
-        files = list((checkout / ".mlflow/artifacts/models" / row["model_id"]).rglob("*"))
+        files = list((logged / ".mlflow/artifacts/models" / row["model_id"]).rglob("*"))
         assert place.startswith("file://") and {"input_example.json", "MLmodel"} <= {
             file.name for file in files
         }
         assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")]
     assert store.execute("SELECT count(*) FROM runs WHERE status != 'FINISHED'").fetchone() == (0,)
-    assert not (checkout / "mlruns").exists()
+    assert not (logged / "mlruns").exists()
 
 
 @every_recipe
 def test_true_and_text_are_no_numbers(logged, recipe):
     """Sent through the model server's own parser to the model as it was logged."""
-    checkout, _ = logged
-    rows = json.loads((checkout / "build/log-all.json").read_text())
+    rows = json.loads((logged / "build/log-all.json").read_text())
     (name,) = [row["model_id"] for row in rows if row["recipe"] == recipe.name]
-    model = mlflow.pyfunc.load_model(f"{checkout}/.mlflow/artifacts/models/{name}/artifacts")
+    model = mlflow.pyfunc.load_model(f"{logged}/.mlflow/artifacts/models/{name}/artifacts")
     schema, asked = model.metadata.get_input_schema(), recipe.json("request.json")
     first, *rest = asked.get("dataframe_split", {"data": [[]]})["data"]
     for column, value in enumerate(first):
@@ -79,58 +75,75 @@ def test_true_and_text_are_no_numbers(logged, recipe):
 
 @every_recipe
 def test_readme_shows_what_the_driver_prints(logged, recipe):
-    checkout, _ = logged
     block = re.search(
         r"<!-- output -->\n```text\n(.*?)\n```", (recipe.path / "README.md").read_text(), re.S
     )
     assert block, "README.md shows the output near its top"
-    said = (checkout / f"build/log/{recipe.name}.txt").read_text()
+    said = (logged / f"build/log/{recipe.name}.txt").read_text()
     said_lines = {re.sub(r"\s+", " ", line).strip() for line in said.splitlines()}
     shown = [re.sub(r"\s+", " ", line).strip() for line in block[1].splitlines()]
     assert [line for line in shown if line and line not in said_lines] == []
 
 
-def test_smoke_all_passes_and_sees_a_wrong_answer(logged):
-    checkout, _ = logged
-    done = make(checkout, "smoke-all")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"^\[\d/\d\] \w+ +ok", done.stdout, re.M)) == len(RECIPES)
+def only(checkout: Path, *names: str) -> None:
+    for recipe in RECIPES:
+        if recipe.name not in names:
+            shutil.rmtree(checkout / "recipes" / recipe.name)
+
+
+def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout):
+    checkout = fresh_checkout("smoke")
+    only(checkout, "circle_area", "pc_fast")
     response = checkout / "recipes/circle_area/response.json"
-    truth = response.read_text()
-    try:
-        response.write_text(truth.replace("3.14159", "3.15159"))
-        wrong = make(checkout, "smoke", "RECIPE=circle_area")
-    finally:
-        response.write_text(truth)
-    assert wrong.returncode != 0 and ".predictions[2].area: got 3.14159" in wrong.stdout
+    response.write_text(response.read_text().replace("3.14159", "3.15159"))
+    done = make(checkout, "smoke-all", **store(logged))
+    assert done.returncode != 0 and ".predictions[2].area: got 3.14159" in done.stdout
+    assert re.findall(r"^\[(./.)\] (\w+) +(\w+)", done.stdout, re.M) == [
+        ("1/2", "circle_area", "failed"),
+        ("2/2", "pc_fast", "ok"),
+    ]
 
 
-def test_smoke_sees_an_import_of_the_repository(logged):
+def test_smoke_sees_an_import_of_the_repository(tmp_path):
     """In the process that logged the model the import works: the check is another process."""
-    checkout, _ = logged
-    code = checkout / "recipes/circle_area/model_code.py"
-    before = code.read_text()
-    code.write_text(before.replace("import mlflow\n", "import mlflow\nimport shared.recipes\n", 1))
-    alone = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/importing.db"}
-    try:
-        assert make(checkout, "log", "RECIPE=circle_area", **alone).returncode == 0
-    finally:
-        code.write_text(before)
-    done = make(checkout, "smoke", "RECIPE=circle_area", **alone)
-    assert done.returncode != 0 and "No module named 'shared" in done.stdout, done.stdout
+    circle = find("circle_area")
+    code = (circle.path / "model_code.py").read_text()
+    (file := tmp_path / "model_code.py").write_text(f"import shared.recipes\n{code}")
+    model = str(tmp_path / "model")
+    mlflow.pyfunc.save_model(
+        model, python_model=file, signature=SIGNATURE, pip_requirements=["mlflow"]
+    )
+    with pytest.raises(RuntimeError, match="No module named 'shared"):
+        smoke.score_elsewhere(circle, model)
+
+
+def test_accept_shows_each_row_that_differs_and_writes_no_answer_unasked(
+    tmp_path, monkeypatch, capsys
+):
+    """The whole of it on a terminal's behalf is in the starter's test."""
+    (file := tmp_path / "response.json").write_text('{"predictions": [1, 2], "tolerance": {}}')
+    said, before = {"predictions": [1, 3, 4]}, file.read_text()
+    monkeypatch.setattr(smoke, "answer", lambda recipe: said)
+    assert smoke.accept(Recipe(tmp_path)) == 1 and file.read_text() == before
+    assert capsys.readouterr() == (
+        'row 1\n  - 2\n  + 3\nrow 2\n  - "no row"\n  + 4\n',
+        "not written: add YES=1\n",
+    )
+    file.write_text(json.dumps(said))
+    assert smoke.accept(Recipe(tmp_path)) == 0
+    assert capsys.readouterr().out == "the expected answer already\n"
 
 
 def test_one_failure_does_not_stop_the_others(fresh_checkout):
     checkout = fresh_checkout("failing")
-    for recipe in RECIPES:
-        if recipe.name != "circle_area":
-            shutil.rmtree(checkout / "recipes" / recipe.name)
+    only(checkout, "circle_area")
     shutil.copytree(checkout / "recipes/circle_area", checkout / "recipes/broken")
     (checkout / "recipes/broken/driver.py").write_text("raise ValueError('no such column')")
     done = make(checkout, "log-all")
     rows = {row["recipe"]: row for row in json.loads((checkout / "build/log-all.json").read_text())}
-    assert done.returncode != 0
+    assert done.returncode != 0 and not re.search("warning", done.stderr, re.I)
     assert rows["circle_area"]["status"] == "ok"
+    assert rows["circle_area"]["model_uri"] in done.stdout
     assert rows["broken"]["status"] == "failed"
     assert rows["broken"]["error"].startswith("ValueError: no such column (driver.py, line 1)")
     assert rows["broken"]["model_uri"] is None
@@ -138,19 +151,19 @@ def test_one_failure_does_not_stop_the_others(fresh_checkout):
 
 
 def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_path):
-    """Three drivers at once, started elsewhere: one makes the store while the others wait."""
+    """Two drivers at once, started elsewhere: one makes the store while the other waits."""
     checkout, elsewhere = fresh_checkout("elsewhere"), tmp_path / "elsewhere"
     elsewhere.mkdir()
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/team.db"}
     driver = [sys.executable, *WARNINGS, checkout / "recipes/circle_area/driver.py"]
     place = {"cwd": elsewhere, "env": environment(checkout, **store)}
-    drivers = [subprocess.Popen(driver, stdout=-1, text=True, **place) for _ in range(3)]
+    drivers = [subprocess.Popen(driver, stdout=-1, text=True, **place) for _ in range(2)]
     for process in drivers:
         said, _ = process.communicate()
         assert process.returncode == 0
         assert re.match(r"run     \w+\nmodel   models:/m-\w+\nresult  .", said)
     runs = sqlite3.connect(tmp_path / "team.db").execute("SELECT status FROM runs").fetchall()
-    assert runs == [("FINISHED",)] * 3
+    assert runs == [("FINISHED",)] * 2
     assert not (checkout / ".mlflow").exists() and not list(elsewhere.iterdir())
 
 
@@ -266,7 +279,7 @@ def test_help_and_list_import_no_mlflow():
     ],
 )
 def test_differences_can_tell(got, want, tolerance, same):
-    assert (differences(got, want, tolerance) == []) is same
+    assert (smoke.differences(got, want, tolerance) == []) is same
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
@@ -274,16 +287,14 @@ def test_differences_can_tell(got, want, tolerance, same):
     "target, how, enough",
     [("log-all", signal.SIGTERM, 5), ("serve", signal.SIGINT, 4), ("ui", signal.SIGTERM, 4)],
 )
-def test_no_process_is_left_behind(logged, target, how, enough, tmp_path):
-    checkout, _ = logged
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/x.db"} if target == "log-all" else {}
-    words = ["make", "-o", ".venv/.recipes", target, "RECIPE=circle_area", f"PORT={port}"]
+def test_no_process_is_left_behind(request, fresh_checkout, target, how, enough, tmp_path):
+    checkout = fresh_checkout("stopped")
+    there = {} if target == "log-all" else store(request.getfixturevalue("logged"))
+    words = ["make", "-o", ".venv/.recipes", target, "RECIPE=circle_area", f"PORT={free_port()}"]
     process = subprocess.Popen(
         words,
         cwd=checkout,
-        env=environment(checkout, COOKBOOK_MARK=str(tmp_path), **store),
+        env=environment(checkout, COOKBOOK_MARK=str(tmp_path), **there),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -52,18 +52,14 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
 def test_starter_runs_beside_its_helpers(tmp_path):
     """The driver and the check, in this environment (`make verify` does it in a new one)."""
     to = new(find("circle_area"), tmp_path / "tank volume" / "tank_volume")
-    driven, checked = run(to, "driver.py"), run(to, "-m", "shared.smoke", ".")
+    driven = run(to, "driver.py")
     assert driven.returncode == 0, driven.stderr
     assert (to / ".mlflow/mlflow.db").is_file(), "its runs are its own"
-    assert checked.stdout == "the known answer\n", checked.stderr
     response = json.loads((to / "response.json").read_text())
     response["predictions"][1]["area"] = 4.0
     (to / "response.json").write_text(json.dumps(response))
     wrong = run(to, "-m", "shared.smoke", ".")
     assert wrong.returncode == 1 and ".predictions[1].area: got 0.785" in wrong.stdout
-    asked = run(to, "-m", "shared.smoke", ".", "--accept")
-    assert asked.returncode == 1 and "add YES=1" in asked.stderr
-    assert json.loads((to / "response.json").read_text()) == response, "not written unasked"
     done = run(to, "-m", "shared.smoke", ".", "--accept", YES="1")
     assert re.findall(r"^row (\d)", done.stdout, re.M) == ["1"] and done.returncode == 0
     accepted = json.loads((to / "response.json").read_text())
@@ -110,14 +106,18 @@ def test_starters_to_download_are_what_make_new_makes(tmp_path, fresh_checkout):
 
 
 def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
-    """CONTRIBUTING.md's commands for a sixth recipe, and all that knows it by itself."""
+    """CONTRIBUTING.md's commands for a sixth recipe, and all that knows it by itself.
+
+    `make verify` has it in each way to use it, as every recipe.
+    """
     checkout = fresh_checkout("bmi")
     stamps = ["-o", ".venv/.check", "-o", ".venv/.spark"]
     page = (checkout / "CONTRIBUTING.md").read_text()
     lines = page.partition("## A new recipe\n\n```bash\n")[2].partition("```")[0].splitlines()
     assert [line.split()[0] for line in lines] == ["make"] * 3
     alone = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/bmi.db"}
-    for line in [*lines[:2], "make check list isolated register promote registry RECIPE=bmi"]:
+    alone["MYPY_CACHE_DIR"] = f"{ROOT}/.mypy_cache"  # all but bmi was looked at before
+    for line in [*lines[:2], "make check register list RECIPE=bmi"]:
         done = make(checkout, *stamps, *line.split()[1:], **alone)
         assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^bmi +Bmi, in a sentence", done.stdout, re.M)

@@ -27,18 +27,10 @@ def untraced():
 
 
 @pytest.fixture(scope="session")
-def checkout(request):
-    """Where `make log-all` was run: here, before `make torture`; else the tests' own checkout."""
-    return ROOT if request.config.getoption("--cases") else request.getfixturevalue("logged")[0]
-
-
-@pytest.fixture(scope="session")
-def folder(checkout):
+def folder(logged):
     """Return a function: the folder of a recipe's model."""
-    rows = json.loads((checkout / "build/log-all.json").read_text())
-    places = {
-        row["recipe"]: checkout / ".mlflow/artifacts/models" / row["model_id"] for row in rows
-    }
+    rows = json.loads((logged / "build/log-all.json").read_text())
+    places = {row["recipe"]: logged / ".mlflow/artifacts/models" / row["model_id"] for row in rows}
     return lambda recipe: places[recipe.name] / "artifacts"
 
 

@@ -1,10 +1,6 @@
 """Processes killed, interrupted, or out of disk while each makes a new store."""
 
-import pytest
-
 from tests.test_store import kills
-
-pytestmark = pytest.mark.xdist_group("house")
 
 
 def test_kills_while_a_store_is_made(tmp_path, cases, counts):

@@ -6,11 +6,8 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -26,13 +23,13 @@ import pytest
 from shared.local_llm import local_llm
 from shared.recipes import discover, find
 from shared.smoke import differences, wrong
-from tests.conftest import environment, processes
+from tests.conftest import processes
 from tests.torture.hostile import asks_a_table, first_frame
 from tests.torture.oracles import ORACLES, by_row, edges, feedback
 from tests.torture.services import service
+from tests.verify import processes as servers
 
 pytestmark = [
-    pytest.mark.xdist_group("house"),
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
 ]
@@ -75,27 +72,12 @@ def ask(port: int, body: bytes | None = None, server: HTTPConnection | None = No
 @contextmanager
 def running(target: str, checkout: Path, **variables: str) -> Iterator[tuple[int, list[int]]]:
     """Run serve or ui as make does: (its port, the ids of its processes)."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port, mark = free.getsockname()[1], f"torture {target} {free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", target],
-        cwd=checkout,
-        env=environment(checkout, PORT=str(port), COOKBOOK_MARK=mark, **variables),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            time.sleep(0.2)
-        yield port, list(processes(mark))
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-        assert processes(mark) == {}, "left behind"
+    port = servers.free_port()
+    words, health = [sys.executable, "-m", "shared.cli", target], f"http://127.0.0.1:{port}/health"
+    more = {"PORT": str(port), "COOKBOOK_MARK": f"torture {target} {port}", **variables}
+    with servers.running(words, logged, health, **more):
+        yield port, list(processes(more["COOKBOOK_MARK"]))
+    assert processes(more["COOKBOOK_MARK"]) == {}, "left behind"
 
 
 def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
@@ -173,12 +155,12 @@ def hang(port: int, stack: ExitStack, number: int) -> None:
         client.send(head if at % 2 else head + b"Content-Length: 9\r\n\r\n{")
 
 
-def test_many_clients(loaded, checkout, folder, cases, counts):
+def test_many_clients(loaded, logged, folder, cases, counts):
     """No answer is swapped, none waits for a stuck client, loopback only."""
     clients, stuck, each = 32, 40, cases(4, 200)
     asked = list(requests(loaded, clients * each))
     with service(loaded) as settings, ExitStack() as stack:
-        port, ids = stack.enter_context(running("serve", checkout, RECIPE=loaded.name, **settings))
+        port, ids = stack.enter_context(running("serve", logged, RECIPE=loaded.name, **settings))
         assert listening(ids) == {"127.0.0.1"}
         hang(port, stack, stuck)
         answers = flood(port, [json.dumps(body).encode() for body in asked], clients)
@@ -196,10 +178,10 @@ def test_many_clients(loaded, checkout, folder, cases, counts):
     counts["swapped"] = len(swapped)
 
 
-def test_memory_of_a_server(checkout, cases, counts):
+def test_memory_of_a_server(logged, cases, counts):
     """20,000 requests leave no more behind than 1,000; on circle_area, whose own work is least."""
     recipe, total, warm = find("circle_area"), cases(400, 20_000), cases(200, 1_000)
-    with running("serve", checkout, RECIPE=recipe.name) as (port, ids):
+    with running("serve", logged, RECIPE=recipe.name) as (port, ids):
         body = json.dumps(recipe.json("request.json")).encode()
         assert wrong(recipe, {"predictions": ask(port, body)}) == []
         flood(port, [body] * warm, 4)
@@ -211,8 +193,8 @@ def test_memory_of_a_server(checkout, cases, counts):
     assert after < 1.05 * before, f"{before} kB, {after} kB"
 
 
-def test_what_else_listens_is_on_loopback(checkout, counts):
-    with running("ui", checkout) as (_, ids):
+def test_what_else_listens_is_on_loopback(logged, counts):
+    with running("ui", logged) as (_, ids):
         assert listening(ids) == {"127.0.0.1"}
     before = listening([os.getpid()])
     with local_llm():

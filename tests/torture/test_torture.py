@@ -25,7 +25,7 @@ from tests.torture import hostile
 from tests.torture.oracles import check
 from tests.torture.services import service
 
-pytestmark = [pytest.mark.xdist_group("house"), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 every_recipe = pytest.mark.parametrize("recipe", discover(), ids=lambda recipe: recipe.name)
 of_tables = pytest.mark.parametrize(
     "recipe",

@@ -1,4 +1,4 @@
-"""Servers that a test starts, waits for and stops."""
+"""Servers that a test, a benchmark or a picture needs: started, waited for, stopped."""
 
 import os
 import re
@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import requests
 
@@ -21,7 +23,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command, checkout, address: str, log, **more: str):
+def running(
+    command: list[str], checkout: Path, address: str, log: Path = Path(os.devnull), **more: str
+) -> Iterator[None]:
     """Start a server's command, wait until `address` answers, stop its process group at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -39,7 +43,7 @@ def running(command, checkout, address: str, log, **more: str):
             try:
                 if requests.get(address, timeout=5).ok:
                     break
-            except requests.ConnectionError:
+            except requests.RequestException:
                 time.sleep(0.2)
         yield
     finally:
