@@ -18,7 +18,6 @@ from recipes.clv_composite import cdnow, component, customers, evaluation, fitti
 from shared.recipes import ROOT
 
 HERE = ROOT / "recipes" / "clv_composite"
-pytestmark = pytest.mark.xdist_group("clv_composite")  # one process: the driver runs once
 CUTOFF, PAST = "1997-09-30", ("frequency", "recency", "T")
 ROWS = [[2, 30.0, 38.0, 20.0, 35.0, 1, 2], [0, 0, 38.0, 0, 35.0, 1, 1]]
 ONE, NEW = (dict(zip(model_code.COLUMNS, row, strict=True)) for row in ROWS)
