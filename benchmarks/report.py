@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.recipes import ROOT
 from shared.results import RESULTS, Rows, cell, digest, keep, markdown
-from tests.verify.processes import free_port, running
+from tests.verify.processes import NULL, free_port, running
 
 __all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
 
@@ -36,7 +36,7 @@ def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
     address = f"127.0.0.1:{(port := free_port())}"
     settings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn's
     command = [sys.executable, "-m", "mlflow", *words, "--host", "127.0.0.1", "--port", str(port)]
-    with running(command, ROOT, f"http://{address}/{health}", **settings):
+    with running(command, ROOT, f"http://{address}/{health}", NULL, **settings):
         yield address
 
 

@@ -14,7 +14,7 @@ from shared import results
 from shared.recipes import ROOT
 from shared.store import open_store
 from tests.site.conftest import FLAGS, chromium
-from tests.verify.processes import free_port, running
+from tests.verify.processes import NULL, free_port, running
 
 PICTURES = ROOT / "docs" / "pictures"
 # The assistant's panel covers a quarter of the page unless it was closed before.
@@ -51,9 +51,8 @@ def main() -> None:
         client.set_registered_model_alias("circle_area", alias, number or newest)
     experiment = {each.name: each.experiment_id for each in client.search_experiments()}
     address = f"http://127.0.0.1:{(port := free_port())}"
-    ui = running(
-        [sys.executable, "-m", "shared.cli", "ui"], ROOT, f"{address}/health", PORT=f"{port}"
-    )
+    words = [sys.executable, "-m", "shared.cli", "ui"]
+    ui = running(words, ROOT, f"{address}/health", NULL, PORT=str(port))
     with ui, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=2)

@@ -213,12 +213,13 @@ def import_alone(code, folder) -> None:
     warnings.simplefilter("error")
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         os.environ.pop(name, None)
-    sys.modules["shared"] = sys.modules["recipes"] = None
-    socket.socket.connect = refuse("the network")
-    socket.getaddrinfo = refuse("the network")
+    sys.modules.update({"shared": None, "recipes": None})  # type: ignore[dict-item]
+    for place, name in ((socket.socket, "connect"), (socket, "getaddrinfo")):
+        setattr(place, name, refuse("the network"))
     mlflow.set_tracking_uri = mlflow.start_run = mlflow.set_experiment = refuse("the store")
-    mlflow.pyfunc.load_model = refuse("the store")
-    real_open, builtins.open = builtins.open, reading_only
+    setattr(mlflow.pyfunc, "load_model", refuse("the store"))  # noqa: B010
+    real_open = open
+    builtins.open = reading_only
     os.chdir(folder)
     sys.path.insert(0, str(code.parent))
     runpy.run_path(str(code))

@@ -22,9 +22,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+NULL = Path(os.devnull)
+
+
 @contextmanager
 def running(
-    command: list[str], checkout: Path, address: str, log: Path = Path(os.devnull), **more: str
+    command: list[str], checkout: Path, address: str, log: Path, **more: str
 ) -> Iterator[None]:
     """Start a server's command, wait until `address` answers, stop its process group at the end."""
     with log.open("wb") as output:
