@@ -1,5 +1,6 @@
 """What the tests share: the recipes, and one checkout in which every recipe was logged."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -63,6 +64,14 @@ def logged(request, fresh_checkout, tmp_path_factory) -> Path:
             kept.write_text(str(checkout))
             assert done.returncode == 0, done.stdout + done.stderr
     return Path(kept.read_text())
+
+
+@pytest.fixture(scope="session")
+def folder(logged):
+    """Return a function: the folder of a recipe's logged model."""
+    rows = json.loads((logged / "build/log-all.json").read_text())
+    places = {row["recipe"]: logged / ".mlflow/artifacts/models" / row["model_id"] for row in rows}
+    return lambda recipe: places[recipe.name] / "artifacts"
 
 
 def store(checkout: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import ast
 import builtins
 import importlib
+import json
 import multiprocessing
 import os
 import re
@@ -12,7 +13,10 @@ import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
+import mlflow
 import pytest
+from mlflow.models import Model
+from mlflow.pyfunc.scoring_server import _parse_json_data
 
 from shared.recipes import FILES, ROOT, discover
 
@@ -198,7 +202,6 @@ PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "tests.test_contract"])
 
 def import_alone(code, folder) -> None:
     """Import model_code.py as a process elsewhere does, that may only read."""
-    import mlflow
 
     def refuse(what):
         def refused(*args, **kwargs):
@@ -257,11 +260,59 @@ def test_driver_shows_the_lesson(recipe):
         if ast.unparse(call.func) == "mlflow.pyfunc.log_model"
     ]
     needed = {"name", "python_model", "input_example", "pip_requirements", "registered_model_name"}
+    if not any(
+        "Agent" in "".join(map(ast.unparse, node.bases)) for node, _ in model_classes(recipe)
+    ):
+        needed.add("signature")
     assert logged and all(needed <= arguments for arguments in logged)
     words = {ast.unparse(call.func) for call in calls}
     assert {"mlflow.log_input", "mlflow.log_metrics", "mlflow.log_params", "report"} <= words
     described = [call.args[1] for call in calls if ast.unparse(call.func) == "recipe_run"]
     assert described and all(ast.unparse(text) != "__doc__" for text in described)
+
+
+def declared(driver):
+    """Return what the driver declares as the model's signature."""
+    sys.path.insert(0, str(driver.parent))
+    signature = runpy.run_path(str(driver)).get("SIGNATURE")
+    return signature and signature.to_dict()
+
+
+@every_recipe
+def test_the_logged_signature_is_the_drivers(folder, recipe):
+    """An agent has that of its type."""
+    with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as process:
+        signature = process.submit(declared, recipe.path / "driver.py").result()
+    model = Model.load(folder(recipe))
+    assert signature == (None if "task" in (model.metadata or {}) else model.signature.to_dict())
+
+
+@every_recipe
+def test_true_and_text_are_no_numbers(folder, recipe):
+    """Sent through the model server's own parser to the model as it was logged."""
+    model = mlflow.pyfunc.load_model(str(folder(recipe)))
+    schema, asked = model.metadata.get_input_schema(), recipe.json("request.json")
+    first, *rest = asked.get("dataframe_split", {"data": [[]]})["data"]
+    for column, value in enumerate(first):
+        for bad in (True, "1.75") if type(value) in (int, float) else ():
+            changed = [*first[:column], bad, *first[column + 1 :]]
+            body = {**asked["dataframe_split"], "data": [changed, *rest]}
+            sent = json.dumps({**asked, "dataframe_split": body})
+            with pytest.raises(mlflow.MlflowException):
+                parsed = _parse_json_data(sent, model.metadata, schema)
+                model.predict(parsed.data, params=parsed.params)
+
+
+@every_recipe
+def test_readme_shows_what_the_driver_prints(logged, recipe):
+    block = re.search(
+        r"<!-- output -->\n```text\n(.*?)\n```", (recipe.path / "README.md").read_text(), re.S
+    )
+    assert block, "README.md shows the output near its top"
+    said = (logged / f"build/log/{recipe.name}.txt").read_text()
+    said_lines = {re.sub(r"\s+", " ", line).strip() for line in said.splitlines()}
+    shown = [re.sub(r"\s+", " ", line).strip() for line in block[1].splitlines()]
+    assert [line for line in shown if line and line not in said_lines] == []
 
 
 def test_no_registry_or_address_in_what_pins():

@@ -1,4 +1,4 @@
-"""What the tests under attack share: where the logged models are, and the counts that are kept."""
+"""What the tests under attack share: the counts that are kept."""
 
 import json
 from collections import Counter
