@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from shared.recipes import ROOT
+from shared.recipes import ROOT, discover
 
 # Before any test imports mlflow: no usage reports, whatever store the shell points to left alone.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -77,6 +77,14 @@ def folder(logged):
 def store(checkout: Path) -> dict[str, str]:
     """Return the variable that points other checkouts to this one's store."""
     return {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/.mlflow/mlflow.db"}
+
+
+def only(checkout: Path, *names: str) -> Path:
+    """Remove all recipes but those from the checkout; return it."""
+    for recipe in discover():
+        if recipe.name not in names:
+            shutil.rmtree(checkout / "recipes" / recipe.name)
+    return checkout
 
 
 def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:

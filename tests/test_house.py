@@ -20,7 +20,7 @@ from recipes.circle_area.driver import SIGNATURE
 from shared import servers, smoke
 from shared.cli import main
 from shared.recipes import ROOT, WARNINGS, Recipe, discover, find
-from tests.conftest import environment, make, processes, store
+from tests.conftest import environment, make, only, processes, store
 from tests.verify.processes import free_port
 
 RECIPES = discover()
@@ -55,15 +55,8 @@ def test_log_all_tells_the_truth(logged):
     assert not (logged / "mlruns").exists()
 
 
-def only(checkout: Path, *names: str) -> None:
-    for recipe in RECIPES:
-        if recipe.name not in names:
-            shutil.rmtree(checkout / "recipes" / recipe.name)
-
-
 def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout):
-    checkout = fresh_checkout("smoke")
-    only(checkout, "circle_area", "pc_fast")
+    checkout = only(fresh_checkout("smoke"), "circle_area", "pc_fast")
     response = checkout / "recipes/circle_area/response.json"
     response.write_text(response.read_text().replace("3.14159", "3.15159"))
     done = make(checkout, "smoke-all", **store(logged))
@@ -104,8 +97,7 @@ def test_accept_shows_each_row_that_differs_and_writes_no_answer_unasked(
 
 
 def test_one_failure_does_not_stop_the_others(fresh_checkout):
-    checkout = fresh_checkout("failing")
-    only(checkout, "circle_area")
+    checkout = only(fresh_checkout("failing"), "circle_area")
     shutil.copytree(checkout / "recipes/circle_area", checkout / "recipes/broken")
     (checkout / "recipes/broken/driver.py").write_text("raise ValueError('no such column')")
     done = make(checkout, "log-all")

@@ -8,18 +8,16 @@ or for the recipe that its mark names: `verify("registry", recipe="circle_area")
 """
 
 import json
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from shared.recipes import ROOT, Recipe, discover
+from shared.recipes import Recipe, discover
 from shared.smoke import wrong
-from tests.conftest import environment, make
+from tests.conftest import environment, make, only, store
 
-FILE = ROOT / "build" / "verify.json"
 CELLS: dict[tuple[str, str], dict] = {}
 
 
@@ -31,7 +29,7 @@ class Logged:
 
     @property
     def store(self) -> str:
-        return f"sqlite:///{self.checkout}/.mlflow/mlflow.db"
+        return store(self.checkout)["MLFLOW_TRACKING_URI"]
 
     def uri(self, recipe: Recipe) -> str:
         """Return models:/m-<id> of what was logged; the test fails if the recipe's driver did."""
@@ -63,12 +61,9 @@ class Logged:
 @pytest.fixture(scope="session")
 def logged(fresh_checkout, pytestconfig) -> Logged:
     """What `make log-all` made in a fresh checkout (of `--recipe` alone where it is given)."""
-    checkout = Logged(fresh_checkout("verify"))
-    for recipe in discover():
-        if recipe.name not in chosen(pytestconfig):
-            shutil.rmtree(checkout.checkout / "recipes" / recipe.name)
-    checkout.make("log-all")
-    return checkout
+    made = Logged(only(fresh_checkout("verify"), *chosen(pytestconfig)))
+    made.make("log-all")
+    return made
 
 
 def assert_known_answer(recipe: Recipe, answer: object) -> None:
@@ -85,10 +80,6 @@ def pytest_addoption(parser):
 
 
 WIDTH = 27  # of a column of the matrix: the longest way and a gap
-
-
-def part_of(config) -> bool:
-    return bool(config.getoption("--recipe", "") or config.getoption("--way", ""))
 
 
 def chosen(config) -> list[str]:
@@ -126,7 +117,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_logreport(report):
     if where := dict(report.user_properties).get("cell"):
         recipe, way = where
-        new = {"recipe": recipe, "way": way, "status": "ok", "seconds": 0.0, "error": None}
+        new = {"status": "ok", "seconds": 0.0, "error": None}
         cell = CELLS.setdefault((recipe, way), new)
         if report.when == "call":  # what several cells share (setup) is in the run's total only
             shared = dict(report.user_properties).get("seconds", 0.0)  # its part, as it was told
@@ -137,14 +128,10 @@ def pytest_runtest_logreport(report):
             cell |= {"status": "failed", "error": errors[0]}
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    """Print the matrix and write build/verify.json; part of a run replaces only its own cells."""
+def pytest_terminal_summary(terminalreporter):
+    """Print the matrix, and for what failed why, and how to run it again."""
     if not CELLS:
         return
-    before = json.loads(FILE.read_text()) if part_of(config) and FILE.is_file() else []
-    kept = [cell for cell in before if (cell["recipe"], cell["way"]) not in CELLS]
-    FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(json.dumps([*kept, *CELLS.values()], indent=2) + "\n")
     ways = list(dict.fromkeys(way for _, way in CELLS))
     terminalreporter.section("recipe x way, seconds")
     terminalreporter.line(f"{'':<22}" + "".join(f"{way:>{WIDTH}}" for way in ways))

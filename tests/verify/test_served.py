@@ -1,17 +1,18 @@
-"""Cell `served`: MLflow's scoring server on loopback, as `make serve` starts it."""
+"""Cell `served`: MLflow's scoring server on loopback, as `make serve` starts it.
+
+Many clients at once, and hostile ones, are in tests/torture.
+"""
 
 import json
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 import requests
 
 from shared.recipes import ROOT, find
-from shared.smoke import differences
 from tests.verify.conftest import Logged, assert_known_answer
 from tests.verify.processes import free_port, running
 
@@ -26,34 +27,6 @@ def refuse(constant: str):
 def ask(address: str, body: str) -> requests.Response:
     json_type = {"Content-Type": "application/json"}
     return requests.post(f"{address}/invocations", body, headers=json_type, timeout=120)
-
-
-def answer(response: requests.Response):
-    assert response.status_code == 200, response.text
-    return json.loads(response.text, parse_constant=refuse)
-
-
-def parts(recipe) -> list[tuple[str, list]]:
-    """Return eight bodies that differ, and the answer that each must get.
-
-    Rows for themselves; where the rows are one table, the table with its first column renamed.
-    """
-    asked, wanted = recipe.json("request.json"), recipe.json("response.json")
-    if "input" in asked:  # an agent takes one question, and answers with one object
-        wanted.pop("tolerance", None)
-        return [(json.dumps(asked), wanted)] * 8
-    wanted, split = wanted["predictions"], asked["dataframe_split"]
-    if len(split["data"]) != len(wanted):
-        old = split["columns"][0]
-        texts = [(json.dumps(asked), json.dumps(wanted))] * 8
-        named = [[t.replace(f'"{old}"', f'"{old}{i}"') for t in two] for i, two in enumerate(texts)]
-        return [(body, json.loads(answer)) for body, answer in named]
-    rows = [i % len(wanted) for i in range(8)]
-    one = [{**split, "index": [i], "data": [split["data"][i]]} for i in rows]  # keeps its number
-    return [
-        (json.dumps({**asked, "dataframe_split": part}), [wanted[i]])
-        for part, i in zip(one, rows, strict=True)
-    ]
 
 
 @contextmanager
@@ -82,15 +55,6 @@ def test_served(recipe, logged, tmp_path):
     with serving(logged, tmp_path, f"make serve RECIPE={recipe.name}") as address:
         page = (recipe.path / "README.md").read_text()
         run_as_printed(recipe, page, logged, address)
-
-        # Eight at once, each with a question of its own.
-        asked = parts(recipe)
-        with ThreadPoolExecutor(8) as clients:
-            said = list(clients.map(lambda part: answer(ask(address, part[0])), asked * 2))
-        tolerance = recipe.json("response.json").get("tolerance", {})
-        for got, (_, want) in zip(said, asked * 2, strict=True):
-            want = {"predictions": want} if isinstance(want, list) else want
-            assert differences(got, want, tolerance) == []
 
         # Refusals: said in words, and without the inside of the server.
         split = recipe.json("request.json").get("dataframe_split", {"data": []})

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from shared.recipes import discover
+from tests.conftest import only
 from tests.verify.conftest import Logged, chosen
 from tests.verify.processes import blocks, free_port, running
 
@@ -46,28 +46,15 @@ def team(checkout: Path, tmp_path: Path, start: str) -> Iterator[Team]:
 
 
 @pytest.fixture(scope="session")
-def copy(fresh_checkout, pytestconfig):
-    """Return a function: a fresh checkout with the chosen recipes."""
-
-    def make(name: str) -> Path:
-        made = fresh_checkout(name)
-        for recipe in discover():
-            if recipe.name not in chosen(pytestconfig):
-                shutil.rmtree(made / "recipes" / recipe.name)
-        return made
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def on_sqlite(copy, tmp_path_factory):
+def on_sqlite(fresh_checkout, pytestconfig, tmp_path_factory):
     start = next(block for block in blocks("team-server", "bash") if "sqlite:" in block)
-    with team(copy("sqlite"), tmp_path_factory.mktemp("sqlite"), start) as server:
+    checkout = only(fresh_checkout("sqlite"), *chosen(pytestconfig))
+    with team(checkout, tmp_path_factory.mktemp("sqlite"), start) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def on_postgresql(copy, tmp_path_factory):
+def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
     """The same on a PostgreSQL of its own, which Debian's package brings and the test starts."""
     initdb = shutil.which("initdb") or max(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=""
@@ -96,7 +83,8 @@ def on_postgresql(copy, tmp_path_factory):
             words = shlex.split(line)[3:]
             run(bin / words[0], "-h", folder, "-p", str(port), "-U", "postgres", *words[1:])
         start = start.replace(":5432", f":{port}")
-        with team(copy("postgresql"), tmp_path_factory.mktemp("postgresql"), start) as server:
+        checkout = only(fresh_checkout("postgresql"), *chosen(pytestconfig))
+        with team(checkout, tmp_path_factory.mktemp("postgresql"), start) as server:
             yield server
     finally:
         run(*control, "stop", "-m", "fast")
