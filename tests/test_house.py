@@ -214,13 +214,8 @@ def test_no_usage_reports():
 def test_help_and_list_import_no_mlflow():
     helped = make(ROOT)
     assert helped.returncode == 0 and "make log-all" in helped.stdout
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "shared.cli", "list"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    words = [sys.executable, "-X", "importtime", "-m", "shared.cli", "list"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == [r.name for r in RECIPES]
     assert "mlflow" not in done.stderr
 
