@@ -49,8 +49,8 @@ def main() -> None:
     if not asked.go_on:
         COUNTED.unlink(missing_ok=True)
     kept = json.loads(COUNTED.read_text(encoding="utf-8")) if COUNTED.is_file() else {}
-    command = [sys.executable, "-m", "pytest", "tests/torture", "--here", "-vv", "--dist", "worksteal"]
-    command += [f"--cases={asked.cases}", *(f"--deselect={node}" for node in kept)]
+    command = [sys.executable, "-m", "pytest", "tests/torture", "-vv", "--dist", "worksteal"]
+    command += ["--here", f"--cases={asked.cases}", *(f"--deselect={node}" for node in kept)]
     if failed := subprocess.run(command, cwd=ROOT).returncode:
         print("after the mend, only what is left: python -m benchmarks.torture --go-on")
         sys.exit(failed)

@@ -18,20 +18,12 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("loaded", recipes, ids=lambda recipe: recipe.name)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def untraced():
     """An agent's calls would be kept as traces, in a store beside whoever runs this."""
     mlflow.tracing.disable()
     yield
     mlflow.tracing.reset()
-
-
-@pytest.fixture(scope="session")
-def folder(logged):
-    """Return a function: the folder of a recipe's model."""
-    rows = json.loads((logged / "build/log-all.json").read_text())
-    places = {row["recipe"]: logged / ".mlflow/artifacts/models" / row["model_id"] for row in rows}
-    return lambda recipe: places[recipe.name] / "artifacts"
 
 
 @pytest.fixture

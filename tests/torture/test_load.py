@@ -75,7 +75,7 @@ def running(target: str, checkout: Path, **variables: str) -> Iterator[tuple[int
     port = servers.free_port()
     words, health = [sys.executable, "-m", "shared.cli", target], f"http://127.0.0.1:{port}/health"
     more = {"PORT": str(port), "COOKBOOK_MARK": f"torture {target} {port}", **variables}
-    with servers.running(words, logged, health, **more):
+    with servers.running(words, checkout, health, servers.NULL, **more):
         yield port, list(processes(more["COOKBOOK_MARK"]))
     assert processes(more["COOKBOOK_MARK"]) == {}, "left behind"
 
