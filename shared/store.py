@@ -20,10 +20,11 @@ from shared.recipes import ROOT, Recipe
 
 OWN = f"sqlite:///{ROOT / '.mlflow' / 'mlflow.db'}"
 AWAY = "restore it from a backup, or move it away: the next log makes a new one"
+RIGHTS = "get the right to read and write there, or set MLFLOW_TRACKING_URI"
 REMEDIES = {  # what SQLite says: what to do
     "locked": "another process is writing to it: wait for it, or end it",
-    "readonly": "it cannot be written: get the right to write there, or set MLFLOW_TRACKING_URI",
-    "unable to open": "it cannot be read: get the right to, or set MLFLOW_TRACKING_URI",
+    "readonly": RIGHTS,
+    "unable to open": RIGHTS,
     "no such table": f"it is not a store of MLflow: {AWAY}",
     "": f"it is damaged: {AWAY}",
 }
@@ -70,6 +71,7 @@ def _check(file: Path) -> None:
         with closing(sqlite3.connect(address, uri=True, timeout=20)) as store:
             store.execute("BEGIN IMMEDIATE")
             (schema,) = store.execute("SELECT version_num FROM alembic_version").fetchone() or [""]
+            store.execute("UPDATE alembic_version SET version_num = version_num")  # rolled back
             size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
             if store.execute(size).fetchone()[0] > file.stat().st_size:
                 raise sqlite3.DatabaseError("the file is cut short")
@@ -106,7 +108,7 @@ def use_store(experiment: str) -> str:
                 mlflow.create_experiment(experiment, place.as_uri())
             return mlflow.set_experiment(experiment).experiment_id
     except OSError as error:
-        raise Unusable(f"{file}: {error.strerror}; {REMEDIES['readonly']}") from None
+        raise Unusable(f"{file}: {error.strerror}; {RIGHTS}") from None
 
 
 def _make(file: Path) -> None:
