@@ -23,8 +23,7 @@ AWAY = "restore it from a backup, or move it away: the next log makes a new one"
 RIGHTS = "get the right to read and write there, or set MLFLOW_TRACKING_URI"
 REMEDIES = {  # what SQLite says: what to do
     "locked": "another process is writing to it: wait for it, or end it",
-    "readonly": RIGHTS,
-    "unable to open": RIGHTS,
+    **dict.fromkeys(("readonly", "unable to open"), RIGHTS),
     "no such table": f"it is not a store of MLflow: {AWAY}",
     "": f"it is damaged: {AWAY}",
 }
@@ -69,7 +68,6 @@ def _check(file: Path) -> None:
     try:
         address = f"file:{quote(str(file.absolute()))}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, timeout=20)) as store:
-            store.execute("BEGIN IMMEDIATE")
             (schema,) = store.execute("SELECT version_num FROM alembic_version").fetchone() or [""]
             store.execute("UPDATE alembic_version SET version_num = version_num")  # rolled back
             size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
