@@ -40,7 +40,7 @@ def running(
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             try:
@@ -50,7 +50,7 @@ def running(
                 time.sleep(0.2)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)  # in the background SIGINT is ignored
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
