@@ -59,9 +59,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def tab(browser, base):
-    """A page of the browser that notes what goes wrong in it, in `tab.wrong`."""
+@pytest.fixture(scope="session")
+def window(browser, base):
+    """A page of the browser that notes what goes wrong in it, in `wrong`."""
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
         tab = context.new_page()
         tab.wrong = []
@@ -80,6 +80,14 @@ def tab(browser, base):
         tab.on("pageerror", lambda error: tab.wrong.append(f"error: {error}"))
         tab.on("console", lambda m: m.type == "error" and tab.wrong.append(f"console: {m.text}"))
         yield tab
+
+
+@pytest.fixture
+def tab(window):
+    """The page, blank: what is cached stays, what went wrong before is forgotten."""
+    window.goto("about:blank")
+    window.wrong.clear()
+    return window
 
 
 def pages() -> list[str]:
