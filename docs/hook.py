@@ -148,6 +148,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> None:
+    """Search finds a page once: not again where it stands in English among the Chinese ones."""
+    if page.url.startswith("zh/") and not page.file.src_uri.endswith(".zh.md"):
+        page.meta["search"] = {"exclude": True}
+
+
 def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> Any:
     """Point the pencil at the file to edit, which lies elsewhere than the page."""
     source = SOURCE.get(page.file.src_uri)
