@@ -77,7 +77,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 said = recipe_pages.printed(recipe)
                 return f'```text title="make log RECIPE={recipe.name}"\n{said}\n```'
             case "code", Recipe():
-                return recipe_pages.code(recipe, file)
+                return recipe_pages.code(recipe, file, locale)
             case "figure", Recipe():
                 place = picture(recipe, file)
                 return f"[![{alt or file}]({place})]({place})"

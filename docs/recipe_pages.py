@@ -24,6 +24,7 @@ SAYS = {
         "测试所用版本：",
     ),
 }
+LINE = {"en": "**Line {}.**", "zh": "**第 {} 行。**"}
 
 
 def read(path: Path, remedy: str) -> str:
@@ -79,13 +80,26 @@ def metrics(recipe: Recipe) -> str:
     )
 
 
-def code(recipe: Recipe, file: str) -> str:
+def code(recipe: Recipe, file: str, locale: str) -> str:
+    """Return a file of the recipe, numbered; a lesson's model with the reasons for its lines."""
     text = read(recipe.path / file, "no such file").rstrip()
     name, language = f"recipes/{recipe.name}/{file}", LANGUAGE.get(Path(file).suffix, "text")
     if recipe.front_matter.get("level") != "further" and text.count("\n") < 150:
-        return f'```{language} title="{name}" linenums="1"\n{text}\n```'
+        block = f'```{language} title="{name}" linenums="1"\n{text}\n```'
+        return block + (reasons(recipe, text, locale) if file == "model_code.py" else "")
     block = f'```{language} linenums="1"\n{text}\n```'.replace("\n", "\n    ")
     return f'??? example "{name}"\n\n    {block}'
+
+
+def reasons(recipe: Recipe, text: str, locale: str) -> str:
+    """Return why lines are as they are, out of docs/notes.yml; each must stand in the code."""
+    lines, said = [line.strip() for line in text.splitlines()], []
+    for note in yaml.safe_load(read(DOCS / "notes.yml", "keep it"))[recipe.name]:
+        if lines.count(note["line"]) != 1:
+            raise PluginError(f"docs/notes.yml: {recipe.name} has no such line: {note['line']}")
+        number = lines.index(note["line"]) + 1
+        said.append(f"- {LINE[locale].format(number)} {note[locale]}")
+    return "\n\n" + "\n".join(said)
 
 
 def printed(recipe: Recipe) -> str:

@@ -20,14 +20,15 @@ AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 WCAG = """(() => {
     const seen = new Set();
     for (const word of document.querySelectorAll(".highlight :is(code, .linenodiv) :is(span, a)")) {
-        const kind = [word.closest(".wrong, .right, details")?.className, word.localName, word.className];
-        if (!word.children.length && seen.size === seen.add(kind.join()).size) word.dataset.again = "";
+        const around = word.closest(".wrong, .right, details")?.className;
+        const kind = [around, word.localName, word.className].join();
+        if (!word.children.length && seen.size === seen.add(kind).size) word.dataset.again = "";
     }
     return axe.run({exclude: ["[data-again]"]}, {
         runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
         resultTypes: ["violations"], selectors: false, preload: false,
     }).then((said) => said.violations.map(
-        (rule) => [rule.id, rule.nodes.length, rule.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]
+        ({id, nodes}) => [id, nodes.length, nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]
     ));
 })()"""
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
@@ -89,7 +90,7 @@ def test_search(tab, base):
         field.fill(row["query"])
         tab.keyboard.press("End")  # the search listens to keys, which filling in doesn't send
         first = tab.locator(".md-search-result__item a").first
-        first.wait_for(timeout=30_000)
+        first.wait_for(timeout=120_000)
         tab.wait_for_timeout(500)
         found = urlparse(urljoin(tab.url, first.get_attribute("href"))).path
         if found != urlparse(urljoin(base, row["page"])).path:
