@@ -25,7 +25,8 @@ FLAGS = [
 
 
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")  # Debian, others, GitHub's machines
+    found = next(filter(None, map(shutil.which, names)), None)
     assert found, "no chromium: make system installs it on Debian"
     return found
 

@@ -47,7 +47,8 @@ def test_page(tab, base, page):
         tab.evaluate(f"document.querySelector('[data-md-color-scheme={scheme}]').click()")
         for size, viewport in SIZES.items():
             tab.set_viewport_size(viewport)
-            tab.wait_for_timeout(400)  # colours change slowly; what scrolls gets its focus then
+            tab.wait_for_timeout(400)  # what scrolls gets its focus then
+            tab.wait_for_function("document.getAnimations().length === 0")  # colours change slowly
             over = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
             wrong += [(scheme, size, f"{over} px too wide")] if over > 0 else []
             wrong += [(scheme, size, *found) for found in tab.evaluate(WCAG)]
