@@ -8,8 +8,11 @@ from urllib.parse import unquote, urljoin, urlparse
 
 import axe_playwright_python
 import pytest
+from mkdocs.exceptions import PluginError
 
-from docs.recipe_pages import split
+from docs import hook
+from docs.recipe_pages import reasons, split
+from shared import log_all
 from shared.recipes import ROOT, find
 from tests.site.conftest import SITE, pages
 
@@ -141,6 +144,19 @@ def test_translation_is_of_the_english_page_of_today(file):
     marked = split(file.read_text(encoding="utf-8"))[0]["english"]
     today = hashlib.sha256(english).hexdigest()[:12]
     assert marked == today, f"translate what changed, then set english: {today}"
+
+
+def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(monkeypatch, tmp_path):
+    circle, text = find("circle_area"), "<!-- output -->\n```text\nbefore\n```"
+    monkeypatch.setattr(log_all, "output_file", lambda _: ROOT / "build" / "log" / "none.txt")
+    with pytest.raises(PluginError, match="none.txt is missing: make log-all"):
+        hook.fill(text, recipe=circle)
+    (tmp_path / "said.txt").write_text("area 3.14")
+    monkeypatch.setattr(log_all, "output_file", lambda _: tmp_path / "said.txt")
+    shown = hook.fill(text, recipe=circle)
+    assert "area 3.14" in shown and "before" not in shown
+    with pytest.raises(PluginError, match="no such line"):
+        reasons(circle, "the line is gone", "en")
 
 
 def test_pages_are_small():
