@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def card(recipe: Recipe, locale: str) -> str:
         shown = f"![{drawn[2]}](recipes/{picture(recipe, drawn[1])}){{ loading=lazy }}"
     else:
         table = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
+        table = textwrap.wrap(table[0], 44) if len(table) == 1 else table  # a sentence
         shown = "\n".join(["```text", *table, "```"])
     lines = (recipe.path / "model_code.py").read_text(encoding="utf-8").count("\n")
     minutes = round(len(readme.split()) / 220 + lines / 30)
