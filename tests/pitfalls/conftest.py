@@ -20,7 +20,9 @@ def pytest_sessionfinish(session):
     before = json.loads(KEPT.read_text(encoding="utf-8"))["output"] if KEPT.is_file() else {}
     output = {name: said for name, said in {**before, **PRINTED}.items() if name in names}
     output = dict(sorted(output.items()))
-    if PRINTED.keys() < names:  # not all were run: what the page says of the run stays that of the rest
+    if (
+        PRINTED.keys() < names
+    ):  # not all were run: what the page says of the run stays that of the rest
         kept = json.loads(KEPT.read_text(encoding="utf-8"))
         text = json.dumps({**kept, "output": output}, indent=1, ensure_ascii=False)
         KEPT.write_text(f"{text}\n", encoding="utf-8")
