@@ -22,7 +22,7 @@ def pytest_sessionfinish(session):
     output = dict(sorted(output.items()))
     if (
         PRINTED.keys() < names
-    ):  # not all were run: what the page says of the run stays that of the rest
+    ):  # the page goes on naming the run of the others
         kept = json.loads(KEPT.read_text(encoding="utf-8"))
         text = json.dumps({**kept, "output": output}, indent=1, ensure_ascii=False)
         KEPT.write_text(f"{text}\n", encoding="utf-8")
