@@ -148,12 +148,6 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> None:
-    """Search finds a page once: not again where it stands in English among the Chinese ones."""
-    if page.url.startswith("zh/") and not page.file.src_uri.endswith(".zh.md"):
-        page.meta["search"] = {"exclude": True}
-
-
 def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> Any:
     """Point the pencil at the file to edit, which lies elsewhere than the page."""
     source = SOURCE.get(page.file.src_uri)
@@ -165,9 +159,11 @@ def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> 
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Leave line anchors to the recipes' code: the pitfalls have a thousand short lines."""
-    short = page.file.src_uri.startswith("pitfalls")
-    return re.sub(r'<a id="__codelineno[^>]*></a>', "", html) if short else html
+    """Find an untranslated page once; leave line anchors to the recipes, not a thousand pitfalls'."""
+    file = page.file.src_uri
+    if page.url.startswith("zh/") and not file.endswith(".zh.md"):
+        page.meta["search"] = {"exclude": True}
+    return re.sub(r'<a id="__codelineno[^>]*></a>', "", html) if "pitfalls" in file else html
 
 
 def on_post_build(config: MkDocsConfig) -> None:
