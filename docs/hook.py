@@ -159,7 +159,7 @@ def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> 
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Find an untranslated page once; leave line anchors to the recipes, not a thousand pitfalls'."""
+    """Let search find an untranslated page once; leave line anchors to the recipes' code."""
     file = page.file.src_uri
     if page.url.startswith("zh/") and not file.endswith(".zh.md"):
         page.meta["search"] = {"exclude": True}

@@ -20,9 +20,7 @@ def pytest_sessionfinish(session):
     before = json.loads(KEPT.read_text(encoding="utf-8"))["output"] if KEPT.is_file() else {}
     output = {name: said for name, said in {**before, **PRINTED}.items() if name in names}
     output = dict(sorted(output.items()))
-    if (
-        PRINTED.keys() < names
-    ):  # the page goes on naming the run of the others
+    if PRINTED.keys() < names:  # the page goes on naming the run of the others
         kept = json.loads(KEPT.read_text(encoding="utf-8"))
         text = json.dumps({**kept, "output": output}, indent=1, ensure_ascii=False)
         KEPT.write_text(f"{text}\n", encoding="utf-8")
