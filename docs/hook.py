@@ -134,8 +134,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         write(f"downloads/{recipe.name}.ipynb", notebook.made(recipe))
     for starter in (ROOT / "build" / "starters").glob("*.zip"):
         write(f"downloads/{starter.name}", starter.read_bytes())
-    english = [p.name for p in (DOCS / "guides").glob("*.md") if not p.name.endswith(".zh.md")]
-    guides = [f"guides/{name}" for name in sorted(english)]
+    guides = sorted(f"guides/{p.name}" for p in DOCS.glob("guides/*.md") if ".zh." not in p.name)
     config.nav = [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
