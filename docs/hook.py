@@ -152,7 +152,7 @@ def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> 
     source = SOURCE.get(page.file.src_uri)
     page.edit_url = f"{config.repo_url}/edit/main/{source}" if config.repo_url and source else None
     if page.url in ("", "./", "zh/"):  # absolute links would break in a subfolder
-        for other in config.extra.alternate:  # type: ignore[attr-defined]
+        for other in config["extra"]["alternate"]:
             other["link"] = "./" if other["lang"] == "en" else f"{other['lang']}/"
     return context
 
