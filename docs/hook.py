@@ -58,7 +58,7 @@ def page(recipe: Recipe, locale: str, source: Path) -> str:
     head, body = split(source.read_text(encoding="utf-8"))
     body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)  # on the site a page
     body = body.replace("](../../docs/", "](../")
-    meta = {"description": head["summary"]}
+    meta = {"description": head["summary"], "search": head.get("search", {})}
     if drawn := re.search(r"^<!-- figure: (\S+)", body, re.M):
         meta["picture"] = f"recipes/{picture(recipe, drawn[1])}"
     english = (recipe.path / "README.md").read_bytes()

@@ -37,7 +37,7 @@ WCAG = """(() => {
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
 LISTED = (Path(__file__).parent / "queries.csv").read_text(encoding="utf-8")
 QUERIES = list(csv.DictReader(LISTED.splitlines()))
-TRANSLATED = sorted((ROOT / "docs" / "recipes").glob("*.zh.md"))
+TRANSLATED = sorted((ROOT / "docs").rglob("*.zh.md"))
 
 
 @pytest.mark.parametrize("page", [*pages(), "/404.html"])
@@ -140,7 +140,13 @@ def test_what_a_search_engine_reads():
 
 @pytest.mark.parametrize("file", TRANSLATED, ids=lambda file: file.stem)
 def test_translation_is_of_the_english_page_of_today(file):
-    english = (find(file.name.removesuffix(".zh.md")).path / "README.md").read_bytes()
+    name = file.name.removesuffix(".zh.md")
+    twin = (
+        find(name).path / "README.md"
+        if file.parent.name == "recipes"
+        else file.with_name(f"{name}.md")
+    )
+    english = twin.read_bytes()
     marked = split(file.read_text(encoding="utf-8"))[0]["english"]
     today = hashlib.sha256(english).hexdigest()[:12]
     assert marked == today, f"translate what changed, then set english: {today}"
