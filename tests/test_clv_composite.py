@@ -171,7 +171,7 @@ def test_answers_are_finite_and_plausible_at_the_bounds(model):
         answer = model.predict(frame, params={"horizon_weeks": weeks}).to_numpy()
         assert np.isfinite(answer).all() and (answer >= 0).all()
         assert (answer[:, 1] <= 7.05 * weeks).all() and before < (before := answer[:, 0].sum())
-    for weeks in (0, -4, 0.1, 521, 1e308, float("nan"), float("inf")):
+    for weeks in (0, -4, 0.1, 521, 1e308, float("nan"), float("inf"), None):
         with pytest.raises(mlflow.MlflowException, match="horizon_weeks.* 520"):
             model.predict(frame, params={"horizon_weeks": weeks})
 

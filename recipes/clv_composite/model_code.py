@@ -91,7 +91,7 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
         """Return the values under the input's index; MlflowException (HTTP 400) names a bad row."""
         horizon = (params or {}).get("horizon_weeks", 39.0)
         try:
-            if not 1 / 7 <= horizon <= LONGEST:
+            if not isinstance(horizon, NUMBER) or not 1 / 7 <= horizon <= LONGEST:
                 raise ValueError(f"horizon_weeks {horizon!r:.80}: give 1/7 to {LONGEST} weeks")
             customers = checked(model_input)
         except ValueError as error:
