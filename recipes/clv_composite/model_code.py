@@ -89,7 +89,7 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Return the values under the input's index; MlflowException (HTTP 400) names a bad row."""
-        horizon = (params or {}).get("horizon_weeks", 39.0)
+        horizon: float = (params or {}).get("horizon_weeks", 39.0)
         try:
             if not isinstance(horizon, NUMBER) or not 1 / 7 <= horizon <= LONGEST:
                 raise ValueError(f"horizon_weeks {horizon!r:.80}: give 1/7 to {LONGEST} weeks")
