@@ -147,12 +147,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
-def on_page_context(context: Any, page: Any, config: MkDocsConfig, **_: Any) -> Any:
+def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
     """Point the pencil at the file to edit, which lies elsewhere than the page."""
     source = SOURCE.get(page.file.src_uri)
     page.edit_url = f"{config.repo_url}/edit/main/{source}" if config.repo_url and source else None
     if page.url in ("", "./", "zh/"):  # absolute links would break in a subfolder
-        for other in config["extra"]["alternate"]:
+        for other in config.extra.alternate:
             other["link"] = "./" if other["lang"] == "en" else f"{other['lang']}/"
     return context
 

@@ -66,7 +66,7 @@ def test_has_its_files_and_front_matter(recipe):
     assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", recipe.name)
     assert [file for file in FILES if not (recipe.path / file).is_file()] == []
     assert {"title", "summary", "teaches"} <= said.keys()
-    assert said.keys() <= {"title", "summary", "teaches", "order", "level", "runs_with"}
+    assert said.keys() <= {"title", "summary", "teaches", "order", "level", "runs_with", "search"}
     assert said.get("level", "further") == "further" and ("order" in said) != ("level" in said)
     assert {"predictions", "output"} & recipe.json("response.json").keys()  # an agent's: output
     bodies = {"dataframe_split", "dataframe_records", "inputs", "input"}
