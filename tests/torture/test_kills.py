@@ -4,7 +4,7 @@ from tests.test_store import kills
 
 
 def test_kills_while_a_store_is_made(tmp_path, cases, counts):
-    moments = cases(4, 40)
+    moments = max(4, cases(4, 40))
     made = kills(tmp_path, moments)
     counts["moments"], counts["broken"] = len(made), 0
     counts["whole"], counts["absent"] = made.count("True"), made.count("False")

@@ -167,7 +167,9 @@ def test_many_clients(loaded, logged, folder, cases, counts):
         stack.close()
         model = mlflow.pyfunc.load_model(str(folder(loaded)))
         wanted = expected(loaded, model, asked)
-    near = dict.fromkeys(["area", "clv", "expected_purchases", "aov", "defect_score"], 1e-9)
+    near = dict.fromkeys(
+        ["area", "clv", "expected_purchases", "aov", "p_return", "defect_score"], 1e-9
+    )
     pairs = zip(answers, wanted, strict=True)
     swapped = [found for got, want in pairs if (found := differences(got, want, near))]
     assert not swapped, swapped[0]
