@@ -6,22 +6,14 @@ import os
 import runpy
 import sys
 import time
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from shared.recipes import ROOT, Recipe, discover
 from shared.run import one_line
-
-# Half of a driver's time would go into importing these: the process that all are forked from has
-# them. Run by hand, a driver imports them itself.
-COMMON = [
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "mlflow.pyfunc",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "shared.run",
-]
+from shared.store import use_store
 
 
 def output_file(recipe: Recipe) -> Path:
@@ -65,7 +57,9 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     A driver's output goes to build/log/<recipe>.txt; a line is printed as each one starts and ends.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(COMMON)
+    context.set_forkserver_preload(["shared.preload"])
+    forkserver.ensure_running()
+    use_store(recipes[0].name)  # makes it, while the other process imports
     output_file(recipes[0]).parent.mkdir(parents=True, exist_ok=True)
     waiting, rows = list(recipes), {}
     running: dict[Any, tuple[Recipe, Any, float]] = {}

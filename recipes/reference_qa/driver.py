@@ -43,7 +43,7 @@ def main() -> None:
         mlflow.log_params({**CONFIG, "embedding model": os.environ["OPENAI_EMBEDDING_MODEL"]})
         agent = mlflow.pyfunc.load_model(model.model_uri)
         questions = pd.read_csv(QUESTIONS, keep_default_na=False)
-        rows = evaluate(agent, questions, traced=5)
+        rows = evaluate(agent, questions, traced=2)
         mlflow.log_table(rows, "questions.json")
         figures = {}
         for part, some in rows.groupby("part"):
