@@ -22,7 +22,7 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_js
 
 from shared.recipes import find
 from shared.smoke import differences
-from tests.conftest import environment
+from tests.conftest import environment, processes
 from tests.verify.processes import blocks
 
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
@@ -163,6 +163,28 @@ def test_failed_rows_are_reported(logged, cluster):
     )
     wanted = [math.pi * (d / 2) ** 2 for d in circles["diameter"]]
     assert json.loads(said.strip().splitlines()[-1]) == wanted
+
+
+@pytest.mark.verify("spark", recipe="circle_area")
+def test_a_polite_kill_leaves_no_process_behind(logged, tmp_path):
+    (tmp_path / "circles.csv").write_text("diameter\n1\n")
+    words = ["make", "-o", ".venv/.spark", "score-spark", "RECIPE=circle_area"]
+    words += [f"INPUT={tmp_path}/circles.csv", f"OUTPUT={tmp_path}/areas.parquet"]
+    alone = environment(logged.checkout, COOKBOOK_MARK=str(tmp_path), **LOOPBACK)
+    process = subprocess.Popen(words, cwd=logged.checkout, env=alone, start_new_session=True)
+    deadline = time.monotonic() + 120
+
+    def there(word: str) -> bool:
+        return any(word in command for command in processes(str(tmp_path)).values())
+
+    while not there("java") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert there("java")
+    process.terminate()
+    process.wait(60)
+    while there("") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes(str(tmp_path)) == {}
 
 
 @pytest.mark.verify("spark", recipe="pc_causal_discovery")
