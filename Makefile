@@ -101,7 +101,7 @@ SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/mak
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-pitfalls: .venv/.recipes ## run each pitfall's wrong and right way; keep what they print for the site
+pitfalls: .venv/.spark ## run each pitfall's wrong and right way; keep what they print for the site
 	@$(BIN)/python -m pytest tests/pitfalls -m pitfall
 
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
