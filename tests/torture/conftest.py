@@ -8,6 +8,7 @@ import pytest
 from filelock import FileLock
 
 from shared.recipes import ROOT, discover
+from tests.conftest import store
 
 
 def pytest_generate_tests(metafunc):
@@ -19,12 +20,13 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def untraced():
-    """An agent's calls would be kept as traces, in a store beside whoever runs this.
+def untraced(logged):
+    """An agent's calls would be kept as traces; the store that is read for it is a whole one.
 
     None is sampled here; where tracing is disabled, loading a composite waits for ever.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*store(logged).popitem())
         patch.setenv("MLFLOW_TRACE_SAMPLING_RATIO", "0")
         mlflow.tracing.reset()
         with mlflow.start_span("the first one"):  # reads the ratio
