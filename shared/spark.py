@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 import pandas as pd
 from mlflow.models import Model
+from mlflow.types import ColSpec, Schema
 
 from shared.recipes import WARNINGS, Recipe
 from shared.servers import run
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
+QUESTION = "question"  # the column that an agent is asked
 UNFIT = "_not_as_declared"  # where Spark keeps a CSV line whose cells don't fit the signature
 
 
@@ -90,6 +92,23 @@ def checked(model: Model, text: str) -> dict[str, Any] | None:
     return given or None
 
 
+def replies(agent: Any, questions: pd.Series) -> pd.DataFrame:
+    """Return what an agent answers to each question, asked alone: a table has it read one row."""
+    found: list[dict[str, Any]] = []
+    for question in questions:
+        try:
+            asked = {"input": [{"role": "user", "content": question}]}
+            reply = agent.predict(asked)
+            (said,) = (part for item in reply["output"] for part in item["content"])
+        except Exception as error:
+            found.append({"_error": str(error)})
+            continue
+        cited = [note["file_id"] for note in said["annotations"]]
+        failed = reply.get("error") or {}
+        found.append({"answer": said["text"], "cited": cited, "_error": failed.get("message")})
+    return pd.DataFrame(found)
+
+
 def answers(model: Any, rows: pd.DataFrame, params: Any, table: bool = False) -> pd.DataFrame:
     """Return an answer for each row, or the reason in `_error`; for a table, its one answer.
 
@@ -117,10 +136,12 @@ def score(
     """
     from mlflow.pyfunc.spark_model_cache import SparkModelCache
     from pyspark.sql import functions as f
-    from pyspark.sql.types import BinaryType, StringType, StructType
+    from pyspark.sql.types import ArrayType, BinaryType, StringType, StructType
 
     model = Model.load(path)
-    answered = struct(model.get_output_schema()).add("_error", StringType())
+    agent = "agent" in str((model.metadata or {}).get("task"))
+    own = StructType().add("answer", StringType()).add("cited", ArrayType(StringType()))
+    answered = (own if agent else struct(model.get_output_schema())).add("_error", StringType())
     if clash := set(answered.names) & set(rows.columns):
         raise LookupError(f"rename in the input, the model answers so too: {', '.join(clash)}")
     if group_by and group_by not in rows.columns:
@@ -131,7 +152,8 @@ def score(
 
     def ask(table: pd.DataFrame, whole: bool) -> pd.DataFrame:
         os.environ.update(services)
-        found = answers(SparkModelCache.get_or_load(archive)[0], table, params, whole)
+        loaded = SparkModelCache.get_or_load(archive)[0]
+        found = replies(loaded, table[QUESTION]) if agent else answers(loaded, table, params, whole)
         found = found.reindex(columns=answered.names).astype(object)
         return found.where(found.notna(), None)  # NaN is no text to Arrow
 
@@ -151,12 +173,12 @@ def score(
                 found["_error"] = said.fillna(found["_error"])
             yield found
 
-    inputs = model.get_input_schema()
+    inputs = Schema([ColSpec("string", QUESTION)]) if agent else model.get_input_schema()
     if not inputs or not inputs.has_input_names():
         raise LookupError("this model reads its rows as one table: name its groups (GROUP_BY)")
     columns = [name for name in inputs.input_names() if name in rows.columns]
     if not columns or not set(inputs.required_input_names()) <= set(columns):
-        wanted = ", ".join(inputs.required_input_names() or inputs.input_names())
+        wanted = ", ".join(map(str, inputs.required_input_names() or inputs.input_names()))
         raise LookupError(f"needed: {wanted}; the input has {', '.join(rows.columns)}")
     if any(isinstance(rows.schema[name].dataType, BinaryType) for name in columns):
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")  # or memory is short
@@ -190,9 +212,6 @@ def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = str(checked_copy(uri, folder))
         model = Model.load(path)
-        if "agent" in str((model.metadata or {}).get("task")):
-            # MLflow hands it the first row of a table, and drops the others in silence.
-            raise LookupError("an agent answers one question: ask for each row in a loop")
         given, spark = checked(model, params), session(uri)
         try:
             score(spark, read(spark, source, model), path, given, group_by).write.parquet(target)

@@ -93,10 +93,19 @@ def unnumbered(answer: dict) -> dict:
 def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     """Row by row; a recipe that reads its rows as one table, group by group."""
     model = Model.load(logged.folder(recipe))
-    if "input" in recipe.json("request.json"):
-        words = [f"RECIPE={recipe.name}", "INPUT=x.parquet", f"OUTPUT={tmp_path}/scored"]
-        refused = logged.make("score-spark", *words)
-        assert refused.returncode != 0 and "an agent answers one question" in refused.stderr
+    if "input" in (asked := recipe.json("request.json")):
+        questions = [asked["input"][0]["content"], "Who won the cup?", None]
+        pd.DataFrame({"id": [1, 2, 3], "question": questions}).to_parquet(tmp_path / "rows.parquet")
+        words = [f"RECIPE={recipe.name}", f"INPUT={tmp_path}/rows.parquet"]
+        done = logged.make(
+            "score-spark", *words, f"OUTPUT={tmp_path}/scored", SPARK_MASTER=cluster, **LOOPBACK
+        )
+        assert done.returncode != 0 and "3 rows in" in done.stdout and "1 failed" in done.stdout
+        scored = pd.read_parquet(tmp_path / "scored").set_index("id").sort_index()
+        known = recipe.json("response.json")["output"][0]["content"][0]
+        assert scored["answer"][1] == known["text"] and scored["answer"][2].startswith("Python's reference doesn't")
+        assert list(map(len, scored["cited"][:2])) == [len(known["annotations"]), 0]
+        assert scored["_error"].notna().tolist() == [False, False, True]
         return
     rows, params = question(recipe, model)
     times = 1 if recipe.runs_with else 50
