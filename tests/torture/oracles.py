@@ -109,8 +109,19 @@ def known(recipe) -> tuple[list[str], Any, Any]:
     frame, answers = first_frame(request), response["predictions"]
     rows = keys(frame, frame.columns.tolist())
     tolerance = response.get("tolerance", {})
-    found = dict(zip(rows, answers, strict=True)) if by_row(recipe) else {tuple(rows): answers}
+    whole = {} if by_row(recipe) else {tuple(rows): graph(answers)}
+    found = dict(zip(rows, answers, strict=True)) if by_row(recipe) else whole
     return frame.columns.tolist(), found, (request.get("params") or {}, tolerance)
+
+
+def graph(edges: list[dict]) -> list[dict]:
+    """Return the edges in one order: columns in another order are the same graph, listed so."""
+    found = []
+    for edge in edges:
+        ends = [edge["from"], edge["to"]]
+        ends = sorted(ends) if edge["type"] == "undirected" else ends
+        found.append({**edge, "from": ends[0], "to": ends[1]})
+    return sorted(found, key=lambda edge: (edge["from"], edge["to"]))
 
 
 def by_row(recipe) -> bool:
@@ -156,7 +167,7 @@ def as_known(recipe, asked: pd.DataFrame, params: object, rows: list[dict]) -> l
             (k, row) for k, row in zip(asked_rows, rows, strict=False) if k in answers
         ]
         if not by_row(recipe):
-            pairs = [(tuple(asked_rows), rows)] if tuple(asked_rows) in answers else []
+            pairs = [(tuple(asked_rows), graph(rows))] if tuple(asked_rows) in answers else []
     except (TypeError, ValueError):  # a cell that has no hash, or no truth
         return []
     return [line for key, row in pairs for line in differences(row, answers[key], tolerance)]

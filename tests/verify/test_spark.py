@@ -103,7 +103,9 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
         assert done.returncode != 0 and "3 rows in" in done.stdout and "1 failed" in done.stdout
         scored = pd.read_parquet(tmp_path / "scored").set_index("id").sort_index()
         known = recipe.json("response.json")["output"][0]["content"][0]
-        assert scored["answer"][1] == known["text"] and scored["answer"][2].startswith("Python's reference doesn't")
+        assert scored["answer"][1] == known["text"] and scored["answer"][2].startswith(
+            "Python's reference doesn't"
+        )
         assert list(map(len, scored["cited"][:2])) == [len(known["annotations"]), 0]
         assert scored["_error"].notna().tolist() == [False, False, True]
         return
