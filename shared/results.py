@@ -61,7 +61,8 @@ def page(name: str) -> str:
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
     tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
-    command = f"make bench RECIPE={Path(kept['measured'][-1]).stem}"
+    made = Path(kept["measured"][-1]).stem
+    command = "make torture" if made == "torture" else f"make bench RECIPE={made}"
     said = when(kept, command, digest(kept["measured"]))
     return "\n\n".join([*tables, f"*{said} Read the ratios: seconds vary between machines.*"])
 
