@@ -108,16 +108,16 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
 
 def repository() -> str | None:
     """Return the repository's address: a workflow knows it, elsewhere REPO_URL says it."""
-    known = os.environ
-    if place := known.get("GITHUB_REPOSITORY"):
-        return f"{known['GITHUB_SERVER_URL']}/{place}"
-    return known.get("REPO_URL")
+    if place := os.environ.get("GITHUB_REPOSITORY"):
+        return f"{os.environ['GITHUB_SERVER_URL']}/{place}"
+    return os.environ.get("REPO_URL")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Write build/docs and the navigation; link to the repository where its address is known."""
     shutil.rmtree(OUT, ignore_errors=True)
     config.repo_url = repository()
+    log.info("Repository: %s", config.repo_url or "no link to it, set REPO_URL to its address")
     clone = f"git clone {config.repo_url or '<address>'} cookbook && cd cookbook"
     for source in sorted(DOCS.rglob("*.*")):
         place = source.relative_to(DOCS).as_posix()
@@ -165,6 +165,6 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     return re.sub(r'<a id="__codelineno[^>]*></a>', "", html) if "pitfalls" in file else html
 
 
-def on_post_build(config: MkDocsConfig) -> None:
-    if not config.repo_url:
-        log.info("No link to a repository: set REPO_URL to its address")
+def on_post_template(output: str, template_name: str, config: MkDocsConfig, **_: Any) -> str:
+    """Keep the English 404.html, which the Chinese build would write over."""
+    return "" if template_name == "404.html" and config.theme["language"] == "zh" else output

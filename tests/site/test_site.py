@@ -136,6 +136,7 @@ def test_what_a_search_engine_reads():
     text = "".join(path.read_text(encoding="utf-8") for path in english)
     described = re.findall(r'<meta name="description" content="(.*?)"', text)
     assert len(set(described)) == len(described), "two pages have one description"
+    assert '<html lang="en"' in (SITE / "404.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", TRANSLATED, ids=lambda file: file.stem)
