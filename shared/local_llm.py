@@ -76,8 +76,10 @@ def local_llm() -> Iterator[None]:
     """
     url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
     if (model := os.environ.get("OPENAI_MODEL")) and (url or key):
-        place = urlsplit(url or VENDOR)  # an address may hold a password: the host is enough
-        print(f"asks    {model} at {place.hostname}, the environment's endpoint", flush=True)
+        host = urlsplit(url or VENDOR).hostname  # an address may hold a password: that is enough
+        ours = (model, host) == (MODEL, "127.0.0.1")  # `make log-all` starts one for all drivers
+        where = "on this machine" if ours else f"at {host}, the environment's endpoint"
+        print(f"asks    {model} {where}", flush=True)
         yield
         return
 

@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from shared.local_llm import local_llm
 from shared.recipes import ROOT, Recipe, discover
 from shared.run import one_line
 from shared.store import use_store
@@ -21,7 +22,8 @@ def output_file(recipe: Recipe) -> Path:
     return ROOT / "build" / "log" / f"{recipe.name}.txt"
 
 
-def _drive(recipe: Recipe) -> None:
+def _drive(recipe: Recipe, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     output, driver = output_file(recipe), recipe.path / "driver.py"
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -60,6 +62,11 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     context.set_forkserver_preload(["shared.preload"])
     forkserver.ensure_running()
     use_store(recipes[0].name)  # makes it, while the other process imports
+    with local_llm():  # one for all drivers that ask one
+        return _drive_all(recipes, context)
+
+
+def _drive_all(recipes: list[Recipe], context: Any) -> list[dict[str, Any]]:
     output_file(recipes[0]).parent.mkdir(parents=True, exist_ok=True)
     waiting, rows = list(recipes), {}
     running: dict[Any, tuple[Recipe, Any, float]] = {}
@@ -67,7 +74,7 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 recipe = waiting.pop(0)
-                process = context.Process(target=_drive, args=(recipe,))
+                process = context.Process(target=_drive, args=(recipe, dict(os.environ)))
                 process.start()
                 running[process.sentinel] = (recipe, process, time.perf_counter())
                 print(f"      {recipe.name:<22} started", flush=True)

@@ -1,9 +1,6 @@
 """clv_composite: published values, the closed forms, bad input, lineage and forecast quality."""
 
 import json
-import os
-import subprocess
-import sys
 
 import lifetimes
 import mlflow
@@ -16,6 +13,7 @@ from scipy.stats import lognorm
 
 from recipes.clv_composite import cdnow, component, customers, evaluation, fitting, model_code
 from shared.recipes import ROOT
+from tests import conftest
 
 HERE = ROOT / "recipes" / "clv_composite"
 CUTOFF, PAST = "1997-09-30", ("frequency", "recency", "T")
@@ -29,15 +27,12 @@ def sample():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """Run the driver as a person does, into a store of its own; return the model's URI."""
-    folder = tmp_path_factory.mktemp("clv")
-    more = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
-    driver = [sys.executable, HERE / "driver.py"]
-    said = subprocess.check_output(driver, cwd=folder, env=os.environ | more, text=True)
+def store(logged):
+    """Use the store that the driver logged into; return the model's URI."""
+    rows = json.loads((logged / "build/log-all.json").read_text())
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(more["MLFLOW_TRACKING_URI"])
-    yield next(line.split()[1] for line in said.splitlines() if line.startswith("model "))
+    mlflow.set_tracking_uri(conftest.store(logged)["MLFLOW_TRACKING_URI"])
+    yield next(row["model_uri"] for row in rows if row["recipe"] == "clv_composite")
     mlflow.set_tracking_uri(before)
 
 
@@ -209,11 +204,12 @@ def test_bad_row_is_refused_by_name(model, message, bad):
 def test_components_are_registered_pinned_and_in_the_lineage(store):
     client = mlflow.MlflowClient()
     run = client.get_run(client.get_logged_model(store.removeprefix("models:/")).source_run_id)
-    names = ("clv_retention", "clv_frequency", "clv_aov", "clv_textbook")
-    parts = [client.get_model_version(name, "1") for name in names]
-    used = {f"models:/{entry.model_id}" for entry in run.inputs.model_inputs}
-    assert used == {part.source for part in parts} and len(used) == 4
-    runs = [run, *(client.get_run(part.run_id) for part in parts)]
+    parts = [client.get_logged_model(entry.model_id) for entry in run.inputs.model_inputs]
+    assert {part.name for part in parts} == {"retention", "frequency", "aov", "textbook"}
+    for part in parts:
+        versions = client.search_model_versions(f"name = 'clv_{part.name}'")
+        assert part.model_uri in {version.source for version in versions}
+    runs = [run, *(client.get_run(part.source_run_id) for part in parts)]
     assert len({logged.info.run_name for logged in runs}) == 5
     for logged in runs:
         assert logged.data.metrics and logged.data.params and logged.inputs.dataset_inputs

@@ -128,8 +128,8 @@ def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_pat
     assert not (checkout / ".mlflow").exists() and not list(elsewhere.iterdir())
 
 
-def test_killed_driver_ends_its_run(tmp_path, fresh_checkout):
-    checkout = fresh_checkout("killed")
+def test_killed_driver_ends_its_run(tmp_path, fresh_checkout, new_store):
+    new_store((checkout := fresh_checkout("killed")) / ".mlflow/mlflow.db")
     code = (
         "import os, signal\nfrom shared.run import recipe_run\n"
         "with recipe_run('x/killed/driver.py', ''):\n    os.kill(os.getpid(), signal.SIGTERM)\n"

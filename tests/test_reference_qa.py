@@ -54,10 +54,11 @@ def text(response):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def store(tmp_path_factory):
-    """One store for all, since its tables take seconds to make; MLflow puts ./mlruns there."""
+def store(tmp_path_factory, new_store):
+    """One store for all; what MLflow leaves in its working directory is there too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("store"))
+        patch.chdir(folder := tmp_path_factory.mktemp("agent"))
+        new_store(folder / "m.db")
         mlflow.set_tracking_uri("sqlite:///m.db")
         mlflow.tracing.disable()
         yield

@@ -26,9 +26,10 @@ def log() -> str:
 
 
 @pytest.fixture
-def two(tmp_path, monkeypatch):
+def two(tmp_path, monkeypatch, new_store):
     """Two models that were logged, and a later one that was not to its end: the two addresses."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    new_store(tmp_path / "runs.db")
     made = [log(), log()]
     with pytest.raises(ValueError), recipe_run(str(HERE / "driver.py"), "a test"):
         mlflow.initialize_logged_model("circle_area")

@@ -58,8 +58,9 @@ def kills(folder, moments: int) -> list[str]:
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def store(tmp_path, monkeypatch, new_store):
     """The file of a store of its own, made."""
+    new_store(tmp_path / "runs.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
     use_store("circle_area")
     return tmp_path / "runs.db"
@@ -108,9 +109,10 @@ def test_a_locked_store_is_said_to_be(store, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def sealed(tmp_path_factory):
+def sealed(tmp_path_factory, new_store):
     """The folder of a starter with one logged model."""
     to = new(find("circle_area"), tmp_path_factory.mktemp("sealed") / "tank_volume")
+    new_store(to / ".mlflow/mlflow.db")
     subprocess.run([sys.executable, "driver.py"], cwd=to, env=environment(to), check=True)
     return to
 
@@ -157,14 +159,14 @@ def test_a_list_that_was_changed_too_is_noticed_and_caches_stay_behind(model, tm
 
 
 def test_a_pickled_model_is_refused(model, tmp_path):
-    object_itself = "mlflow.pyfunc.save_model('m', python_model=mlflow.pyfunc.PythonModel())"
+    object_itself = "mlflow.pyfunc.save_model('m', python_model=mlflow.pyfunc.PythonModel(), pip_requirements=[])"
     words = [sys.executable, "-c", f"import mlflow; {object_itself}"]
     subprocess.run(words, cwd=tmp_path, env=environment(tmp_path), check=True)
     with pytest.raises(RuntimeError, match="using pickle is disallowed"):
         score_elsewhere(model[0], str(tmp_path / "m"))
 
 
-def test_runs_of_processes_that_died_end_as_failed_at_the_next_log(sealed, tmp_path):
+def test_runs_of_processes_that_died_end_as_failed_at_the_next_log(sealed, tmp_path, new_store):
     """One that was killed, and one that still runs; the model that was being logged too."""
     code = """
 import sys, time
@@ -175,6 +177,7 @@ with recipe_run(sys.argv[1], ""):
     print("open", flush=True)
     time.sleep(60)
 """
+    new_store(tmp_path / "runs.db")
     alone = environment(sealed, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/runs.db")
     driver, pipe = str(sealed / "driver.py"), subprocess.PIPE
     words = [sys.executable, "-c", code, driver]
