@@ -80,9 +80,9 @@ def new_store(tmp_path_factory):
     """Return a function that copies a store without runs: making its tables takes seconds."""
     _make(made := tmp_path_factory.mktemp("store") / "mlflow.db")
 
-    def put(file: Path) -> Path:
+    def put(file: Path) -> None:
         file.parent.mkdir(exist_ok=True)
-        return shutil.copy(made, file)
+        shutil.copy(made, file)
 
     return put
 

@@ -159,8 +159,9 @@ def test_a_list_that_was_changed_too_is_noticed_and_caches_stay_behind(model, tm
 
 
 def test_a_pickled_model_is_refused(model, tmp_path):
-    object_itself = "mlflow.pyfunc.save_model('m', python_model=mlflow.pyfunc.PythonModel(), pip_requirements=[])"
-    words = [sys.executable, "-c", f"import mlflow; {object_itself}"]
+    code = "from mlflow.pyfunc import PythonModel, save_model\n"
+    code += "save_model('m', python_model=PythonModel(), pip_requirements=[])"
+    words = [sys.executable, "-c", code]
     subprocess.run(words, cwd=tmp_path, env=environment(tmp_path), check=True)
     with pytest.raises(RuntimeError, match="using pickle is disallowed"):
         score_elsewhere(model[0], str(tmp_path / "m"))
