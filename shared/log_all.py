@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -61,13 +62,14 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["shared.preload"])
     forkserver.ensure_running()
-    use_store(recipes[0].name)  # makes it, while the other process imports
-    with local_llm():  # one for all drivers that ask one
-        return _drive_all(recipes, context)
-
-
-def _drive_all(recipes: list[Recipe], context: Any) -> list[dict[str, Any]]:
     output_file(recipes[0]).parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(1) as other:
+        store = other.submit(use_store, recipes[0].name)  # made while the modules are imported
+        with local_llm():  # one for all drivers that ask one
+            return _drive_all(recipes, context, store)
+
+
+def _drive_all(recipes: list[Recipe], context: Any, store: Future[str]) -> list[dict[str, Any]]:
     waiting, rows = list(recipes), {}
     running: dict[Any, tuple[Recipe, Any, float]] = {}
     try:
@@ -78,6 +80,7 @@ def _drive_all(recipes: list[Recipe], context: Any) -> list[dict[str, Any]]:
                 process.start()
                 running[process.sentinel] = (recipe, process, time.perf_counter())
                 print(f"      {recipe.name:<22} started", flush=True)
+            store.result()  # raises if it can't be used; a driver waits for it by itself
             for sentinel in wait(list(running)):
                 recipe, process, start = running.pop(sentinel)
                 process.join()

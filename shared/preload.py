@@ -1,6 +1,7 @@
 """Imported for its effect, once, by the process that `make log-all` forks its drivers from.
 
-Half of each driver's time would go into it; run by hand, a driver does it itself.
+What at least two drivers import; half of each one's time would go into it. Run by hand, a driver
+does it itself.
 """
 # ruff: noqa: E402, F401
 
@@ -12,6 +13,9 @@ import matplotlib.figure
 import mlflow.data.pandas_dataset
 import mlflow.pyfunc.scoring_server
 import mlflow.store.model_registry.sqlalchemy_store
+import openai
+import scipy.stats
+import sklearn.linear_model
 from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 
 import shared.run

@@ -15,7 +15,7 @@ COLUMNS = ["customer_id", "date", "items", "value"]
 
 
 def load(sample: bool = False) -> pd.DataFrame:
-    """Return transactions: customer_id (text), date, items (CDs), value ($), 69,659 rows.
+    """Return transactions: customer_id, date, items (CDs), value ($), 69,659 rows.
 
     `sample` gives the tenth of the customers that the papers use: 6,919 rows, 2,357 customers.
     """
@@ -26,6 +26,5 @@ def load(sample: bool = False) -> pd.DataFrame:
             sep=r"\s+",
             skiprows=0 if sample else 1,  # the sample has no header; its ids come first, twice
             names=["master_id", *COLUMNS] if sample else COLUMNS,
-            dtype={"master_id": str, "customer_id": str},
         )
     return table[COLUMNS].assign(date=pd.to_datetime(table["date"], format="%Y%m%d"))
