@@ -263,11 +263,13 @@ def test_the_passages_are_the_references_and_the_vectors_the_models(local):
     assert np.abs(again - kept).max() <= 1 and rows.attrs["scale"] == corpus.SCALE
 
 
-def test_the_openai_client_as_the_page_shows_it(local, saved, tmp_path):
+def test_the_openai_client_as_the_page_shows_it(local, saved, tmp_path, new_store):
     """The process behind make serve-agent, and client.py; docs/transcript.py keeps what it says."""
     base = f"http://127.0.0.1:{(port := free_port())}"
     command = [sys.executable, "-m", "shared.agent_server", saved, "--port", str(port)]
-    with running(command, ROOT, f"{base}/health", tmp_path / "log"):
+    new_store(tmp_path / "m.db")  # for its traces
+    place = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
+    with running(command, ROOT, f"{base}/health", tmp_path / "log", **place):
         client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
         said = subprocess.check_output([sys.executable, "-c", client], text=True).splitlines()
         assert said[1:3] == ["   stands in calls#10", model_code.REFUSAL]
