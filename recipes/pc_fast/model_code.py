@@ -69,7 +69,7 @@ def find_graph(
     graph = orient_by_knowledge(adjacent, forbidden)
     if cycle := directed_cycle(graph & ~graph.T):
         path = " -> ".join(names[i] for i in cycle)
-        raise ValueError(f"knowledge: with the edges that the data keep it makes the cycle {path}")
+        raise ValueError(f"knowledge: with what the data keep it makes the cycle {path:.80}")
     confirm_at = alpha if settings["orientation"] == "confirmed" else None
     graph = orient_colliders(graph, test, forbidden, max(largest, 1), confirm_at)
     return meek(graph, forbidden), separators

@@ -17,10 +17,8 @@ def read_knowledge(names: list[str], knowledge: dict[str, Any]) -> tuple[np.ndar
     number = {name: i for i, name in enumerate(names)}
     forbidden = np.zeros((len(names), len(names)), dtype=bool)
     required = forbidden.copy()
-    if not isinstance(knowledge, dict):
-        raise ValueError(f"knowledge={knowledge!r:.80}: give an object of lists")
     if unknown := set(knowledge) - {"tiers", "required", "forbidden"}:
-        raise ValueError(f"knowledge: {unknown.pop()!r} is none of tiers, required, forbidden")
+        raise ValueError(f"knowledge: {unknown.pop()!r:.80} is none of tiers, required, forbidden")
     for part, lists in knowledge.items():
         for columns in lists if isinstance(lists, list | tuple) else [lists]:
             if not isinstance(columns, list | tuple) or lists is columns:
@@ -36,7 +34,7 @@ def read_knowledge(names: list[str], knowledge: dict[str, Any]) -> tuple[np.ndar
     for t, columns in enumerate(knowledge.get("tiers", [])):
         for name in columns:
             if tier.setdefault(name, t) != t:
-                raise ValueError(f"knowledge: '{name}' is in two tiers")
+                raise ValueError(f"knowledge: {name!r:.80} is in two tiers")
     for late, early in ((a, b) for a in tier for b in tier if tier[a] > tier[b]):
         forbidden[number[late], number[early]] = True
     for cause, effect in knowledge.get("forbidden", []):
@@ -44,8 +42,8 @@ def read_knowledge(names: list[str], knowledge: dict[str, Any]) -> tuple[np.ndar
     for cause, effect in knowledge.get("required", []):
         required[number[cause], number[effect]] = True
         if forbidden[number[cause], number[effect]]:
-            raise ValueError(f"knowledge: '{cause}' -> '{effect}' is both required and forbidden")
+            raise ValueError(f"knowledge: {cause!r:.40} -> {effect!r:.40} is required, forbidden")
     if cycle := directed_cycle(required):
         path = " -> ".join(names[i] for i in cycle)
-        raise ValueError(f"knowledge: the required edges make the cycle {path}")
+        raise ValueError(f"knowledge: the required edges make the cycle {path:.80}")
     return forbidden | required.T, required

@@ -76,8 +76,8 @@ def choose_test(table: pd.DataFrame, test: str, bins: int) -> str:
     if test == "auto":
         if categorical and continuous and not bins:
             raise ValueError(
-                f"mixed columns: {categorical} categorical, {continuous} continuous; Fisher's z "
-                "needs continuous ones, G-square categories: pass bins=3 (cuts the continuous ones "
+                f"mixed columns: {categorical:.80} categorical, {continuous:.80} continuous; "
+                "Fisher's z needs continuous ones, G-square categories: pass bins=3 (cuts numbers "
                 "into three equally filled classes), or leave one kind out"
             )
         return "gsq" if categorical or bins else "fisherz"
@@ -86,9 +86,9 @@ def choose_test(table: pd.DataFrame, test: str, bins: int) -> str:
             raise ValueError(f"bins={bins} makes categories, fisherz needs numbers; leave one out")
         words = [name for name, column in table.items() if infer_dtype(column) in CATEGORIES]
         if words:
-            raise ValueError(f"test fisherz needs numbers; column '{words[0]}' has categories")
+            raise ValueError(f"test fisherz needs numbers; column {words[0]!r:.80} has categories")
     elif continuous and not bins:
-        raise ValueError(f"test {test} needs categories; {continuous} continuous: pass bins=3")
+        raise ValueError(f"test {test} needs categories; {continuous:.80} continuous: pass bins=3")
     return test
 
 
@@ -104,7 +104,7 @@ def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
         if strength[0] < 1e-10:
             names = table.columns[np.abs(mixes[:, 0]) > 1e-3]
             raise ValueError(
-                f"columns {', '.join(map(repr, names))} determine each other linearly; drop one"
+                f"columns {', '.join(map(repr, names)):.80} determine each other linearly; drop one"
             )
         return values
     codes = np.empty(table.shape, dtype=np.int64)
