@@ -47,7 +47,7 @@ def at(label, **columns):
     return pd.DataFrame({k: [v] for k, v in columns.items()}, index=[label])
 
 
-SAID = {  # the recipe: what it is asked, with which params, and what it says of it
+SAID: dict[str, list] = {  # the recipe: what it is asked, with which params, and what it says of it
     "circle_area": [
         (at(LONG, diameter=-1.0), {}, "-1.0 is no length"),
         (at("a", diameter=LONG), {}, "is no length"),
