@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 
 from recipes.circle_area.driver import HERE, SIGNATURE
+from shared import servers
+from shared.cli import main
 from shared.recipes import Recipe, find
 from shared.registry import promote, register, show
 from shared.run import recipe_run
 from shared.store import newest_model
+from tests.verify.processes import free_port
 
 CIRCLE = find("circle_area")
 
@@ -65,3 +68,20 @@ def test_versions_are_promoted_and_rolled_back(two, capsys):
         ["circle_area", "1", two[1], "champion"],
         ["circle_area", "2", third],
     ]
+
+
+WAYS = ["smoke", "accept", "serve", "serve-agent", "dockerfile", "isolated", "register", "promote"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_in_runs_a_model_that_was_changed(way, two, tmp_path, monkeypatch, capfd):
+    if way == "promote":
+        register(CIRCLE)
+    (code,) = tmp_path.glob(f"artifacts/models/{two[1][8:]}/artifacts/model_code.py")
+    code.write_text("raise SystemExit('ran')")
+    monkeypatch.setattr(servers, "run", lambda *_, **__: 0)  # it would start, and not end
+    monkeypatch.setenv("RECIPE", "circle_area")
+    monkeypatch.setenv("PORT", str(free_port()))
+    assert main([way]) == 1
+    said = "".join(capfd.readouterr())
+    assert "model_code.py was changed since it was logged: not used" in said

@@ -1,16 +1,20 @@
 """The store survives what happens to it, and a model runs only as it was logged."""
 
 import json
+import os
+import platform
 import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 
+import mlflow
 import pytest
 
 from shared.new import new
 from shared.recipes import Recipe, find
+from shared.run import born, end_dead_runs
 from shared.smoke import score_elsewhere, smoke
 from shared.store import Unusable, checked_copy, newest_model, open_store, use_store
 from tests.conftest import environment
@@ -203,3 +207,13 @@ with recipe_run(sys.argv[1], ""):
             for table in ("runs", "logged_models")
         ]
     assert ends == [["FAILED", "FAILED", "FINISHED"], [2, 3, 3]], "of models READY, FAILED, FAILED"
+
+
+def test_a_run_of_another_machine_is_left_and_one_whose_id_was_given_out_again_ends(store):
+    client, me = mlflow.MlflowClient(), f"{platform.node()} {os.getpid()}"
+    processes = [f"elsewhere {os.getpid()} 1", f"{me} 1", f"{me} {born(os.getpid())}"]
+    experiment = use_store("circle_area")
+    runs = [client.create_run(experiment, tags={"process": text}) for text in processes]
+    end_dead_runs(experiment)
+    ends = [client.get_run(run.info.run_id).info.status for run in runs]
+    assert ends == ["RUNNING", "FAILED", "RUNNING"]
