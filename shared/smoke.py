@@ -117,11 +117,10 @@ def check(recipe: Recipe | None = None, alone: bool = False) -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = zip(recipes, pool.map(attempt, recipes), strict=True)
         for number, (recipe, (found, seconds)) in enumerate(outcomes, 1):
-            status = "failed" if found else "ok"
-            print(f"[{number}/{len(recipes)}] {recipe.name:<22} {status:<8}{seconds:6.1f} s")
+            said = f"[{number}/{len(recipes)}] {recipe.name:<22} {'failed' if found else 'ok':<8}"
+            print(f"{said}{seconds:6.1f} s")
             if found:
-                target = "isolated" if alone else "smoke"
-                found.append(f"run it again: make {target} RECIPE={recipe.name}")
+                found.append(f"again: make {'isolated' if alone else 'smoke'} RECIPE={recipe.name}")
                 print(*(f"      {line}" for line in found), sep="\n", flush=True)
             failed |= bool(found)
     return int(failed)

@@ -29,6 +29,7 @@ out. Some questions are kept as traces, a span for each step, with their scores 
 
 def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
+    os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"  # SQLite has one writer
     with local_embeddings(), recipe_run(__file__, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
             name="reference_qa",
@@ -43,7 +44,7 @@ def main() -> None:
         mlflow.log_params({**CONFIG, "embedding model": os.environ["OPENAI_EMBEDDING_MODEL"]})
         agent = mlflow.pyfunc.load_model(model.model_uri)
         questions = pd.read_csv(QUESTIONS, keep_default_na=False)
-        rows = evaluate(agent, questions, traced=2)
+        rows = evaluate(agent, questions, traced=1)
         mlflow.log_table(rows, "questions.json")
         figures = {}
         for part, some in rows.groupby("part"):
@@ -55,7 +56,6 @@ def main() -> None:
             named = {f"{part} {name}": value for name, value in figures[part].items()}
             mlflow.log_metrics(named, model_id=model.model_id, dataset=dataset)
         answer = agent.predict(request)
-        mlflow.flush_trace_async_logging(terminate=True)
     unseen = figures["held out"]
     report(
         model,

@@ -80,7 +80,6 @@ def evaluate(model: Any, questions: pd.DataFrame, traced: int) -> pd.DataFrame:
     for row in kept:
         answers[row] = model.predict(inputs[row])
         traces.append(mlflow.get_last_active_trace_id())
-    mlflow.flush_trace_async_logging()
     data = pd.DataFrame({"trace": map(mlflow.get_trace, traces), "expectations": known[kept]})
     os.environ["MLFLOW_GENAI_EVAL_MAX_WORKERS"] = "1"  # more would wait for SQLite's one writer
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # a page of hints
