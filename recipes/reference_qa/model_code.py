@@ -1,12 +1,11 @@
 """Answer questions about Python out of its own reference, with the passages: a chain of services.
 
 embed (a service) -> retrieve -> refuse, or answer (word for word, or by a service) -> cite.
-OPENAI_EMBEDDING_MODEL, OPENAI_EMBEDDING_BASE_URL, OPENAI_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY
-are read from the environment when predict runs.
+The environment, when predict runs: OPENAI_API_KEY, OPENAI_[EMBEDDING_]MODEL and ..._BASE_URL.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
@@ -19,11 +18,9 @@ from mlflow.types import responses as api
 from mlflow.types.responses import ResponsesAgentStreamEvent as Event
 from openai import OpenAI, OpenAIError
 
-CONFIG = {
-    "answer": "extract",  # the sentence that fits best; "generate" asks the language model
-    "passages": 5,
-    "least_score": 0.5,  # below it the reference has no answer
-}
+event: Any = Event  # takes more fields than its type names
+# The sentence that fits best, or "generate": ask the language model. Below least_score: refuse.
+CONFIG = {"answer": "extract", "passages": 5, "least_score": 0.5}
 WRITE: Any = {"temperature": 0, "max_completion_tokens": 100, "stream": True}
 MAX_CHARS = 1000  # of a question
 TASK = "Answer the question in one sentence, using only the passages."
@@ -33,14 +30,15 @@ connect = cache(partial(OpenAI, timeout=60, max_retries=1))  # a client costs mo
 
 
 @contextmanager
-def service(name: str) -> Iterator[OpenAI]:
-    """Yield a client; the key that an error may echo is blotted out before a trace quotes it."""
+def service(name: str) -> Iterator[tuple[OpenAI, str]]:
+    """Yield a client, and its key: a service may echo it, and traces keep what is said."""
+    client = connect(base_url=os.environ.get(f"{name}_BASE_URL"))
+    key = client.api_key if len(client.api_key) > 7 else "\0"  # or it is a placeholder
     try:
-        yield connect(base_url=os.environ.get(f"{name}_BASE_URL"))
-    except OpenAIError as error:
-        if len(key := os.environ.get("OPENAI_API_KEY", "")) > 7:  # or it is a placeholder
-            error.args = (str(error).replace(key, "***"),)
-        raise
+        yield client, key
+    except (OpenAIError, ValueError) as error:
+        error.args = (str(error).replace(key, "***"),)
+        raise error from None  # its cause may quote the key too
 
 
 def last_question(request: api.ResponsesAgentRequest) -> str:
@@ -53,10 +51,6 @@ def last_question(request: api.ResponsesAgentRequest) -> str:
     if not text.strip() or len(text) > MAX_CHARS:
         raise bad_request(f"the last message has {len(text)} characters: need 1 to {MAX_CHARS}")
     return text
-
-
-def event(kind: str, **fields: Any) -> Event:
-    return Event(type=f"response.{kind}", **fields)
 
 
 class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
@@ -74,9 +68,9 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         model = os.environ.get("OPENAI_EMBEDDING_MODEL") or self.embedding_model
         if model != self.embedding_model:
             raise OpenAIError(f"the passages were embedded by {self.embedding_model}, not {model}")
-        with service("OPENAI_EMBEDDING") as client:
+        with service("OPENAI_EMBEDDING") as (client, _):
             reply = client.embeddings.create(model=model, input=question, encoding_format="float")
-        return reply.data[0].embedding
+            return list(map(float, reply.data[0].embedding))
 
     @mlflow.trace(span_type=SpanType.RETRIEVER)
     def retrieve(self, vector: list[float]) -> list[Document]:
@@ -95,10 +89,15 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
     def generate(self, question: str, found: list[Document]) -> Iterator[str]:
         prompt = "\n\n".join([TASK, *(d.page_content for d in found), f"Question: {question}"])
         ask = WRITE | {"messages": [{"role": "user", "content": prompt}]}
-        with service("OPENAI") as client:
+        with service("OPENAI") as (client, key):
+            held = ""
             for chunk in client.chat.completions.create(model=os.environ["OPENAI_MODEL"], **ask):
                 if chunk.choices and (piece := chunk.choices[0].delta.content):
-                    yield piece
+                    held = (held + piece).replace(key, "***")
+                    ready = held.rstrip(key)  # what follows may be a part of the key
+                    yield ready
+                    held = held.removeprefix(ready)
+            yield held
 
     def events(self, request: api.ResponsesAgentRequest) -> Iterator[Event]:
         """Yield the events of the Responses API in its order; the last one holds the response."""
@@ -107,18 +106,19 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         found, cited, failed = list[Document](), list[Document](), dict[str, Any]()
         at = {"item_id": name, "output_index": 0, "content_index": 0}
         empty = self.create_text_output_item("", name)
-        yield event("created", response={"status": "in_progress", "output": []})
-        yield event("output_item.added", output_index=0, item=empty | {"content": []})
-        yield event("content_part.added", part=empty["content"][0], **at)
+        yield event(type="response.created", response={"status": "in_progress", "output": []})
+        yield event(type="response.output_item.added", output_index=0, item=empty | {"content": []})
+        yield event(type="response.content_part.added", part=empty["content"][0], **at)
         try:
             dry = (request.custom_inputs or {}).get("dry_run")  # log_model asks
             found = [] if dry else self.retrieve(self.embed(question))
-            if found and found[0].metadata["score"] >= self.config["least_score"]:
+            pieces: Iterable[str] = [REFUSAL]
+            if found and (best := found[0].metadata)["score"] >= self.config["least_score"]:
                 cited = found if write else found[:1]
-            word_for_word = [cited[0].metadata["sentence"] if cited else REFUSAL]
-            for piece in self.generate(question, cited) if write and cited else word_for_word:
+                pieces = self.generate(question, found) if write else [best["sentence"]]
+            for piece in filter(None, pieces):
                 said += piece
-                yield event("output_text.delta", delta=piece, **at)
+                yield event(type="response.output_text.delta", delta=piece, **at)
         except Exception as error:  # whatever a service does, the caller gets a response
             failed = {"error": {"code": type(error).__name__, "message": str(error)[:300]}}
             if span := mlflow.get_current_active_span():
@@ -127,16 +127,16 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         for i, d in enumerate(cited):
             notes.append({"type": "file_citation", "file_id": d.id, "filename": d.id, "index": i})
             added = {"annotation": notes[i], "annotation_index": i}
-            yield event("output_text.annotation.added", **added, **at)
+            yield event(type="response.output_text.annotation.added", **added, **at)
         item = self.create_text_output_item(said, name, notes)
         item["status"] = "incomplete" if failed else "completed"
-        yield event("output_text.done", text=said, **at)
-        yield event("content_part.done", part=item["content"][0], **at)
-        yield event("output_item.done", output_index=0, item=item)
-        status = "failed" if failed else "completed"
+        yield event(type="response.output_text.done", text=said, **at)
+        yield event(type="response.content_part.done", part=item["content"][0], **at)
+        yield event(type="response.output_item.done", output_index=0, item=item)
         passages = {d.id: {"score": d.metadata["score"], "text": d.page_content} for d in found}
+        status = "failed" if failed else "completed"
         response = {"status": status, "output": [item], "custom_outputs": {"passages": passages}}
-        yield event(status, response=response | failed)
+        yield event(type=f"response.{status}", response=response | failed)
 
     def predict(self, request: api.ResponsesAgentRequest) -> api.ResponsesAgentResponse:
         *_, last = self.events(request)

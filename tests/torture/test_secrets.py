@@ -1,18 +1,23 @@
 """A canary key, with services that are honest, dead, or echo the key: 0 copies of it anywhere.
 
-Echoes come in errors, in bodies and answers under status 200, and in a header of every reply.
+Echoes come in errors, in bodies and answers under status 200, in streams, cut between two pieces,
+and in a header of every reply.
 """
 
 import json
 import secrets
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
 import pytest
 import requests
 
+from shared.recipes import ROOT
 from tests import fault_server
-from tests.conftest import make
+from tests.conftest import environment, make
+from tests.torture.services import Echo
 from tests.verify.processes import free_port, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -72,3 +77,75 @@ def every_target(name, checkout, service, where) -> str:
     code, out = do("log", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     assert code == 2 and "no text was answered: APIConnectionError: Connection error." in out
     return "".join([*said, answer.text])
+
+
+ECHOED = {  # by an agent's service: what the agent says of it
+    "401 for ever": "sent with Bearer ***",
+    "answer echoes the key": '"product": "***"',
+    "body echoes the key": "completed",
+    "event": "sent with ***",
+    "vector": "could not convert string to float: '***'",
+    "elsewhere": "failed",  # the key doesn't go to another host
+}
+
+
+class ByAddress(Echo):
+    """The fault stands in the address, since an agent wraps the text that holds it elsewhere."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        key = self.headers["Authorization"].removeprefix("Bearer ")
+        fault, call = self.path.removeprefix("/v1/").replace("_", " ").split("/", 1)
+        self.fault = ""
+        if call == "embeddings":
+            vector = [key if fault == "vector" else 1.0] * 384
+            self.send(json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode(), {})
+        elif fault == "event":
+            self.send(f'data: {{"error": {{"message": "sent with {key}"}}}}\n\n'.encode(), {})
+        elif fault == "elsewhere":
+            self.send(b"", {"Location": f"http://localhost:{self.server.server_port}/v1/x/y"}, 307)
+        else:
+            fault_server.Handler.answer(self, fault, 1, body)
+
+
+ASK = """
+import json, os, sys
+from types import SimpleNamespace
+from recipes.reference_qa import model_code
+passages = os.path.join(os.path.dirname(model_code.__file__), "passages.parquet")
+config = {"answer": "generate", "least_score": -2000}
+agent = model_code.ReferenceAgent()
+agent.load_context(SimpleNamespace(artifacts={"passages": passages}, model_config=config))
+asked = {"input": [{"role": "user", "content": "What is a list?"}]}
+for address in sys.argv[1:]:
+    os.environ["OPENAI_BASE_URL"] = os.environ["OPENAI_EMBEDDING_BASE_URL"] = address
+    events = [event.model_dump() for event in agent.predict_stream(asked)]
+    print(json.dumps([agent.predict(asked).model_dump(), events]))
+"""
+
+
+def test_nor_in_what_an_agent_says_plain_or_streamed(tmp_path, new_store):
+    new_store(tmp_path / "m.db")
+    with fault_server.running() as service:
+        service.RequestHandlerClass = ByAddress
+        places = [f"{service.url}/{fault.replace(' ', '_')}" for fault in ECHOED]
+        where = {"OPENAI_API_KEY": KEY, "OPENAI_MODEL": "fake"}
+        where |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
+        done = subprocess.run(
+            [sys.executable, "-c", ASK, *places],
+            cwd=tmp_path,
+            env=environment(ROOT, **where),
+            capture_output=True,
+            text=True,
+        )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    for (fault, says), (plain, events) in zip(ECHOED.items(), answers, strict=True):
+        for answer in (plain, events[-1]["response"]):
+            said = answer["output"][0]["content"][0]["text"]
+            assert says in f"{answer['status']}: {said}{answer.get('error')}", (fault, answer)
+        assert KEY not in "".join(event.get("delta") or "" for event in events), fault
+    assert KEY not in done.stdout + done.stderr
+    client = mlflow.MlflowClient(where["MLFLOW_TRACKING_URI"])
+    assert len(client.search_traces(locations=["0"])) == 2 * len(ECHOED)
+    for file in filter(Path.is_file, tmp_path.rglob("*")):
+        assert KEY.encode() not in file.read_bytes(), file
