@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,9 +21,10 @@ from shared.recipes import ROOT
 CASES = ROOT / "tests" / "pitfalls"
 KEPT = CASES / "output.json"
 FENCE = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```$', re.M | re.S)
+LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
 WORDS = {
-    "en": ("Wrong", "Right", "prints", "Upstream"),
-    "zh": ("错误写法", "正确写法", "输出", "上游 issue"),
+    "en": ("Wrong", "Right", "prints", "Upstream", "You see", "What it is", "no error"),
+    "zh": ("错误写法", "正确写法", "输出", "上游 issue", "你看到的", "原因", "没有报错"),
 }
 
 
@@ -57,21 +59,29 @@ def digest() -> str:
 
 
 def page(locale: str) -> str:
-    """Return the cases as sections, found by their error's own text."""
+    """Return the cases: a table of what is seen, then a section for each."""
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     words, suffix = WORDS[locale], "" if locale == "en" else f"_{locale}"
-    parts = [f"*{results.when(kept, 'make pitfalls', digest())}*"]
+    seen: results.Rows = []
+    parts = []
     for case in cases():
         head = case.head
+        error = head.get("error", "").strip().partition("\n")[0]
+        link = f"[{head[f'title{suffix}']}](#{case.name.replace('_', '-')})"
+        seen.append({words[4]: f"`{error}`" if error else words[6], words[5]: link})
         parts.append(f"## {head[f'title{suffix}']} {{ #{case.name.replace('_', '-')} }}")
         parts += [f"```text\n{head['error'].strip()}\n```"] if head.get("error") else []
         parts.append(head[f"said{suffix}"].strip())
         for way, word in zip(("wrong", "right"), words, strict=False):
-            files = [f'```python title="{n}"\n{t}```' for n, t in case.ways[way].items()]
+            files = [
+                f'```{LANGUAGE.get(Path(name).suffix, "text")} title="{name}"\n{text}```'
+                for name, text in case.ways[way].items()
+            ]
             out = f'```text title="{words[2]}"\n{kept["output"][case.name][way].strip()}\n```'
             block = "\n\n".join([f"**{word}**", *files, out])
             parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
         upstream = "https://github.com/mlflow/mlflow/issues"
         links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
         parts += [f"{words[3]}: {', '.join(links)}"] if links else []
-    return "\n\n".join(parts)
+    said = results.when(kept, "make pitfalls", digest(), locale)
+    return "\n\n".join([results.markdown(seen), f"*{said}*", *parts])

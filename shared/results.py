@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Collection, Iterable
 from datetime import date
@@ -16,17 +17,36 @@ from shared.recipes import ROOT
 Rows = list[dict[str, Any]]
 RESULTS = ROOT / "benchmarks" / "results"
 CODE = {".py", ".txt", ".json", ".csv"}
+TIMED = re.compile(r"(?<!')\b(s|ms|seconds?)\b", re.I)
+SAYS = {
+    "en": (
+        "Made by `{}` on {} at commit {}: {} cores, load average {}, Python {}, {}.",
+        " The code has changed since.",
+        " Read the ratios: seconds vary between machines.",
+        "Not measured yet: `make bench RECIPE={}`.",
+    ),
+    "zh": (
+        "由 `{}` 在 {} 于提交 {} 生成：{} 核，平均负载 {}，Python {}，{}。",
+        "此后代码有改动。",
+        "请看比值：秒数因机器而异。",
+        "尚未测量：`make bench RECIPE={}`。",
+    ),
+}
 
 
 def cell(value: Any) -> str:
     """Return a value as it stands in a table: numbers with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("+-", "±")
 
 
 def markdown(rows: Rows) -> str:
     """Return the rows as a Markdown table; the first row's keys are the columns."""
     head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([cell(row.get(c, "")) for c in head] for row in rows)]
+    lines = [
+        [cell(c) for c in head],
+        ["---"] * len(head),
+        *([cell(row.get(c, "")) for c in head] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -43,28 +63,26 @@ def digest(measured: Iterable[str]) -> str:
     return found.hexdigest()
 
 
-def when(kept: dict[str, Any], command: str, now: str) -> str:
+def when(kept: dict[str, Any], command: str, now: str, locale: str = "en") -> str:
     """Return by what, when and on which code it was made; `now` is that code's digest today."""
-    machine = kept["machine"]
+    machine, says = kept["machine"], SAYS[locale]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    said = (
-        f"Made by `{command}` on {kept['date']} at commit {kept['commit']}: "
-        f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
-        f"Python {machine['python']}, {versions}."
-    )
-    return said if now == kept["digest"] else f"{said} The code has changed since."
+    load, made = machine["load_average"][0], (kept["date"], kept["commit"], machine["cores"])
+    said = says[0].format(command, *made, load, machine["python"], versions)
+    return said if now == kept["digest"] else said + says[1]
 
 
-def page(name: str) -> str:
+def page(name: str, locale: str = "en") -> str:
     """Return a measurement's tables, and what, when and on which code they were measured."""
     if not (file := RESULTS / f"{name}.json").is_file():
-        return f"*Not measured yet: `make bench RECIPE={name}`.*"
+        return f"*{SAYS[locale][3].format(name)}*"
     kept = json.loads(file.read_text(encoding="utf-8"))
     tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
     made = Path(kept["measured"][-1]).stem
     command = "make torture" if made == "torture" else f"make bench RECIPE={made}"
-    said = when(kept, command, digest(kept["measured"]))
-    return "\n\n".join([*tables, f"*{said} Read the ratios: seconds vary between machines.*"])
+    said = when(kept, command, digest(kept["measured"]), locale)
+    timed = any(TIMED.search(" ".join([t, *rows[0]])) for t, rows in kept["tables"].items())
+    return "\n\n".join([*tables, f"*{said}{SAYS[locale][2] if timed else ''}*"])
 
 
 def provenance(packages: Collection[str]) -> dict[str, Any]:
