@@ -89,7 +89,7 @@ build/log-all.txt: build/log-all.json
 build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
 build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
-	@$(BIN)/python -m docs.object_or_code
+	@mkdir -p build && $(BIN)/python -m docs.object_or_code
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
 build/starters: build/log-all.json

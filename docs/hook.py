@@ -14,7 +14,7 @@ README or a page, is replaced; whatever is missing stops the build:
     <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's own colours
     <!-- kept: NAME -->             when docs/pictures/NAME-*.webp were made, and on what
 
-docs/recipes/NAME.zh.md is a recipe's page in Chinese.
+docs/recipes/NAME.zh.md is a recipe's page in Chinese; docs/words.zh.yml has the words of code.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
 from docs import notebook, pitfalls, recipe_pages
-from docs.recipe_pages import DOCS, OUT, picture, read, split
+from docs.recipe_pages import DOCS, OUT, picture, read, split, translated
 from shared import results
 from shared.recipes import ROOT, Recipe, discover
 
@@ -39,6 +39,7 @@ log = logging.getLogger("mkdocs.hooks")
 MARK = re.compile(
     r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?", re.M | re.S
 )
+JOINED = re.compile(r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))")  # Chinese: no blank
 BEHIND = '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
 SOURCE: dict[str, str] = {}  # page -> the file to edit
 
@@ -99,11 +100,10 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 return re.sub(r"<style>.*?</style>|\n", "", drawn, flags=re.S)
             case "kept", _:
                 kept = json.loads(read(DOCS / "pictures" / f"{file}.json", f"make {file}"))
-                said = results.when(kept, f"make {file}", results.digest(kept["measured"]))
-                return f"*{said}*"
+                return f"*{results.when(kept, f'make {file}', results.digest(kept['measured']))}*"
         raise PluginError(f"{recipe.name if recipe else locale}: unknown marker {mark[0]!r}")
 
-    return MARK.sub(put, text)
+    return JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
 
 
 def repository() -> str | None:

@@ -65,9 +65,9 @@ def main() -> None:
         seconds = save(source, code), save(model_code.CircleArea(), pickled)
         files = code / "model_code.py", pickled / "python_model.pkl"
         text = source.read_text(encoding="utf-8")
-        lines = list(
-            difflib.unified_diff(text.splitlines(), changed(code).splitlines(), n=0, lineterm="")
-        )[3:]
+        both = text.splitlines(), changed(code).splitlines()
+        lines = [*difflib.unified_diff(*both, n=0, lineterm="")][3:]
+        diff = " ".join(f"`{line}`" for line in lines)
         operations = [op.name for op, _, _ in pickletools.genops(files[1].read_bytes())]
         calls = sum(op in ("REDUCE", "BUILD", "NEWOBJ", "STACK_GLOBAL") for op in operations)
         size = [f"{file.name}, {file.stat().st_size:,} bytes" for file in files]
@@ -76,11 +76,7 @@ def main() -> None:
             ("what is stored", f"text: {size[0]}", f"bytecode: {size[1]}"),
             ("to store it, CPU", *(f"{s:.2f} s" for s in seconds)),
             ("from a new process to a first answer, CPU", *first),
-            (
-                "what a diff shows when a constant changes",
-                "`" + "` `".join(lines) + "`",
-                "`Binary files differ`",
-            ),
+            ("what a diff shows when a constant changes", diff, "`Binary files differ`"),
             (
                 "what runs when it is loaded",
                 f"the file, all {text.count(chr(10))} lines of it, as you can read it",
@@ -90,9 +86,7 @@ def main() -> None:
         ]
     names = ("", "from code", "as an object")
     table = markdown([dict(zip(names, row, strict=True)) for row in rows])
-    place = ROOT / "build" / "object-or-code.md"
-    place.parent.mkdir(exist_ok=True)
-    place.write_text(table + "\n", encoding="utf-8")
+    (ROOT / "build" / "object-or-code.md").write_text(table + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

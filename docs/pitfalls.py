@@ -15,17 +15,13 @@ from typing import Any
 
 import yaml
 
+from docs.recipe_pages import LANGUAGE, translated
 from shared import results
 from shared.recipes import ROOT
 
 CASES = ROOT / "tests" / "pitfalls"
 KEPT = CASES / "output.json"
 FENCE = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```$', re.M | re.S)
-LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
-WORDS = {
-    "en": ("Wrong", "Right", "prints", "Upstream", "You see", "What it is", "no error"),
-    "zh": ("错误写法", "正确写法", "输出", "上游 issue", "你看到的", "原因", "没有报错"),
-}
 
 
 @dataclass(frozen=True)
@@ -58,30 +54,31 @@ def digest() -> str:
     return hashlib.sha256(json.dumps(ways, sort_keys=True).encode()).hexdigest()
 
 
+def fence(title: str, text: str) -> str:
+    language = LANGUAGE.get(Path(title).suffix, "text")
+    return f'```{language} title="{title}"\n{text.strip()}\n```'
+
+
 def page(locale: str) -> str:
     """Return the cases: a table of what is seen, then a section for each."""
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    words, suffix = WORDS[locale], "" if locale == "en" else f"_{locale}"
-    seen: results.Rows = []
-    parts = []
+    suffix = "" if locale == "en" else f"_{locale}"
+    seen, parts = [], []
     for case in cases():
         head = case.head
-        error = head.get("error", "").strip().partition("\n")[0]
+        error = head.get("error", "").partition("\n")[0].replace("`", "")
         link = f"[{head[f'title{suffix}']}](#{case.name.replace('_', '-')})"
-        seen.append({words[4]: f"`{error}`" if error else words[6], words[5]: link})
+        seen.append({"You see": f"`{error}`" if error else "no error", "What it is": link})
         parts.append(f"## {head[f'title{suffix}']} {{ #{case.name.replace('_', '-')} }}")
         parts += [f"```text\n{head['error'].strip()}\n```"] if head.get("error") else []
         parts.append(head[f"said{suffix}"].strip())
-        for way, word in zip(("wrong", "right"), words, strict=False):
-            files = [
-                f'```{LANGUAGE.get(Path(name).suffix, "text")} title="{name}"\n{text}```'
-                for name, text in case.ways[way].items()
-            ]
-            out = f'```text title="{words[2]}"\n{kept["output"][case.name][way].strip()}\n```'
-            block = "\n\n".join([f"**{word}**", *files, out])
+        for way in ("wrong", "right"):
+            blocks = [fence(name, text) for name, text in case.ways[way].items()]
+            blocks.append(fence(translated("prints", locale), kept["output"][case.name][way]))
+            block = "\n\n".join([f"**{translated(way.title(), locale)}**", *blocks])
             parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
         upstream = "https://github.com/mlflow/mlflow/issues"
         links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
-        parts += [f"{words[3]}: {', '.join(links)}"] if links else []
-    said = results.when(kept, "make pitfalls", digest(), locale)
-    return "\n\n".join([results.markdown(seen), f"*{said}*", *parts])
+        parts += [f"{translated('Upstream', locale)}: {', '.join(links)}"] if links else []
+    made = f"{results.markdown(seen)}\n\n*{results.when(kept, 'make pitfalls', digest())}*"
+    return "\n\n".join([translated(made, locale), *parts])

@@ -15,17 +15,11 @@ from shared.recipes import ROOT, Recipe
 from shared.store import open_store
 
 DOCS, OUT = ROOT / "docs", ROOT / "build" / "docs"
-LANGUAGE = {".py": "python", ".json": "json", ".txt": "text", ".toml": "toml"}
-SAYS = {
-    "en": ("{} min to read, {:.0f} s to run", "Starter (zip)", "Notebook", "Tested with"),
-    "zh": (
-        "阅读 {} 分钟，运行 {:.0f} 秒",
-        "起步项目（zip）",
-        "Notebook",
-        "测试所用版本：",
-    ),
-}
-LINE = {"en": "**Line {}.**", "zh": "**第 {} 行。**"}
+LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
+CHINESE = yaml.safe_load((DOCS / "words.zh.yml").read_text(encoding="utf-8"))
+WORD = re.compile(r"(?<=\| ).+?(?= \|)|(?<=\*\*).+?(?=\*\*)|(?<=>)[^<>\n]+(?=<)")
+# MLflow's own log, which is not what the driver prints.
+LOG = re.compile(r"^(?:\d{4}/\d\d/\d\d |Registered model |Created version |Success).*\n", re.M)
 
 
 def read(path: Path, remedy: str) -> str:
@@ -33,6 +27,15 @@ def read(path: Path, remedy: str) -> str:
     if not path.is_file():
         raise PluginError(f"{path.relative_to(ROOT)} is missing: {remedy}")
     return path.read_text(encoding="utf-8")
+
+
+def translated(text: str, locale: str) -> str:
+    """Return what code has made in the page's language: Chinese by docs/words.zh.yml."""
+    if locale == "en" or text in CHINESE["words"]:
+        return str(text if locale == "en" else CHINESE["words"][text])
+    for sentence, chinese in CHINESE["sentences"].items():
+        text = re.sub(sentence, chinese, text)
+    return WORD.sub(lambda found: CHINESE["words"].get(found[0], found[0]), text)
 
 
 def split(text: str) -> tuple[dict[str, Any], str]:
@@ -99,38 +102,41 @@ def reasons(recipe: Recipe, text: str, locale: str) -> str:
         if lines.count(note["line"]) != 1:
             raise PluginError(f"docs/notes.yml: {recipe.name} has no such line: {note['line']}")
         number = lines.index(note["line"]) + 1
-        said.append(f"- {LINE[locale].format(number)} {note[locale]}")
-    return "\n\n" + "\n".join(said)
+        said.append(f"- **Line {number}.** {note[locale]}")
+    return "\n\n" + translated("\n".join(said), locale)
 
 
 def printed(recipe: Recipe) -> str:
-    return read(log_all.output_file(recipe), "make log-all").strip()
+    """Return what the driver printed."""
+    return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
 
 
 def card(recipe: Recipe, locale: str) -> str:
     """Return a lesson in a box: what came out, what it teaches, how long it takes."""
     readme = (recipe.path / "README.md").read_text(encoding="utf-8")
-    translated = DOCS / "recipes" / f"{recipe.name}.{locale}.md"
-    said = split(translated.read_text("utf-8"))[0] if translated.is_file() else recipe.front_matter
+    twin = DOCS / "recipes" / f"{recipe.name}.{locale}.md"
+    said = split(twin.read_text("utf-8"))[0] if twin.is_file() else recipe.front_matter
     if drawn := re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", readme, re.M):
         shown = f"![{drawn[2]}](recipes/{picture(recipe, drawn[1])}){{ loading=lazy }}"
     else:
         table = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
-        table = textwrap.wrap(table[0], 44) if len(table) == 1 else table  # a sentence
+        table = textwrap.wrap(table[0], 36) if len(table) == 1 else table  # a sentence
         shown = "\n".join(["```text", *table, "```"])
     lines = (recipe.path / "model_code.py").read_text(encoding="utf-8").count("\n")
     minutes = round(len(readme.split()) / 220 + lines / 30)
-    link = f"[**{said['title']}**](recipes/{recipe.name}.md)"
-    took = SAYS[locale][0].format(minutes, last_run(recipe)["seconds"])
-    parts = [link, shown, said["summary"], f"*{said['teaches']}*", took]
+    title, summary, teaches = (translated(said[k], locale) for k in ("title", "summary", "teaches"))
+    teach = translated("Teaches:", locale)
+    took = f"{minutes} min to read, {last_run(recipe)['seconds']:.0f} s to run"
+    link = f"[**{title}**](recipes/{recipe.name}.md)"
+    parts = [link, shown, summary, f"*{teach}* {teaches}", translated(took, locale)]
     return "- " + "\n\n".join(parts).replace("\n", "\n    ")
 
 
 def after(recipe: Recipe, locale: str) -> str:
     """Return what stands below a recipe's page: downloads, and the versions it was tested with."""
-    _, starter, notebook, tested = SAYS[locale]
+    starter, tested = translated("Starter (zip)", locale), translated("Tested with", locale)
     pins = (recipe.path / "requirements.txt").read_text(encoding="utf-8").split()
-    links = [f"[{notebook}](../downloads/{recipe.name}.ipynb){{ .md-button download }}"]
+    links = [f"[Notebook](../downloads/{recipe.name}.ipynb){{ .md-button download }}"]
     if (ROOT / "build" / "starters" / f"{recipe.name}.zip").is_file():
         links.insert(0, f"[{starter}](../downloads/{recipe.name}.zip){{ .md-button download }}")
     return f"\n\n{' '.join(links)}\n\n*{tested} {', '.join(pins)}*\n"

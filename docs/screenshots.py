@@ -34,16 +34,11 @@ def keep(page: Page, name: str, height: int = 700) -> None:
     print(f"docs/pictures/{name}.webp {made.tell() // 1000} kB")
 
 
-def rows() -> dict[str, dict]:
-    file = ROOT / "build" / "log-all.json"
-    return {row["recipe"]: row for row in json.loads(file.read_text(encoding="utf-8"))}
-
-
 def main() -> None:
     import mlflow
 
     open_store()
-    logged = rows()
+    logged = {row["recipe"]: row for row in json.loads((ROOT / "build/log-all.json").read_text())}
     client = mlflow.MlflowClient()
     numbers = [int(each.version) for each in client.search_model_versions("name='circle_area'")]
     if len(numbers) == 1:  # a new store: two aliases want two versions

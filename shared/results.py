@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Collection, Iterable
 from datetime import date
@@ -17,37 +16,18 @@ from shared.recipes import ROOT
 Rows = list[dict[str, Any]]
 RESULTS = ROOT / "benchmarks" / "results"
 CODE = {".py", ".txt", ".json", ".csv"}
-TIMED = re.compile(r"(?<!')\b(s|ms|seconds?)\b", re.I)
-SAYS = {
-    "en": (
-        "Made by `{}` on {} at commit {}: {} cores, load average {}, Python {}, {}.",
-        " The code has changed since.",
-        " Read the ratios: seconds vary between machines.",
-        "Not measured yet: `make bench RECIPE={}`.",
-    ),
-    "zh": (
-        "由 `{}` 在 {} 于提交 {} 生成：{} 核，平均负载 {}，Python {}，{}。",
-        "此后代码有改动。",
-        "请看比值：秒数因机器而异。",
-        "尚未测量：`make bench RECIPE={}`。",
-    ),
-}
 
 
 def cell(value: Any) -> str:
     """Return a value as it stands in a table: numbers with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("+-", "±")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def markdown(rows: Rows) -> str:
     """Return the rows as a Markdown table; the first row's keys are the columns."""
     head = list(rows[0])
-    lines = [
-        [cell(c) for c in head],
-        ["---"] * len(head),
-        *([cell(row.get(c, "")) for c in head] for row in rows),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [head, ["---"] * len(head), *([cell(row.get(c, "")) for c in head] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| +- |", "| ± |")
 
 
 def digest(measured: Iterable[str]) -> str:
@@ -58,31 +38,34 @@ def digest(measured: Iterable[str]) -> str:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
             # The expected answer is no code, but is written anew when the code changes.
             if path.suffix in CODE and path.name != "response.json" and path.is_file():
-                found.update(path.relative_to(ROOT).as_posix().encode())
-                found.update(path.read_bytes())
+                found.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return found.hexdigest()
 
 
-def when(kept: dict[str, Any], command: str, now: str, locale: str = "en") -> str:
+def when(kept: dict[str, Any], command: str, now: str) -> str:
     """Return by what, when and on which code it was made; `now` is that code's digest today."""
-    machine, says = kept["machine"], SAYS[locale]
+    machine = kept["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    load, made = machine["load_average"][0], (kept["date"], kept["commit"], machine["cores"])
-    said = says[0].format(command, *made, load, machine["python"], versions)
-    return said if now == kept["digest"] else said + says[1]
+    said = (
+        f"Made by `{command}` on {kept['date']} at commit {kept['commit']}: "
+        f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
+        f"Python {machine['python']}, {versions}."
+    )
+    return said if now == kept["digest"] else f"{said} The code has changed since."
 
 
-def page(name: str, locale: str = "en") -> str:
+def page(name: str) -> str:
     """Return a measurement's tables, and what, when and on which code they were measured."""
     if not (file := RESULTS / f"{name}.json").is_file():
-        return f"*{SAYS[locale][3].format(name)}*"
+        return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
     tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
     made = Path(kept["measured"][-1]).stem
     command = "make torture" if made == "torture" else f"make bench RECIPE={made}"
-    said = when(kept, command, digest(kept["measured"]), locale)
-    timed = any(TIMED.search(" ".join([t, *rows[0]])) for t, rows in kept["tables"].items())
-    return "\n\n".join([*tables, f"*{said}{SAYS[locale][2] if timed else ''}*"])
+    words = {word for table in tables for word in table.lower().split("| ---")[0].split()}
+    timed = words & {"s", "ms", "second", "seconds", "rows/s", "requests/s"}
+    ratios = " Read the ratios: seconds vary between machines." if timed else ""
+    return "\n\n".join([*tables, f"*{when(kept, command, digest(kept['measured']))}{ratios}*"])
 
 
 def provenance(packages: Collection[str]) -> dict[str, Any]:
@@ -104,6 +87,5 @@ def provenance(packages: Collection[str]) -> dict[str, Any]:
 
 def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> None:
     """Write what was made, `more`, as JSON with its provenance and the digest of its sources."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     kept = {**provenance(packages), "digest": digest, **more}
     file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
