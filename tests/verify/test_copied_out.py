@@ -25,7 +25,7 @@ def alone(words, folder, **more):
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "MAKE", "MLFLOW", "PYTEST"))
+        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "MAKE", "MLFLOW", "PYTEST", "UV_BUILD"))
     }
     return subprocess.run(
         words,

@@ -36,8 +36,9 @@ def test_dockerfile(recipe, logged):
     done = logged.make("dockerfile", f"RECIPE={recipe.name}")
     assert done.returncode == 0 and "docker build" in done.stdout, done.stdout + done.stderr
     made = logged.checkout / "build/docker" / recipe.name
-    assert "COPY model_dir /opt/ml/model" in (made / "Dockerfile").read_text()
-    copied = {path.relative_to(made / "model_dir") for path in (made / "model_dir").rglob("*")}
+    assert "COPY model_dir/model /opt/ml/model" in (made / "Dockerfile").read_text()
+    model = made / "model_dir" / "model"
+    copied = {path.relative_to(model) for path in model.rglob("*")}
     stored = {path.relative_to(logged.folder(recipe)) for path in logged.folder(recipe).rglob("*")}
     assert Path("MLmodel") in stored <= copied
     assert str(logged.checkout) not in (made / "Dockerfile").read_text()
