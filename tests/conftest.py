@@ -130,10 +130,3 @@ def processes(mark: str) -> dict[int, str]:
 def pytest_addoption(parser):
     parser.addoption("--cases", type=int, help="so many hostile inputs a recipe")
     parser.addoption("--here", action="store_true", help="use what `make log-all` logged here")
-
-
-def pytest_collection_modifyitems(items):
-    """The files that take longest first, or one of two workers is idle at the end."""
-    long = ["test_new", "test_torture", "test_house", "test_secrets", "test_store", "test_load"]
-    place = {f"{name}.py": number for number, name in enumerate(long)}
-    items.sort(key=lambda item: place.get(item.path.name, len(long)))
