@@ -17,7 +17,7 @@ from shared.store import open_store
 DOCS, OUT = ROOT / "docs", ROOT / "build" / "docs"
 LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
 CHINESE = yaml.safe_load((DOCS / "words.zh.yml").read_text(encoding="utf-8"))
-WORD = re.compile(r"(?<=\| ).+?(?= \|)|(?<=\*\*).+?(?=\*\*)|(?<=>)[^<>\n]+(?=<)")
+WORD = re.compile(r"(?<=\| )[^|\n]+?(?= \|)|(?<=\*\*)[^*\n]+(?=\*\*)|(?<=>)[^<>\n]+(?=<)")
 # MLflow's own log, which is not what the driver prints.
 LOG = re.compile(r"^(?:\d{4}/\d\d/\d\d |Registered model |Created version |Success).*\n", re.M)
 
