@@ -55,8 +55,7 @@ def digest() -> str:
 
 
 def fence(title: str, text: str) -> str:
-    language = LANGUAGE.get(Path(title).suffix, "text")
-    return f'```{language} title="{title}"\n{text.strip()}\n```'
+    return f'```{LANGUAGE.get(Path(title).suffix, "text")} title="{title}"\n{text.strip()}\n```'
 
 
 def page(locale: str) -> str:
@@ -80,5 +79,6 @@ def page(locale: str) -> str:
         upstream = "https://github.com/mlflow/mlflow/issues"
         links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
         parts += [f"{translated('Upstream', locale)}: {', '.join(links)}"] if links else []
-    made = f"{results.markdown(seen)}\n\n*{results.when(kept, 'make pitfalls', digest())}*"
+    table = f"<div data-search-exclude markdown>\n\n{results.markdown(seen)}\n\n</div>"
+    made = f"{table}\n\n*{results.when(kept, 'make pitfalls', digest())}*"
     return "\n\n".join([translated(made, locale), *parts])
