@@ -145,7 +145,7 @@ def params(known: dict) -> st.SearchStrategy:
 
 
 @st.composite
-def altered(draw, request: dict, choices: list = JSON_VALUES) -> dict:
+def altered(draw, request: dict, choices: list) -> dict:
     """The known request with a value replaced, at any depth."""
     body = copy.deepcopy(request)
     place, at = body, next(iter(body))
@@ -163,7 +163,7 @@ def bodies(draw, request: dict) -> tuple[bytes, str | None]:
     body, content_type = copy.deepcopy(request), "application/json"
     key = next(iter(body))
     if kind == "value":
-        body = draw(altered(request))
+        body = draw(altered(request, JSON_VALUES))
     elif kind == "params":
         body["params"] = draw(value(JSON_VALUES) | params(request.get("params", {})))
     elif kind == "shape":

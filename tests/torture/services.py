@@ -16,15 +16,19 @@ from shared.local_llm import environment
 from tests.fault_server import Handler, completion, running
 
 
+def vector(text: str) -> np.ndarray:
+    """Return what the stand-in says of a text, in place of an embedding."""
+    return np.random.default_rng(zlib.crc32(text.encode("utf-8", "surrogatepass"))).normal(size=384)
+
+
 class Echo(Handler):
     def do_POST(self) -> None:
         if not self.path.endswith("/embeddings"):
             return super().do_POST()
         self.fault = ""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        seed = zlib.crc32(body["input"].encode("utf-8", "surrogatepass"))
-        vector = np.random.default_rng(seed).normal(size=384)
-        self.send(json.dumps({"data": [{"embedding": vector.tolist(), "index": 0}]}).encode(), {})
+        said = vector(body["input"]).tolist()
+        self.send(json.dumps({"data": [{"embedding": said, "index": 0}]}).encode(), {})
 
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
         said = str((body.get("messages") or body["input"])[-1]["content"])
