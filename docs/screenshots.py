@@ -83,7 +83,7 @@ def main() -> None:
         if (tour := page.get_by_role("button", name="Got it")).count():
             tour.first.click()
         keep(page, "ui-traces", 600)
-        page.get_by_text("What comes back when I call").last.click()  # the driver's, not a client's
+        page.get_by_text("If my code fails inside a with block").last.click()
         page.get_by_role("dialog").get_by_text("retrieve").first.wait_for(timeout=60_000)
         keep(page, "ui-trace", 500)
         visit("/models/circle_area", "champion")
