@@ -70,7 +70,17 @@ def test_versions_are_promoted_and_rolled_back(two, capsys):
     ]
 
 
-WAYS = ["smoke", "accept", "serve", "serve-agent", "dockerfile", "isolated", "register", "promote"]
+WAYS = [
+    "smoke",
+    "accept",
+    "isolated",
+    "serve",
+    "serve-agent",
+    "dockerfile",
+    "register",
+    "promote",
+    "rebuild",
+]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -64,10 +64,10 @@ def kills(folder, moments: int) -> list[str]:
 @pytest.fixture
 def store(tmp_path, monkeypatch, new_store):
     """The file of a store of its own, made."""
-    new_store(tmp_path / "runs.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    new_store(file := tmp_path / "100%#1/runs.db")  # as no part of an address
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
     use_store("circle_area")
-    return tmp_path / "runs.db"
+    return file
 
 
 def test_asking_creates_nothing(tmp_path, monkeypatch):
@@ -159,6 +159,9 @@ def test_a_list_that_was_changed_too_is_noticed_and_caches_stay_behind(model, tm
     listed.write_text(json.dumps({**json.loads(text), "model_code.py": "0" * 64}))
     with pytest.raises(LookupError, match="the list of its files was changed"):
         smoke(recipe)
+    listed.unlink()
+    with pytest.raises(LookupError, match="its files are gone"):
+        smoke(recipe)
     listed.write_text(text)
 
 
@@ -199,13 +202,8 @@ with recipe_run(sys.argv[1], ""):
     assert done.stdout.count("was left by a process that died: marked as failed") == 1
     assert alive.returncode == 143
     with closing(sqlite3.connect(tmp_path / "runs.db")) as database:
-        ends = [
-            [
-                status
-                for (status,) in database.execute(f"SELECT status FROM {table} ORDER BY status")
-            ]
-            for table in ("runs", "logged_models")
-        ]
+        asked = [f"SELECT status FROM {t} ORDER BY status" for t in ("runs", "logged_models")]
+        ends = [[status for (status,) in database.execute(words)] for words in asked]
     assert ends == [["FAILED", "FAILED", "FINISHED"], [2, 3, 3]], "of models READY, FAILED, FAILED"
 
 
