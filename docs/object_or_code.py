@@ -5,6 +5,7 @@ python -m docs.object_or_code
 
 import difflib
 import pickletools
+import re
 import resource
 import subprocess
 import sys
@@ -51,8 +52,7 @@ def first_answer(folder: Path) -> float:
 def changed(folder: Path) -> str:
     """Return the model file with one constant changed."""
     text = (folder / "model_code.py").read_text(encoding="utf-8")
-    new = text.replace("np.pi", "3.14", 1)
-    assert new != text
+    assert (new := re.sub(r"return \S+ \* radius", "return 3.14 * radius", text, count=1)) != text
     return new
 
 
