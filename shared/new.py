@@ -170,8 +170,7 @@ def recipe(name: str) -> int:
         place.write_text(text, encoding="utf-8")
         print(place.relative_to(ROOT))
     page = ROOT / "README.md"
-    summary = Recipe(ROOT / "recipes" / slug).front_matter["summary"]
-    row = f"| [{slug}](recipes/{slug}/) | {summary} |"
+    row = f"| [{slug}](recipes/{slug}/) | {Recipe(ROOT / 'recipes' / slug).front_matter['title']} |"
     table = re.sub(r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", page.read_text("utf-8"), flags=re.M)
     page.write_text(table, encoding="utf-8")
     print(f"README.md\nnow: make log smoke RECIPE={slug}; CONTRIBUTING.md says what to change")

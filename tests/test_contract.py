@@ -322,5 +322,5 @@ def test_no_registry_or_address_in_what_pins():
 def test_readme_table_lists_every_recipe():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for recipe in RECIPES:
-        row = f"| [{recipe.name}](recipes/{recipe.name}/) | {recipe.front_matter['summary']} |"
+        row = f"| [{recipe.name}](recipes/{recipe.name}/) | {recipe.front_matter['title']} |"
         assert row in readme
