@@ -59,7 +59,7 @@ def fence(title: str, text: str) -> str:
 
 
 def page(locale: str) -> str:
-    """Return the cases: a table of what is seen, then a section for each."""
+    """Return the cases: a table of them with what is seen, then a section for each."""
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     suffix = "" if locale == "en" else f"_{locale}"
     seen, parts = [], []
@@ -67,7 +67,7 @@ def page(locale: str) -> str:
         head = case.head
         error = head.get("error", "").partition("\n")[0].replace("`", "")
         link = f"[{head[f'title{suffix}']}](#{case.name.replace('_', '-')})"
-        seen.append({"You see": f"`{error}`" if error else "no error", "What it is": link})
+        seen.append({"What it is": link, "You see": f"`{error}`" if error else "no error"})
         parts.append(f"## {head[f'title{suffix}']} {{ #{case.name.replace('_', '-')} }}")
         parts += [f"```text\n{head['error'].strip()}\n```"] if head.get("error") else []
         parts.append(head[f"said{suffix}"].strip())
