@@ -21,9 +21,10 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 @pytest.fixture(autouse=True)
 def _no_store_left_in_the_environment():
-    """mlflow.set_tracking_uri writes to os.environ, and what the next test starts would obey it."""
+    """MLflow writes them to os.environ, and what the next test starts would obey them."""
     yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
