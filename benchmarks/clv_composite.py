@@ -77,7 +77,7 @@ def forecasts(
 
 def main() -> None:
     transactions = cdnow.load()
-    each: Rows = []
+    each, means = Rows(), Rows()
     found: dict[str, list[dict[str, float]]] = {}
     for cutoff in CUTOFFS:
         print(f"fitting: {cutoff.date()}", flush=True)
@@ -91,17 +91,13 @@ def main() -> None:
                             ("Gini", "Gini"), ("RMSE", "RMSE")):  # fmt: skip
             row = [f"{got[n][what]:.4g}" for n in ("composite", "BG/NBD", "Pareto/NBD")]
             each[-1][label] = " / ".join(row)
-    means: Rows = []
     for period, late in (("to October", False), ("from November", True)):
         months = [i for i, cutoff in enumerate(CUTOFFS) if (cutoff > CHOSEN_BY) == late]
         for name, all_scores in found.items():
             table = pd.DataFrame([all_scores[i] for i in months])
             error = table.pop("total error in percent").abs()
             means.append({"cutoffs": period, "model": name, "mean total error %": error.mean()})
-            means[-1] |= {
-                "worst": error.max(),
-                **{name: table[name].mean() for name in ("deviance", "Gini", "RMSE")},
-            }
+            means[-1] |= {"worst": error.max(), **table[["deviance", "Gini", "RMSE"]].mean()}
     publish("clv_composite", {TITLE: each, "Means over the cutoffs": means})
 
 

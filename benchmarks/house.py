@@ -24,10 +24,9 @@ mlflow.models.set_model(CircleArea())
 """
 DRIVER = """
 import mlflow
+example = [1.0, 2.0]
 with mlflow.start_run():
-    model = mlflow.pyfunc.log_model(
-        name="model", python_model="circle.py", input_example=[1.0, 2.0]
-    )
+    model = mlflow.pyfunc.log_model(name="model", python_model="circle.py", input_example=example)
 print(mlflow.pyfunc.load_model(model.model_uri).predict([1.0, 2.0]))
 """
 
@@ -40,8 +39,8 @@ def fresh(*command: str) -> None:
             shutil.copytree(ROOT / package, Path(name) / package)
         alone = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
         alone |= {"PYTHONPATH": name, "MLFLOW_DISABLE_TELEMETRY": "true"}
-        words = [sys.executable, *command]
-        subprocess.run(words, cwd=name, env=alone, check=True, capture_output=True)
+        command = (sys.executable, *command)
+        subprocess.run(command, cwd=name, env=alone, check=True, capture_output=True)
 
 
 if __name__ == "__main__":
@@ -49,7 +48,5 @@ if __name__ == "__main__":
     seconds = interleave({way: partial(fresh, *words) for way, words in ways.items()}, rounds=3)
     plain = seconds["plain listing"]
     rows = [{"what": w, "seconds": s, "times the listing": s / plain} for w, s in seconds.items()]
-    measured = ["recipes", "shared/log_all.py", "shared/run.py", "shared/store.py"]
-    publish(
-        "house", {"Fresh store, environment ready; medians of interleaved runs": rows}, measured
-    )
+    tables = {"Fresh store, environment ready; medians of interleaved runs": rows}
+    publish("house", tables, ["recipes", *(f"shared/{n}.py" for n in ("log_all", "run", "store"))])

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from benchmarks.openai_call import EACH, TEXTS, costs, service
+from benchmarks.openai_call import EACH, LONG, TEXTS, costs, service
 from benchmarks.openai_call import MODEL as LESSON
 from benchmarks.report import interleave, publish
 
@@ -35,6 +35,7 @@ def main() -> None:
             "openai_batch, a text at a time": lambda: [models[8].predict(None, t) for t in EACH],
             "openai_batch, all at once": lambda: models[8].predict(None, TEXTS),
         }
+        ways |= {f"{n:,} characters": partial(models[8].predict, None, t) for n, t in LONG.items()}
         tables = {"What a text costs": costs(ways)}
     with service(latency=0.1):
         asks = {f"{n} at a time": partial(m.predict, None, TEXTS) for n, m in models.items()}

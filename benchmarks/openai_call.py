@@ -11,6 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
+import tracemalloc
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +30,7 @@ from shared.recipes import ROOT
 MODEL = model_code.FeedbackReader()
 TEXTS = pd.DataFrame({"text": ["fine"] * 16})
 EACH = [TEXTS[n : n + 1] for n in TEXTS.index]
+LONG = {n: pd.DataFrame({"text": ["fine " * (n // 5)] * 16}) for n in (4_000, 1_000_000)}
 
 
 def quality() -> Rows:
@@ -62,14 +65,22 @@ def service(latency: float = 0.0) -> Iterator[None]:
 
 
 def costs(ways: Mapping[str, Callable[[], object]], rounds: int = 9) -> Rows:
-    """Return the median CPU time of a text in each way; every round takes each way once."""
-    spent: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, ask in ways.items():
-            start = time.process_time()
-            ask()
-            spent[way].append((time.process_time() - start) / len(TEXTS) * 1e3)
-    return [{"way": way, "CPU ms a text": statistics.median(ms)} for way, ms in spent.items()]
+    """Return what a way costs that is gone 16 times: median CPU time of each, memory at most.
+
+    Every round takes each way once. Memory is what Python allocates, in one round more.
+    """
+    spent, rows = defaultdict[str, list[float]](list), Rows()
+    for way in [*ways] * rounds:
+        start = time.process_time()
+        ways[way]()
+        spent[way].append((time.process_time() - start) / len(TEXTS) * 1e3)
+    for way, ms in spent.items():
+        tracemalloc.start()
+        ways[way]()
+        peak = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        rows.append({"16 times": way, "CPU ms each": statistics.median(ms), "MB": peak})
+    return rows
 
 
 def main() -> None:
@@ -83,6 +94,7 @@ def main() -> None:
             "the model, a text at a time": lambda: [MODEL.predict(None, t) for t in EACH],
             "the model, all at once": lambda: MODEL.predict(None, TEXTS),
         }
+        ways |= {f"{n:,} characters": partial(MODEL.predict, None, t) for n, t in LONG.items()}
         tables["What a text costs"] = costs(ways)
     publish("openai_call", tables)
 

@@ -1,4 +1,4 @@
-"""Measure reference_qa: what finds the passages, and what written answers are worth.
+"""Measure reference_qa: what finds the passages, what written answers are worth, what one costs.
 
     python -m benchmarks.reference_qa
 
@@ -6,6 +6,8 @@ reference_qa.csv: answers to 12 unseen questions, and what reading them beside t
 """
 
 import sys
+from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.openai_call import costs
 from benchmarks.report import Rows, publish
 from recipes.reference_qa import model_code
 from shared.local_embeddings import local_embeddings
@@ -29,11 +32,8 @@ READ = pd.read_csv(ROOT / "benchmarks/reference_qa.csv")
 
 
 def agent(**config: Any) -> model_code.ReferenceAgent:
-    made, place = (
-        model_code.ReferenceAgent(),
-        {"passages": str(QUESTIONS.parent / "passages.parquet")},
-    )
-    made.load_context(SimpleNamespace(artifacts=place, model_config=config))
+    made, place = model_code.ReferenceAgent(), str(QUESTIONS.parent / "passages.parquet")
+    made.load_context(SimpleNamespace(artifacts={"passages": place}, model_config=config))
     return made
 
 
@@ -82,8 +82,17 @@ def written() -> Rows:
     return table
 
 
+def ask_often(chain: model_code.ReferenceAgent, characters: int) -> None:
+    for _ in range(16):
+        with suppress(mlflow.MlflowException):  # too long: refused before it is embedded
+            chain.predict(ask(("name? " * characters)[:characters]))
+
+
 if __name__ == "__main__":
     mlflow.tracing.disable()
     with local_llm(), local_embeddings():
+        chain, lengths = agent(), (10, 1_000, 1_000_000)
         tables = retrieval() | {"Answers to 12 of the unseen, read beside the passages": written()}
+        ways = {f"{n:,} characters": partial(ask_often, chain, n) for n in lengths}
+        tables["What a question costs, its embedding included"] = costs(ways)
     publish("reference_qa", tables)

@@ -29,9 +29,8 @@ class Costly(mlflow.pyfunc.PythonModel):
 
 mlflow.models.set_model(Costly())
 """
-SIGNATURE = ModelSignature(
-    Schema([ColSpec("double", "diameter")]), Schema([ColSpec("double", "area")])
-)
+X, Y = (Schema([ColSpec("double", name)]) for name in ("diameter", "area"))
+SIGNATURE = ModelSignature(X, Y)
 
 
 def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows:
@@ -75,9 +74,7 @@ if __name__ == "__main__":
         formula = rivals(spark, Path(name), HERE / "model_code.py", 1_000_000, 3)
         slow = rivals(spark, Path(name), costly, 40_000, 2)
     spark.stop()
-    tables = {
-        "A formula in NumPy: circle_area": formula,
-        "0.2 ms of Python for each row, which pandas can't vectorise": slow,
-        f"Before the first row, on {os.cpu_count()} cores": [started],
-    }
+    tables = {"A formula in NumPy: circle_area": formula}
+    tables["0.2 ms of Python for each row, which pandas can't vectorise"] = slow
+    tables[f"Before the first row, on {os.cpu_count()} cores"] = [started]
     publish("spark", tables, ["recipes/circle_area/model_code.py", "shared/spark.py"])

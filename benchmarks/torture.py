@@ -1,8 +1,7 @@
 """Hostile inputs, crowds, kills (tests/torture) on what was logged here, and what came of each.
 
 The counts of a test are kept once it has passed, in build/torture.json; when all have passed, they
-are published. After a failure that was mended, or an interrupt, --go-on tries what isn't counted
-yet. Exits 0 only if all that was tried is as it must be.
+are published. Exits 0 only if all that was tried is as it must be.
 """
 
 import argparse
@@ -44,15 +43,10 @@ def main() -> None:
     words.add_argument(
         "--cases", type=int, default=10_000, help="hostile inputs a recipe; all else in proportion"
     )
-    words.add_argument("--go-on", action="store_true", help="keep the counts that are there")
-    asked, start = words.parse_args(), time.perf_counter()
-    if not asked.go_on:
-        COUNTED.unlink(missing_ok=True)
-    kept = json.loads(COUNTED.read_text(encoding="utf-8")) if COUNTED.is_file() else {}
+    cases, start = words.parse_args().cases, time.perf_counter()
+    COUNTED.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "tests/torture", "-vv", "--dist", "worksteal"]
-    command += ["--here", f"--cases={asked.cases}", *(f"--deselect={node}" for node in kept)]
-    if failed := subprocess.run(command, cwd=ROOT).returncode:
-        print("after the mend, only what is left: python -m benchmarks.torture --go-on")
+    if failed := subprocess.run([*command, "--here", f"--cases={cases}"], cwd=ROOT).returncode:
         sys.exit(failed)
     tried = [f"recipes/{recipe.name}" for recipe in discover()]
     kept = json.loads(COUNTED.read_text(encoding="utf-8"))
