@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -126,6 +128,25 @@ def processes(mark: str) -> dict[int, str]:
             if mark.encode() in (process / "environ").read_bytes():
                 found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
     return found
+
+
+def left_behind(checkout: Path, words: list[str], enough: int, how: int, **more: str) -> dict:
+    """Start make, end it once it has started that many processes, return those that remain."""
+    alone, mark = environment(checkout, **more), more["COOKBOOK_MARK"]
+    command = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
+    process = subprocess.Popen(
+        command, cwd=checkout, env=alone, stdout=-3, stderr=-3, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while (seen := len(processes(mark))) < enough and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert seen >= enough
+    # Ctrl-C reaches all of a terminal's processes.
+    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
+    process.wait(120)
+    while processes(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return processes(mark)
 
 
 def pytest_addoption(parser):

@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mlflow
@@ -20,7 +19,7 @@ from recipes.circle_area.driver import SIGNATURE
 from shared import servers, smoke
 from shared.cli import main
 from shared.recipes import ROOT, WARNINGS, Recipe, discover, find
-from tests.conftest import environment, make, only, processes, store
+from tests.conftest import environment, left_behind, make, only, store
 from tests.verify.processes import free_port
 
 RECIPES = discover()
@@ -246,27 +245,8 @@ def test_differences_can_tell(got, want, tolerance, same):
 def test_no_process_is_left_behind(request, fresh_checkout, target, how, enough, tmp_path):
     checkout = fresh_checkout("stopped")
     there = {} if target == "log-all" else store(request.getfixturevalue("logged"))
-    words = ["make", "-o", ".venv/.recipes", target, "RECIPE=circle_area", f"PORT={free_port()}"]
-    process = subprocess.Popen(
-        words,
-        cwd=checkout,
-        env=environment(checkout, COOKBOOK_MARK=str(tmp_path), **there),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    while (seen := len(processes(str(tmp_path)))) < enough and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert seen >= enough
-    if how == signal.SIGTERM:
-        process.terminate()
-    else:
-        os.killpg(process.pid, how)  # as a terminal does
-    process.wait(120)
-    while processes(str(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes(str(tmp_path)) == {}
+    words = [target, "RECIPE=circle_area", f"PORT={free_port()}"]
+    assert left_behind(checkout, words, enough, how, COOKBOOK_MARK=str(tmp_path), **there) == {}
 
 
 # Breaks out of nothing, of single and of double quotes.

@@ -1,10 +1,7 @@
 """`make verify`: every recipe x every way to use it; what is here makes tests the matrix's cells.
 
-    @pytest.mark.verify("isolated")
-    def test_isolated(recipe, logged): ...
-
-is one cell for each recipe. Several tests may share a cell; without a `recipe` one stands for all,
-or for the recipe that its mark names: `verify("registry", recipe="circle_area")`.
+A test marked `verify("isolated")` that takes a `recipe` is a cell for each recipe, without one it
+is of the recipe that its mark names: `verify("registry", recipe="circle_area")`.
 """
 
 import json
@@ -12,10 +9,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from shared.recipes import Recipe, discover
-from shared.smoke import wrong
 from tests.conftest import environment, make, only, store
 
 CELLS: dict[tuple[str, str], dict] = {}
@@ -66,20 +63,12 @@ def logged(fresh_checkout, pytestconfig) -> Logged:
     return made
 
 
-def assert_known_answer(recipe: Recipe, answer: object) -> None:
-    """Compare with response.json; `answer` is the whole body, {"predictions": [...]}."""
-    assert wrong(recipe, answer) == []
-
-
 # The hooks: which cells run, and the matrix of what came of them.
 
 
 def pytest_addoption(parser):
     parser.addoption("--recipe", default="", help="only this recipe's cells")
     parser.addoption("--way", default="", help="only this way's cells")
-
-
-WIDTH = 27  # of a column of the matrix: the longest way and a gap
 
 
 def chosen(config) -> list[str]:
@@ -116,12 +105,9 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_runtest_logreport(report):
     if where := dict(report.user_properties).get("cell"):
-        recipe, way = where
-        new = {"status": "ok", "seconds": 0.0, "error": None}
-        cell = CELLS.setdefault((recipe, way), new)
+        cell = CELLS.setdefault(tuple(where), {"status": "ok", "seconds": 0.0})
         if report.when == "call":  # what several cells share (setup) is in the run's total only
-            shared = dict(report.user_properties).get("seconds", 0.0)  # its part, as it was told
-            cell["seconds"] = round(cell["seconds"] + report.duration + shared, 1)
+            cell["seconds"] += report.duration
         if report.outcome != "passed":  # a skipped cell is no proof either
             said = report.longreprtext.strip().splitlines() or [report.outcome]
             errors = [line[1:].strip() for line in said if line.startswith("E ")] or said[-1:]
@@ -130,17 +116,12 @@ def pytest_runtest_logreport(report):
 
 def pytest_terminal_summary(terminalreporter):
     """Print the matrix, and for what failed why, and how to run it again."""
-    if not CELLS:
-        return
-    ways = list(dict.fromkeys(way for _, way in CELLS))
-    terminalreporter.section("recipe x way, seconds")
-    terminalreporter.line(f"{'':<22}" + "".join(f"{way:>{WIDTH}}" for way in ways))
-    for recipe in dict.fromkeys(recipe for recipe, _ in CELLS):
-        row = [CELLS.get((recipe, way)) for way in ways]
-        shown = [f"{c['status']} {c['seconds']:.1f}" if c else "" for c in row]
-        terminalreporter.line(f"{recipe:<22}" + "".join(f"{text:>{WIDTH}}" for text in shown))
+    if CELLS:
+        shown = {where: f"{c['status']} {c['seconds']:.1f}" for where, c in CELLS.items()}
+        terminalreporter.section("recipe x way, seconds")
+        terminalreporter.line(pd.Series(shown).unstack(fill_value="").to_string())
     for (recipe, way), cell in CELLS.items():
         if cell["status"] == "failed":
-            terminalreporter.line(f"\n{recipe}, {way}: {cell['error']}")
             only = "" if recipe == "all" else f"RECIPE={recipe} "
+            terminalreporter.line(f"\n{recipe}, {way}: {cell['error']}")
             terminalreporter.line(f"run it again: make verify {only}WAY='{way}'")

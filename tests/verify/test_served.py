@@ -1,6 +1,6 @@
 """Cell `served`: MLflow's scoring server on loopback, as `make serve` starts it.
 
-Many clients at once, and hostile ones, are in tests/torture.
+Many clients at once, and hostile input, are in tests/torture.
 """
 
 import json
@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from shared.recipes import ROOT, find
-from tests.verify.conftest import Logged, assert_known_answer
+from shared.smoke import wrong
+from tests.verify.conftest import Logged
 from tests.verify.processes import free_port, running
 
 pytestmark = pytest.mark.verify("served")
@@ -22,11 +23,6 @@ CIRCLE = find("circle_area")
 
 def refuse(constant: str):
     raise AssertionError(f"{constant} is not JSON")
-
-
-def ask(address: str, body: str) -> requests.Response:
-    json_type = {"Content-Type": "application/json"}
-    return requests.post(f"{address}/invocations", body, headers=json_type, timeout=120)
 
 
 @contextmanager
@@ -48,26 +44,13 @@ def run_as_printed(recipe, page: str, logged, address: str) -> None:
     for command in ["bash", "-c", f"curl -sS {curl}"], [sys.executable, "-c", client]:
         said = subprocess.check_output(command, cwd=logged.checkout, text=True)
         answer = json.loads(said.splitlines()[-1], parse_constant=refuse)
-        assert_known_answer(recipe, answer)
+        assert wrong(recipe, answer) == []
 
 
 def test_served(recipe, logged, tmp_path):
     with serving(logged, tmp_path, f"make serve RECIPE={recipe.name}") as address:
         page = (recipe.path / "README.md").read_text()
         run_as_printed(recipe, page, logged, address)
-
-        # Refusals: said in words, and without the inside of the server.
-        split = recipe.json("request.json").get("dataframe_split", {"data": []})
-        for bad in (
-            {"dataframe_split": {"columns": ["no_such_column"], "data": [["x"]]}},
-            {"no_such_key": split},
-            {"dataframe_split": {**split, "data": [row[:-1] for row in split["data"]]}},
-        ):
-            response = ask(address, json.dumps(bad))
-            assert response.status_code == 400, f"{bad}: {response.text}"
-            assert response.json()["message"] and "Traceback" not in response.text, response.text
-        response = ask(address, '{"dataframe_split": ')
-        assert response.status_code == 400 and "Traceback" not in response.text
 
 
 @pytest.mark.verify("served", recipe="circle_area")
@@ -91,5 +74,6 @@ def test_too_long_is_a_504(logged, fresh_checkout, tmp_path):
     assert code.read_text() != text
     assert slow.make("log", "RECIPE=circle_area").returncode == 0
     with serving(slow, tmp_path, f"{name}=1 make serve RECIPE=circle_area") as address:
-        response = ask(address, json.dumps(CIRCLE.json("request.json")))
+        asked = CIRCLE.json("request.json")
+        response = requests.post(f"{address}/invocations", json=asked, timeout=120)
         assert response.status_code == int(status) and "Traceback" not in response.text

@@ -1,18 +1,14 @@
-"""Cell `spark`: a standalone cluster, one master and two workers on loopback, scores every recipe.
-
-The cluster is that of pip's pyspark, which has no start scripts: `spark-class` starts its parts.
-"""
+"""Cell `spark`: a standalone cluster, one master and two workers on loopback, scores them all."""
 
 import io
 import json
 import math
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -22,8 +18,8 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_js
 
 from shared.recipes import find
 from shared.smoke import differences
-from tests.conftest import environment, processes
-from tests.verify.processes import blocks
+from tests.conftest import environment, left_behind
+from tests.verify.processes import blocks, free_port, running
 
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
 
@@ -34,39 +30,19 @@ def cluster(tmp_path_factory):
     assert shutil.which("java"), "Java 17 is missing: make system"
     import pyspark
 
-    home, folder = Path(pyspark.__file__).parent, tmp_path_factory.mktemp("cluster")
-    started = []
-
-    def start(role: str, *words: str, until: str) -> str:
-        log = folder / f"{role}{len(started)}.log"
-        command = [home / "bin/spark-class", f"org.apache.spark.deploy.{role.lower()}.{role}"]
-        where = {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable, **LOOPBACK}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, "--host", "127.0.0.1", "--webui-port", "0", *words],
-                env={**os.environ, **where},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        started.append(process)
-        deadline = time.monotonic() + 60
-        while not (found := re.search(until, log.read_text())):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        return found[0]
-
-    try:
-        start("Master", "--port", "0", until="New state: ALIVE")
-        master = re.search(r"spark://[\d.:]+", (folder / "Master0.log").read_text())[0]
-        for _ in range(2):
-            limits = ["--cores", "1", "--memory", "2g", "--work-dir", str(folder / "work")]
-            start("Worker", *limits, master, until="Successfully registered")
+    home, folder = Path(pyspark.__file__).parent, tmp_path_factory.mktemp("spark")
+    master = f"spark://127.0.0.1:{(port := free_port())}"
+    where = {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable, **LOOPBACK}
+    limits = ["--cores", "1", "--memory", "2g", "--work-dir", str(folder / "work")]
+    roles = [["Master", "--port", str(port)], *[["Worker", *limits, master]] * 2]
+    with ExitStack() as started:
+        for number, (role, *words) in enumerate(roles):
+            page, log = free_port(), folder / f"{number}.log"
+            command = [f"{home}/bin/spark-class", f"org.apache.spark.deploy.{role.lower()}.{role}"]
+            command += ["--host", "127.0.0.1", "--webui-port", str(page), *words]
+            server = running(command, folder, f"http://127.0.0.1:{page}", log, **where)
+            started.enter_context(server)
         yield master
-    finally:
-        for process in started:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
 
 
 def question(recipe, model: Model) -> tuple[pd.DataFrame, dict]:
@@ -92,47 +68,38 @@ def unnumbered(answer: dict) -> dict:
 @pytest.mark.verify("spark")
 def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     """Row by row; a recipe that reads its rows as one table, group by group."""
-    model = Model.load(logged.folder(recipe))
-    if "input" in (asked := recipe.json("request.json")):
+    model, known = Model.load(logged.folder(recipe)), recipe.json("response.json")
+    asked, more = recipe.json("request.json"), []
+    agent, tolerance = "input" in asked, known.pop("tolerance", {})
+    whole = not agent and len(known["predictions"]) != len(asked["dataframe_split"]["data"])
+    if agent:
         questions = [asked["input"][0]["content"], "Who won the cup?", None]
-        pd.DataFrame({"id": [1, 2, 3], "question": questions}).to_parquet(tmp_path / "rows.parquet")
-        words = [f"RECIPE={recipe.name}", f"INPUT={tmp_path}/rows.parquet"]
-        done = logged.make(
-            "score-spark", *words, f"OUTPUT={tmp_path}/scored", SPARK_MASTER=cluster, **LOOPBACK
-        )
-        assert done.returncode != 0 and "3 rows in" in done.stdout and "1 failed" in done.stdout
-        scored = pd.read_parquet(tmp_path / "scored").set_index("id").sort_index()
-        known = recipe.json("response.json")["output"][0]["content"][0]
-        assert scored["answer"][1] == known["text"] and scored["answer"][2].startswith(
-            "Python's reference doesn't"
-        )
-        assert list(map(len, scored["cited"][:2])) == [len(known["annotations"]), 0]
+        table = pd.DataFrame({"row": range(3), "question": questions})
+    else:
+        rows, params = question(recipe, model)
+        times = 4 if whole else 1 if recipe.runs_with else 50
+        tables = [rows.assign(copy=copy, row=range(len(rows))) for copy in range(times)]
+        table = pd.concat(tables).drop(columns="row" if whole else [])
+        more = [f"PARAMS={json.dumps(params)}", *(["GROUP_BY=copy"] if whole else [])]
+    table.to_parquet(tmp_path / "rows.parquet")
+    words = [f"RECIPE={recipe.name}", f"INPUT={tmp_path}/rows.parquet", f"OUTPUT={tmp_path}/scored"]
+    done = logged.make("score-spark", *words, *more, SPARK_MASTER=cluster, **LOOPBACK)
+    scored = pd.read_parquet(tmp_path / "scored").sort_values([] if whole else "row")
+    assert bool(done.returncode) == agent, done.stdout + done.stderr
+    if agent:
+        said = known["output"][0]["content"][0]
+        assert "3 rows in" in done.stdout and "1 failed" in done.stdout
+        assert scored["answer"].iloc[0] == said["text"]
+        assert scored["answer"].iloc[1].startswith("Python's reference doesn't")
+        assert list(map(len, scored["cited"][:2])) == [len(said["annotations"]), 0]
         assert scored["_error"].notna().tolist() == [False, False, True]
         return
-    rows, params = question(recipe, model)
-    times = 1 if recipe.runs_with else 50
-    tables = [rows.assign(copy=copy, row=range(len(rows))) for copy in range(times)]
-    whole = len(recipe.json("response.json")["predictions"]) != len(rows)
-    groups = ["GROUP_BY=copy"] if whole else []
-    if whole:
-        tables = [table.drop(columns="row") for table in tables[:4]]
-    pd.concat(tables).to_parquet(tmp_path / "rows.parquet")
-    words = [f"RECIPE={recipe.name}", f"INPUT={tmp_path}/rows.parquet", f"OUTPUT={tmp_path}/scored"]
-    done = logged.make(
-        *("score-spark", *words, *groups, f"PARAMS={json.dumps(params)}"),
-        SPARK_MASTER=cluster,
-        **LOOPBACK,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    scored = pd.read_parquet(tmp_path / "scored")
     assert scored["_error"].isna().all()
-    assert sorted(scored["copy"].unique()) == list(range(len(tables)))
+    assert sorted(scored["copy"].unique()) == list(range(times))
     names = model.get_output_schema().input_names()
     for _, copy in scored.groupby("copy"):
-        copy = copy if whole else copy.sort_values("row")
-        want = recipe.json("response.json")
-        tolerance = want.pop("tolerance", {})
-        assert differences(unnumbered(body(copy[names])), unnumbered(want), tolerance) == []
+        got = unnumbered(body(copy[names]))
+        assert differences(got, unnumbered(known), tolerance) == []
 
 
 @pytest.mark.verify("spark", recipe="circle_area")
@@ -179,23 +146,9 @@ def test_failed_rows_are_reported(logged, cluster):
 @pytest.mark.verify("spark", recipe="circle_area")
 def test_a_polite_kill_leaves_no_process_behind(logged, tmp_path):
     (tmp_path / "circles.csv").write_text("diameter\n1\n")
-    words = ["make", "-o", ".venv/.spark", "score-spark", "RECIPE=circle_area"]
-    words += [f"INPUT={tmp_path}/circles.csv", f"OUTPUT={tmp_path}/areas.parquet"]
-    alone = environment(logged.checkout, COOKBOOK_MARK=str(tmp_path), **LOOPBACK)
-    process = subprocess.Popen(words, cwd=logged.checkout, env=alone, start_new_session=True)
-    deadline = time.monotonic() + 120
-
-    def there(word: str) -> bool:
-        return any(word in command for command in processes(str(tmp_path)).values())
-
-    while not there("java") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert there("java")
-    process.terminate()
-    process.wait(60)
-    while there("") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes(str(tmp_path)) == {}
+    words = ["score-spark", "RECIPE=circle_area", f"INPUT={tmp_path}/circles.csv", "OUTPUT=x"]
+    more = {"COOKBOOK_MARK": str(tmp_path), **LOOPBACK}
+    assert left_behind(logged.checkout, words, 4, signal.SIGTERM, **more) == {}
 
 
 @pytest.mark.verify("spark", recipe="pc_causal_discovery")
