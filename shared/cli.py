@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from shared.recipes import UnknownRecipe, find
+from shared.run import leave, one_line
 
 # make target: the function behind it (which returns the exit code), the variables that it takes
 COMMANDS = {
@@ -50,7 +51,8 @@ def read(variable: str, command: str) -> Any:
 
 def main(words: list[str]) -> int:
     """Run the command; 1 if it fails, 2 if there is no such command or recipe."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, leave)
     if len(words) != 1 or words[0] not in COMMANDS:
         print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
@@ -66,8 +68,6 @@ def main(words: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from shared.run import one_line
-
         one_line(type(error), error, error.__traceback__)
         return 1
 

@@ -5,7 +5,7 @@ says which version is in use, and moving it is all that promoting and rolling ba
 """
 
 import tempfile
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlflow
 from mlflow.entities import LoggedModelInput
@@ -69,20 +69,12 @@ def promote(recipe: Recipe, number: str = "") -> int:
     return 0
 
 
-class Component(NamedTuple):
-    """A registered model that was copied into another: its version there, and the newest."""
-
-    key: str
-    pinned: ModelVersion
-    newest: ModelVersion
-
-
-def components(model: Model) -> list[Component]:
-    """Return the registered models that were copied into the model when it was logged."""
+def components(model: Model) -> list[tuple[str, ModelVersion, ModelVersion]]:
+    """Return for each registered model that was copied in: its key, its version, the newest one."""
     client, found = mlflow.MlflowClient(), []
     for key, artifact in model.flavors["python_function"].get("artifacts", {}).items():
         for pinned in client.search_model_versions(f"source_path = '{artifact['uri']}'"):
-            found.append(Component(key, pinned, versions(pinned.name)[-1]))
+            found.append((key, pinned, versions(pinned.name)[-1]))
     return found
 
 
@@ -116,12 +108,12 @@ def rebuild(recipe: Recipe) -> int:
         logged = mlflow.pyfunc.log_model(
             name=recipe.name,
             python_model=recipe.path / "model_code.py",
-            artifacts={part.key: part.newest.source for part in parts},
+            artifacts={key: newest.source for key, _, newest in parts},
             signature=model.signature,
             input_example=mlflow.pyfunc.load_model(before).input_example,
             pip_requirements=str(recipe.path / "requirements.txt"),
         )
-        lineage = [LoggedModelInput(str(part.newest.source).rpartition("/")[2]) for part in parts]
+        lineage = [LoggedModelInput(str(n.source).rpartition("/")[2]) for _, _, n in parts]
         mlflow.MlflowClient().log_inputs(run.info.run_id, models=lineage)
     print(f"model   {logged.model_uri}")
     print(f"what it answers now, and to expect that: make accept RECIPE={recipe.name}")

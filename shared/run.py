@@ -38,7 +38,7 @@ def recipe_run(
     end_dead_runs(use_store(recipe))
     called = f"{name or recipe} {datetime.now():%Y-%m-%d %H:%M:%S}"
     tags = {"recipe": recipe, "process": f"{platform.node()} {os.getpid()} {born(os.getpid())}"}
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         with mlflow.start_run(run_name=called, tags=tags, description=description) as run:
             try:
@@ -49,6 +49,13 @@ def recipe_run(
             seal(run.info.run_id)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def leave(number: int, _: Any) -> None:
+    """End on TERM or Ctrl-C, once: a second one (make passes TERM on) would cut the end short."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def report(model: "ModelInfo", headline: str, prediction: Any) -> None:

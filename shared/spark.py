@@ -22,6 +22,7 @@ from mlflow.models import Model
 from mlflow.types import ColSpec, Schema
 
 from shared.recipes import WARNINGS, Recipe
+from shared.run import leave
 from shared.servers import run
 from shared.store import checked_copy, newest_model, open_store
 
@@ -229,7 +230,7 @@ def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, leave)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
         sys.exit(main(*sys.argv[1:]))
