@@ -23,7 +23,6 @@ from tests.conftest import environment, left_behind, make, only, store
 from tests.verify.processes import free_port
 
 RECIPES = discover()
-every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 
 
 def test_log_all_logs_every_recipe_without_a_warning(logged):

@@ -15,7 +15,7 @@ import pytest
 from shared.new import Refused, new
 from shared.recipes import FILES, ROOT, WARNINGS, Recipe, find
 from tests.conftest import environment, make
-from tests.test_house import every_recipe
+from tests.test_contract import every_recipe
 
 
 def run(folder, *words, **more):
