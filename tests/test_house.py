@@ -36,7 +36,7 @@ def test_log_all_logs_every_recipe_without_a_warning(logged):
 
 
 def test_log_all_tells_the_truth(logged):
-    """What the JSON says was logged is in the store, READY, with an example and a finished run."""
+    """What the JSON and the pages of the runs say is in the store, READY, with an example."""
     store = sqlite3.connect(logged / ".mlflow/mlflow.db")
     for row in json.loads((logged / "build/log-all.json").read_text()):
         status = "SELECT status FROM runs WHERE run_uuid = ?"
@@ -49,6 +49,13 @@ def test_log_all_tells_the_truth(logged):
             file.name for file in files
         }
         assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")]
+        page = "SELECT value FROM tags WHERE key = 'mlflow.note.content' AND run_uuid = ?"
+        sets = "SELECT name FROM datasets JOIN inputs ON dataset_uuid = source_id"
+        sets = store.execute(f"{sets} WHERE destination_id = ?", [row["run_id"]]).fetchall()
+        kept = {file.name for file in (logged / ".mlflow/artifacts" / row["run_id"]).rglob("*")}
+        said = store.execute(page, [row["run_id"]]).fetchone()[0]
+        named = {*re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", said)} - {"Artifacts", "Traces"}
+        assert named <= {*kept, *(name for (name,) in sets)} and sets
     assert store.execute("SELECT count(*) FROM runs WHERE status != 'FINISHED'").fetchone() == (0,)
     assert not (logged / "mlruns").exists()
 

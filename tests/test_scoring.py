@@ -43,9 +43,8 @@ def test_good_rows_are_asked_once_and_one_bad_row_costs_few_calls(first, calls):
 
 
 def test_a_table_has_one_answer_or_one_reason():
-    assert answers(Inverse(), pd.DataFrame({"x": [1.0, 0.0]}), None, table=True).to_dict(
-        "list"
-    ) == {"_error": ["row 1: 0 has no inverse"]}
+    got = answers(Inverse(), pd.DataFrame({"x": [1.0, 0.0]}), None, table=True)
+    assert got.to_dict("list") == {"_error": ["row 1: 0 has no inverse"]}
 
 
 def test_a_model_that_reads_its_rows_as_one_table_is_refused():

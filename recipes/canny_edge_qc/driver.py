@@ -24,10 +24,11 @@ HERE = Path(__file__).parent
 DESCRIPTION = """
 **Pass or fail photographs of a surface** by the largest edge in them, compared with good parts.
 
-The model is the file `model_code.py`; what it has to know about the surface is `calibration.json`.
+The model is the file `model_code.py`; what it has to know about the surface is *calibration.json*.
 `false alarms` is the share of good parts that fail, `found` that of bad ones, `AUROC` the chance
 that a bad part scores higher than a good one: all on parts that took no part in the calibration.
 `edge density` is the textbook rule on the same parts. Without bad parts nothing bounds the misses.
+*inspection.png* shows where the edges are.
 """
 KINDS = dict.fromkeys(COLUMNS, DataType.long) | {
     "verdict": DataType.string,  # pass, fail

@@ -24,7 +24,7 @@ DESCRIPTION = """
 `precision` and `recall` are of edges, whichever way they point, against the reference network;
 `SHD` counts the pairs of columns on which the two graphs differ in any way. The metrics of the real
 cells are linked to the dataset *853 real cells*, those of drawn rows to *10,000 sampled rows*.
-*graph.png* shows what was found and what was missed.
+*edges.json* is what was found, *graph.png* shows what was missed besides.
 """
 
 # No `inputs`: the model takes a table of any columns. The parameters have their types and defaults.
