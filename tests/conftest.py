@@ -105,13 +105,9 @@ def only(checkout: Path, *names: str) -> Path:
 
 def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run make as typed, but for the environment: it is the running one, and is left alone."""
-    return subprocess.run(
-        ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words],
-        cwd=checkout,
-        env=environment(checkout, **more),
-        capture_output=True,
-        text=True,
-    )
+    typed = ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words]
+    env = environment(checkout, **more)
+    return subprocess.run(typed, cwd=checkout, env=env, capture_output=True, text=True)
 
 
 def environment(checkout: Path, **more: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from mlflow.models import Model
 from mlflow.models.utils import _enforce_schema
 from mlflow.pyfunc.scoring_server import _parse_json_data
 
+from shared import results
 from shared.recipes import FILES, ROOT, discover
 
 RECIPES = discover()
@@ -320,3 +321,16 @@ def test_readme_table_lists_every_recipe():
     for recipe in RECIPES:
         row = f"| [{recipe.name}](recipes/{recipe.name}/) | {recipe.front_matter['title']} |"
         assert row in readme
+
+
+def test_a_measurement_is_shown_with_its_origin_and_age(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    measured = ["recipes/circle_area", "benchmarks/serving.py"]
+    more = {"tables": {"Speed": [{"n": 10, "s": 0.123456}]}, "measured": measured}
+    shown = "**Speed**\n\n| n | s |\n| --- | --- |\n| 10 | 0.1235 |\n\n*Made by `make bench RECIPE="
+    for digest, changed in (("old", True), (results.digest(measured), False)):
+        results.keep(tmp_path / "x.json", {"mlflow"}, digest, **more)
+        page = results.page("x")
+        assert page.startswith(f"{shown}serving` on 20") and f"mlflow {LOCK['mlflow']}." in page
+        assert ("has changed since" in page) == changed and "seconds vary" in page
+    assert results.page("y") == "*Not measured yet: `make bench RECIPE=y`.*"

@@ -20,13 +20,8 @@ from tests.test_contract import every_recipe
 
 def run(folder, *words, **more):
     """Run this interpreter in the folder."""
-    return subprocess.run(
-        [sys.executable, *WARNINGS, *words],
-        cwd=folder,
-        env={**os.environ, **more},
-        capture_output=True,
-        text=True,
-    )
+    typed, env = [sys.executable, *WARNINGS, *words], {**os.environ, **more}
+    return subprocess.run(typed, cwd=folder, env=env, capture_output=True, text=True)
 
 
 @every_recipe
