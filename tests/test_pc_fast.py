@@ -80,8 +80,10 @@ def test_contingency_tests_add_up_the_strata(test, power):
         for part in (data[data[:, 2] == level] for level in range(3))
     ]
     expected = stats.chi2.sf(sum(p.statistic for p in parts), sum(p.dof for p in parts))
-    p = TESTS[test](data).p_values(np.array([[0, 1, 2]]))
-    np.testing.assert_allclose(p, expected, rtol=1e-9)
+    copies = np.column_stack([data, *[data[:, 2]] * 6])  # 3**7 combinations, of which 3 occur
+    for given in ([2], range(2, 9)):
+        p = TESTS[test](copies).p_values(np.array([[0, 1, *given]]))
+        np.testing.assert_allclose(p, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
