@@ -22,6 +22,7 @@ import pytest
 from shared.local_embeddings import EMBEDDING_MODEL, local_embeddings
 from shared.local_llm import local_llm
 from shared.recipes import ROOT
+from shared.spark import replies
 from tests.verify.processes import free_port, running
 
 HERE = ROOT / "recipes/reference_qa"
@@ -163,11 +164,8 @@ def test_answers_refuses_and_cites(local):
     passage = answer["custom_outputs"]["passages"][note["file_id"]]
     assert content["text"] in " ".join(passage["text"].split())
     refused = agent.predict(ask("How do I bake sourdough bread?")).model_dump()["output"][0]
-    assert refused["content"][0] == {
-        "type": "output_text",
-        "text": model_code.REFUSAL,
-        "annotations": [],
-    }
+    said = {"type": "output_text", "text": model_code.REFUSAL, "annotations": []}
+    assert refused["content"][0] == said
     later = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
     again = agent.predict({"input": [*later, ask(CALLABLE)["input"][0]]})
     assert text(again) == content["text"]
@@ -303,8 +301,11 @@ def test_trap_a_table_of_questions_gets_one_answer(fake):
     from mlflow.pyfunc.loaders.responses_agent import _ResponsesAgentPyfuncWrapper
 
     table = pd.DataFrame({"input": [ask("x")["input"], ask("y")["input"]]})
-    answer = _ResponsesAgentPyfuncWrapper(make_agent(), None).predict(table)
-    assert len(answer["output"]) == 1 and len(fake.calls) == 1
+    agent = _ResponsesAgentPyfuncWrapper(make_agent(least_score=-2), None)
+    assert len(agent.predict(table)["output"]) == 1 and len(fake.calls) == 1
+    alone = replies(agent, pd.Series(["x", " "]))  # so `make score-spark` asks each by itself
+    assert alone["answer"][0] and "#" in alone["cited"][0][0]
+    assert alone["_error"][0] is None and "need 1 to 1000" in alone["_error"][1]
 
 
 def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, saved):
