@@ -7,12 +7,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import _parse_json_data
 from scipy.integrate import quad
 from scipy.stats import lognorm
 
 from recipes.clv_composite import cdnow, component, customers, evaluation, fitting, model_code
 from shared.recipes import ROOT
+from shared.registry import components
 from tests import conftest
 
 HERE = ROOT / "recipes" / "clv_composite"
@@ -209,6 +211,9 @@ def test_components_are_registered_pinned_and_in_the_lineage(store):
     for part in parts:
         versions = client.search_model_versions(f"name = 'clv_{part.name}'")
         assert part.model_uri in {version.source for version in versions}
+    found = components(Model.load(store))
+    built = {part.key: (part.pinned.name, part.newest.name) for part in found}
+    assert built == {part.name: (f"clv_{part.name}",) * 2 for part in parts}
     runs = [run, *(client.get_run(part.source_run_id) for part in parts)]
     assert len({logged.info.run_name for logged in runs}) == 5
     for logged in runs:
