@@ -178,6 +178,7 @@ def test_streams_the_events_of_the_api_and_the_same_text(local, answer):
     kinds = [event["type"].removeprefix("response.") for event in events]
     assert list(dict.fromkeys(kinds)) == EVENTS and kinds[-1] == "completed"
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert {(e["content_index"], e["output_index"]) for e in events if "item_id" in e} == {(0, 0)}
     joined = "".join(event.get("delta") or "" for event in events)
     assert joined == text(agent.predict(ask(CALLABLE))) != ""
     assert answer == "extract" or kinds.count("output_text.delta") > 1
@@ -322,8 +323,7 @@ def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, saved):
 
 
 def test_trap_an_empty_input_reaches_the_agent():
-    """Whose `request.input[-1]` would be an IndexError, a 500."""
-    assert model_code.api.ResponsesAgentRequest(input=[]).input == []
+    assert model_code.api.ResponsesAgentRequest(input=[]).input == []  # [-1]: IndexError, a 500
 
 
 def test_trap_a_caught_error_leaves_the_trace_ok(traced):
