@@ -128,11 +128,9 @@ def processes(mark: str) -> dict[int, str]:
 
 def left_behind(checkout: Path, words: list[str], enough: int, how: int, **more: str) -> dict:
     """Start make, end it once it has started that many processes, return those that remain."""
-    alone, mark = environment(checkout, **more), more["COOKBOOK_MARK"]
-    command = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
-    process = subprocess.Popen(
-        command, cwd=checkout, env=alone, stdout=-3, stderr=-3, start_new_session=True
-    )
+    mark, env = more["COOKBOOK_MARK"], environment(checkout, **more)
+    typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
+    process = subprocess.Popen(typed, cwd=checkout, env=env, stdout=-3, start_new_session=True)
     deadline = time.monotonic() + 120
     while (seen := len(processes(mark))) < enough and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -212,7 +212,7 @@ def test_components_are_registered_pinned_and_in_the_lineage(store):
         versions = client.search_model_versions(f"name = 'clv_{part.name}'")
         assert part.model_uri in {version.source for version in versions}
     found = components(Model.load(store))
-    built = {part.key: (part.pinned.name, part.newest.name) for part in found}
+    built = {key: (pinned.name, newest.name) for key, pinned, newest in found}
     assert built == {part.name: (f"clv_{part.name}",) * 2 for part in parts}
     runs = [run, *(client.get_run(part.source_run_id) for part in parts)]
     assert len({logged.info.run_name for logged in runs}) == 5

@@ -57,8 +57,6 @@ def test_a_copy_works_at_the_first_try(file, tmp_path):
             perform(edit, starter)
     make = ["make", "-o", ".venv/.installed", "log", "accept", "test"]
     alone = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MAKE", "MLFLOW"))}
-    said = subprocess.STDOUT
-    done = subprocess.run(
-        make, cwd=starter, env={**alone, "YES": "1"}, stdout=-1, stderr=said, text=True
-    )
+    how_run = {"cwd": starter, "env": {**alone, "YES": "1"}, "stdout": -1, "stderr": -2}
+    done = subprocess.run(make, text=True, **how_run)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout

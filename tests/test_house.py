@@ -92,10 +92,8 @@ def test_accept_shows_each_row_that_differs_and_writes_no_answer_unasked(
     said, before = {"predictions": [1, 3, 4]}, file.read_text()
     monkeypatch.setattr(smoke, "answer", lambda recipe: said)
     assert smoke.accept(Recipe(tmp_path)) == 1 and file.read_text() == before
-    assert capsys.readouterr() == (
-        'row 1\n  - 2\n  + 3\nrow 2\n  - "no row"\n  + 4\n',
-        "not written: add YES=1\n",
-    )
+    shown = 'row 1\n  - 2\n  + 3\nrow 2\n  - "no row"\n  + 4\n'
+    assert capsys.readouterr() == (shown, "not written: add YES=1\n")
     file.write_text(json.dumps(said))
     assert smoke.accept(Recipe(tmp_path)) == 0
     assert capsys.readouterr().out == "the expected answer already\n"

@@ -119,9 +119,8 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
     words = ["-m", "pytest", "-n", "0", "tests/test_contract.py", "tests/test_bmi.py"]
     words += ["tests/test_copies.py", "tests/test_new.py", "-k"]
     words += ["(bmi or short or table or order) and not (logged or prints or numbers)"]
-    done = subprocess.run(
-        [sys.executable, *words], cwd=checkout, env=environment(checkout), capture_output=True
-    )
+    typed, env = [sys.executable, *words], environment(checkout)
+    done = subprocess.run(typed, cwd=checkout, env=env, capture_output=True)
     assert done.returncode == 0 and b"passed" in done.stdout, done.stdout.decode()
 
 
