@@ -216,7 +216,7 @@ def test_anything_but_a_column_of_grey_pictures_is_refused(tmp_path):
         frame = pd.DataFrame([[b""] * len(columns)], columns=columns)
         with pytest.raises(mlflow.MlflowException, match="give one column, 'image'"):
             load(KNOWN, tmp_path).predict(None, frame)
-    for bad in (GREY.astype(float), np.dstack([GREY] * 3), np.asarray(np.uint8(5))):
+    for bad in (GREY.astype(float), np.dstack([GREY] * 3), GREY[0], np.asarray(np.uint8(5))):
         with pytest.raises(ValueError, match="give uint8"):
             inspect(bad, KNOWN)
 
