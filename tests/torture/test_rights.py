@@ -7,11 +7,12 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from shared.new import new
 from shared.recipes import find
-from shared.store import Unusable, open_store, use_store
+from shared.store import Unusable, checked_copy, open_store, use_store
 from tests.conftest import environment
 
 NOBODY = 65534
@@ -73,6 +74,15 @@ def test_no_store_where_none_can_be_made(folder, monkeypatch):
         with pytest.raises(Unusable, match=folder_is):
             use_store("circle_area")
     assert list(folder.iterdir()) == []
+
+
+def test_a_model_without_a_list_of_its_files_is_not_used(tmp_path, monkeypatch, new_store):
+    new_store(tmp_path / "runs.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    use_store("circle_area")
+    uri = f"models:/{mlflow.initialize_logged_model('circle_area').model_id}"
+    with pytest.raises(LookupError, match=f"{uri} was logged without a list of its files"):
+        checked_copy(uri, str(tmp_path / "copy"))
 
 
 def test_a_starter_says_the_same_of_its_store(tmp_path):

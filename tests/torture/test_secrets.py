@@ -8,6 +8,7 @@ import json
 import secrets
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import mlflow
@@ -87,6 +88,9 @@ ECHOED = {  # by an agent's service: what the agent says of it
     "vector": "could not convert string to float: '***'",
     "elsewhere": "failed",  # the key doesn't go to another host
 }
+KEYS = [KEY] * len(ECHOED)
+ASKED = [*ECHOED.items(), ("401 for ever", "sent with Bearer none"), ("event", "Connection error.")]
+KEYS += ["none", f"{KEY}\n"]  # a placeholder is no secret; what h11 says of a line break quotes it
 
 
 class ByAddress(Echo):
@@ -117,7 +121,8 @@ config = {"answer": "generate", "least_score": -2000}
 agent = model_code.ReferenceAgent()
 agent.load_context(SimpleNamespace(artifacts={"passages": passages}, model_config=config))
 asked = {"input": [{"role": "user", "content": "What is a list?"}]}
-for address in sys.argv[1:]:
+for address, os.environ["OPENAI_API_KEY"] in zip(sys.argv[1::2], sys.argv[2::2]):
+    model_code.connect.cache_clear()
     os.environ["OPENAI_BASE_URL"] = os.environ["OPENAI_EMBEDDING_BASE_URL"] = address
     events = [event.model_dump() for event in agent.predict_stream(asked)]
     print(json.dumps([agent.predict(asked).model_dump(), events]))
@@ -128,25 +133,25 @@ def test_nor_in_what_an_agent_says_plain_or_streamed(tmp_path, new_store):
     new_store(tmp_path / "m.db")
     with fault_server.running() as service:
         service.RequestHandlerClass = ByAddress
-        places = [f"{service.url}/{fault.replace(' ', '_')}" for fault in ECHOED]
-        where = {"OPENAI_API_KEY": KEY, "OPENAI_MODEL": "fake"}
+        places = [f"{service.url}/{fault.replace(' ', '_')}" for fault, _ in ASKED]
+        where = {"OPENAI_MODEL": "fake"}
         where |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
         where |= {"MLFLOW_EXPERIMENT_ID": "0"}  # mlflow.set_experiment leaves its own there
         done = subprocess.run(
-            [sys.executable, "-c", ASK, *places],
+            [sys.executable, "-c", ASK, *chain(*zip(places, KEYS, strict=True))],
             cwd=tmp_path,
             env=environment(ROOT, **where),
             capture_output=True,
             text=True,
         )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    for (fault, says), (plain, events) in zip(ECHOED.items(), answers, strict=True):
+    for (fault, says), (plain, events) in zip(ASKED, answers, strict=True):
         for answer in (plain, events[-1]["response"]):
             said = answer["output"][0]["content"][0]["text"]
             assert says in f"{answer['status']}: {said}{answer.get('error')}", (fault, answer)
         assert KEY not in "".join(event.get("delta") or "" for event in events), fault
     assert KEY not in done.stdout + done.stderr
     client = mlflow.MlflowClient(where["MLFLOW_TRACKING_URI"])
-    assert len(client.search_traces(locations=["0"])) == 2 * len(ECHOED)
+    assert len(client.search_traces(locations=["0"])) == 2 * len(ASKED)
     for file in filter(Path.is_file, tmp_path.rglob("*")):
         assert KEY.encode() not in file.read_bytes(), file
