@@ -56,6 +56,22 @@ def test_a_fault_costs_its_own_row_only(service, api):
     lesson.check_faults(service, lambda said: ask(*said, api=api, concurrency=40), FAULTS)
 
 
+@pytest.mark.parametrize("piece, kept", [(b" " * 400_000, 1_000_000), (b"\n" * 400_000, 1_200_000)])
+def test_no_more_is_read_of_a_reply_than_its_bound(piece, kept):
+    sent = []
+
+    async def endless():
+        while len(sent) < 100:
+            sent.append(piece)
+            yield piece
+
+    async def read():
+        reply = httpx2.Response(200, content=endless())
+        return sum([len(part) async for part in client._bounded(reply, KEY)])
+
+    assert asyncio.run(read()) == kept and len(sent) == 3
+
+
 @both_apis
 @pytest.mark.parametrize("fault", ["silent", "drips"])
 def test_the_deadline_ends_what_never_ends(service, api, fault):
