@@ -65,8 +65,10 @@ passages: .venv/.recipes ## embed the passages of reference_qa again, into its p
 torture: build/log-all.json ## 10,000 hostile inputs for each recipe, crowds, kills: build/torture.json (half an hour)
 	@$(BIN)/python -m benchmarks.torture
 
+# The longest first.
 verify: .venv/.spark .venv/.team .venv/.browser ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
-	@$(BIN)/python -m pytest tests/verify tests/test_copies.py -m verify -n 2 --dist loadfile -vv --recipe "$$RECIPE" --way "$$WAY"
+	@$(BIN)/python -m pytest tests/verify/test_s*.py tests/verify/test_c*.py tests/test_copies.py tests/verify/test_[!cs]*.py \
+		-m verify -n 2 --dist loadfile --no-loadscope-reorder -vv --recipe "$$RECIPE" --way "$$WAY"
 
 recipe: .venv/.check ## start a new recipe here:  make recipe NAME=bmi
 	@$(RUN) recipe && $(BIN)/ruff format -q recipes tests
