@@ -168,3 +168,12 @@ def test_refusals_say_what_and_where(case):
     with pytest.raises(mlflow.MlflowException, match=text) as refused:
         model_code.CausalDiscovery().predict(None, table, params)
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_a_cycle_of_what_the_data_keep_is_told_in_80_characters():
+    random = np.random.default_rng(0).normal(size=(200, 3))
+    table = pd.DataFrame(random + random.sum(axis=1, keepdims=True), columns=["a", "b", "c" * 100])
+    a, b, c = table
+    with pytest.raises(ValueError, match="the data keep it makes the cycle a -> b -> c+$") as error:
+        discover(table, knowledge={"forbidden": [[b, a], [c, b], [a, c]]})
+    assert "c" * 80 not in str(error.value)
