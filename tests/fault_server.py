@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         if not {"max_completion_tokens", "max_output_tokens"} & body.keys():
             return self.send(b'{"error": {"message": "no token limit"}}', {}, 400)
         if count <= times:
-            said = {"error": {"message": f"fault {fault}, sent with Bearer {key}"}}
+            said = {"error": {"message": f"fault {fault}, sent with Bearer {key}{' so' * 150}"}}
             return self.send(json.dumps(said).encode(), headers, status)
         if fault in BODY:
             return self.send(BODY[fault].replace("KEY", key).encode(), {})
