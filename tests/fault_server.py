@@ -38,7 +38,7 @@ CONTENT = {  # the answer's text; KEY stands for the caller's key
     **{f"price {p}": GOOD.replace('ce": null', f'ce": {p}') for p in ('"54"', "NaN", "1e999")},
     "deep answer": "[" * 200_000,
     "answer echoes the key": '{"product": "KEY", "sentiment": "KEY"}',
-    "too long": GOOD[:12],
+    "too long": '{"product": "KEY',
     "refusal": "",
 }
 ODD = ["", "null", "<html>down</html>", '{"choices": [{', '{"usage": {}}', '{"choices": {"a": 1}}']
