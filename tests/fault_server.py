@@ -93,8 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         if not {"max_completion_tokens", "max_output_tokens"} & body.keys():
             return self.send(b'{"error": {"message": "no token limit"}}', {}, 400)
         if count <= times:
-            said = {"error": {"message": f"fault {fault}, sent with Bearer {key}{' so' * 150}"}}
-            return self.send(json.dumps(said).encode(), headers, status)
+            half = chr(0xD800) * (status == 400)  # of a surrogate
+            said = {"message": f"fault {fault}{half}, sent with Bearer {key}{' so' * 150}"}
+            return self.send(json.dumps({"error": said}).encode(), headers, status)
         if fault in BODY:
             return self.send(BODY[fault].replace("KEY", key).encode(), {})
         if fault == "silent":

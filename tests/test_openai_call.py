@@ -59,7 +59,8 @@ def check_faults(server, ask, faults):
     """Ask in one batch, a good text after each: a fault costs its own row, the key is nowhere."""
     assert set(faults) | {"silent", "drips"} == set(fault_server.FAULTS)
     answer = ask([text for fault in faults for text in (f"[{fault}] x", GOOD)])
-    assert KEY not in json.dumps(answer.to_dict("records"), allow_nan=False)
+    said = json.dumps(answer.to_dict("records"), allow_nan=False, ensure_ascii=False)
+    assert KEY.encode() not in said.encode()  # UTF-8 as a reply is, with no half of a surrogate
     assert (answer["sentiment"][1::2] == "positive").all()
     for fault, row in (answer := answer[::2].set_axis(list(faults))).iterrows():
         told = fault in fault_server.CONTENT or not (row["error"] or fault in fault_server.USAGE)
