@@ -67,9 +67,16 @@ def test_no_more_is_read_of_a_reply_than_its_bound(piece, kept):
 
     async def read():
         reply = httpx2.Response(200, content=endless())
-        return sum([len(part) async for part in client._bounded(reply, KEY)])
+        size = sum([len(part) async for part in client._bounded(reply, KEY)])
+        assert reply.is_closed
+        return size
 
     assert asyncio.run(read()) == kept and len(sent) == 3
+
+
+def test_a_short_key_is_a_placeholder_and_blots_nothing_out():
+    assert client.hidden("none of it", "none") == "none of it"
+    assert client.hidden(f"<{KEY}>", KEY) == "<***>"
 
 
 @both_apis

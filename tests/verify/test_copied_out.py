@@ -20,21 +20,15 @@ PATH = os.pathsep.join(
 )
 
 
-def alone(words, folder, **more):
+def alone(words, folder):
     """Run words there, with nothing of this checkout and its environment to be found."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "VIRTUAL_ENV", "MAKE", "MLFLOW", "PYTEST", "UV_BUILD"))
     }
-    return subprocess.run(
-        words,
-        cwd=folder,
-        env={**kept, "PATH": PATH, **more},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    env = {**kept, "PATH": PATH}
+    return subprocess.run(words, cwd=folder, env=env, stdout=-1, stderr=-2, text=True)
 
 
 def check(starter: Path, said: str) -> None:

@@ -53,6 +53,7 @@ def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch):
     before = answers("@champion")
     assert "newer" not in typed(checkout, "make registry")
     # A component from a colleague: the value of an order, by a model that foresees something else.
+    mlflow.set_tracking_uri(checkout.store)
     other = mlflow.MlflowClient().get_model_version("clv_frequency", "1")
     mlflow.register_model(other.source, "clv_aov")
     said = [line for line in typed(checkout, "make registry").splitlines() if "newer" in line]

@@ -18,7 +18,9 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_js
 
 from shared.recipes import find
 from shared.smoke import differences
-from tests.conftest import environment, left_behind
+from shared.spark import session
+from tests.conftest import environment, left_behind, processes
+from tests.torture.test_load import listening
 from tests.verify.processes import blocks, free_port, running
 
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
@@ -131,14 +133,9 @@ def test_failed_rows_are_reported(logged, cluster):
     plain = plain.replace("models:/circle_area@champion", logged.uri(find("circle_area")))
     plain += "scored = circles.select(area(struct('diameter')).alias('answer')).collect()\n"
     plain += "print([row.answer.area for row in scored])"
-    said = subprocess.check_output(
-        [sys.executable, "-c", plain],
-        cwd=folder,
-        text=True,
-        env=environment(
-            folder, MLFLOW_TRACKING_URI=logged.store, PYSPARK_PYTHON=sys.executable, **LOOPBACK
-        ),
-    )
+    more = {"MLFLOW_TRACKING_URI": logged.store, "PYSPARK_PYTHON": sys.executable, **LOOPBACK}
+    env = environment(folder, **more)
+    said = subprocess.check_output([sys.executable, "-c", plain], cwd=folder, env=env, text=True)
     wanted = [math.pi * (d / 2) ** 2 for d in circles["diameter"]]
     assert json.loads(said.strip().splitlines()[-1]) == wanted
 
@@ -149,6 +146,18 @@ def test_a_polite_kill_leaves_no_process_behind(logged, tmp_path):
     words = ["score-spark", "RECIPE=circle_area", f"INPUT={tmp_path}/circles.csv", "OUTPUT=x"]
     more = {"COOKBOOK_MARK": str(tmp_path), **LOOPBACK}
     assert left_behind(logged.checkout, words, 4, signal.SIGTERM, **more) == {}
+
+
+@pytest.mark.verify("spark", recipe="circle_area")
+def test_this_machine_s_spark_listens_on_loopback(tmp_path, monkeypatch):
+    monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
+    spark = session("sockets")
+    spark.range(9).mapInPandas(
+        lambda batches: batches, "id long"
+    ).count()  # with its Python workers
+    found = listening([*processes(str(tmp_path))])
+    assert {place.removeprefix("::ffff:") for place in found} == {"127.0.0.1"}
+    spark.stop()
 
 
 @pytest.mark.verify("spark", recipe="pc_causal_discovery")
@@ -172,7 +181,6 @@ def test_bootstrap_replicates(logged):
         alone = model.predict(table.drop(columns="replicate"))
         spread = edges[edges["replicate"] == replicate][list(alone.columns)]
         assert spread.to_dict("list") == alone.to_dict("list")
-    said = subprocess.check_output(
-        [sys.executable, "-c", f"import pandas as pd\n{count}"], cwd=folder, env=env, text=True
-    )
+    words = [sys.executable, "-c", f"import pandas as pd\n{count}"]
+    said = subprocess.check_output(words, cwd=folder, env=env, text=True)
     assert "directed" in said

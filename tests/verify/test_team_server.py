@@ -55,9 +55,8 @@ def on_sqlite(fresh_checkout, pytestconfig, tmp_path_factory):
 @pytest.fixture(scope="session")
 def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
     """The same on a PostgreSQL of its own, which Debian's package brings and the test starts."""
-    initdb = shutil.which("initdb") or max(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=""
-    )
+    debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    initdb = shutil.which("initdb") or max(debian, default="")
     assert initdb, "PostgreSQL is missing: make system (Debian: apt-get install postgresql)"
     bin, port = Path(initdb).resolve().parent, free_port()
     folder = Path(tempfile.mkdtemp(prefix="verify-postgresql-"))
