@@ -31,13 +31,13 @@ connect = cache(partial(OpenAI, timeout=60, max_retries=1))  # a client costs mo
 
 @contextmanager
 def service(name: str) -> Iterator[tuple[OpenAI, str]]:
-    """Yield a client, and its key: a service may echo it, and traces keep what is said."""
+    """Yield a client, and its key: a service may echo it (or half a surrogate) into traces."""
     client = connect(base_url=os.environ.get(f"{name}_BASE_URL"))
     key = client.api_key if len(client.api_key) > 7 else "\0"  # or it is a placeholder
     try:
         yield client, key
     except (OpenAIError, ValueError) as error:
-        error.args = (str(error).replace(key, "***"),)
+        error.args = (str(error).replace(key, "***").encode(errors="replace").decode(),)
         raise error from None  # its cause may quote the key too
 
 
@@ -93,7 +93,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
             held = ""
             for chunk in client.chat.completions.create(model=os.environ["OPENAI_MODEL"], **ask):
                 if chunk.choices and (piece := chunk.choices[0].delta.content):
-                    held = (held + piece).replace(key, "***")
+                    held = (held + piece).replace(key, "***").encode(errors="replace").decode()
                     ready = held.rstrip(key)  # what follows may be a part of the key
                     yield ready
                     held = held.removeprefix(ready)

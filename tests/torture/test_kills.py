@@ -9,7 +9,47 @@ import pytest
 
 from shared.recipes import ROOT
 from tests.conftest import environment, processes
-from tests.test_store import kills
+
+KILLS = """
+import os, pathlib, resource, signal, sys, time
+import mlflow.store.tracking.sqlalchemy_store
+from shared.store import open_store, use_store
+folder, moments = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+
+def making(file):
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{file}"
+    pid = os.fork()
+    if not pid:
+        use_store("x")
+        os._exit(0)
+    return pid
+
+start = time.perf_counter()
+os.waitpid(making(folder / "whole.db"), 0)
+seconds = time.perf_counter() - start
+for moment in range(moments):
+    file = folder / f"{moment}.db"
+    if moment % 4 == 3:  # no room on the disk, at another size each time
+        room = 900_000 * (moment + 1) // moments
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    pid = making(file)
+    if moment % 4 != 3:
+        time.sleep(seconds * 1.1 * moment / moments)
+        os.kill(pid, signal.SIGINT if moment % 4 == 0 else signal.SIGKILL)
+    os.waitpid(pid, 0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(open_store())  # raises if it is there and broken
+    if moment % (moments // 3) == 0:
+        use_store("x")
+"""
+
+
+def kills(folder, moments: int) -> list[str]:
+    """Stop as many processes while each makes a store; return for each whether there was one."""
+    words = [sys.executable, "-c", KILLS, folder, str(moments)]
+    done = subprocess.run(words, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def test_kills_while_a_store_is_made(tmp_path, cases, counts):
