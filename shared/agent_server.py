@@ -77,6 +77,6 @@ def serve(uri: str, host: str, port: int) -> None:
 if __name__ == "__main__":
     words = argparse.ArgumentParser()
     words.add_argument("uri")
-    words.add_argument("--host", default="127.0.0.1")
+    words.add_argument("--host", required=True)
     words.add_argument("--port", type=int, required=True)
     serve(**vars(words.parse_args()))

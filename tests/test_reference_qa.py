@@ -99,9 +99,7 @@ def saved_model(tmp_path_factory):
 
 @pytest.fixture(name="local", scope="module")
 def local_services():
-    names = {k: v for k, v in os.environ.items() if k.startswith("OPENAI_")}
-    for name in names:
-        del os.environ[name]
+    names = {k: os.environ.pop(k) for k in [*os.environ] if k.startswith("OPENAI_")}
     with local_llm(), local_embeddings():
         model_code.connect.cache_clear()
         yield
@@ -265,7 +263,8 @@ def test_the_passages_are_the_references_and_the_vectors_the_models(local):
 def test_the_openai_client_as_the_page_shows_it(local, saved, tmp_path, new_store):
     """The process behind make serve-agent, and client.py; docs/transcript.py keeps what it says."""
     base = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "shared.agent_server", saved, "--port", str(port)]
+    where = f"--host=127.0.0.1 --port={port}".split()
+    command = [sys.executable, "-m", "shared.agent_server", saved, *where]
     new_store(tmp_path / "m.db")  # for its traces
     place = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
     with running(command, ROOT, f"{base}/health", tmp_path / "log", **place):
