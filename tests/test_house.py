@@ -251,6 +251,7 @@ def test_no_process_is_left_behind(request, fresh_checkout, target, how, enough,
     there = {} if target == "log-all" else store(request.getfixturevalue("logged"))
     words = [target, "RECIPE=circle_area", f"PORT={free_port()}"]
     assert left_behind(checkout, words, enough, how, COOKBOOK_MARK=str(tmp_path), **there) == {}
+    assert not [*checkout.glob("build/log/*.json")], "a driver went on to its end"
 
 
 # Breaks out of nothing, of single and of double quotes.
