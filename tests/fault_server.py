@@ -21,7 +21,7 @@ from typing import Any
 
 GOOD = '{"product": null, "price": null, "sentiment": "positive"}'
 TOKENS = {"prompt": 11, "completion": 7, "input": 11, "output": 7}  # used, in the words of two APIs
-ODD_COUNTS: list[Any] = [None, {}, "many", 1e30, 10**30, -1, True]
+ODD_COUNTS: list[Any] = [None, {}, "many", 1e30, 2**53 + 1, -1, True]
 USAGE = {f"usage {odd}": odd for odd in ODD_COUNTS}
 STATUS: dict[str, tuple[int, dict[str, str], int]] = {  # status, headers, times before it is well
     **{f"{n} once": (n, {}, 1) for n in (408, 409, 500)},
@@ -32,7 +32,7 @@ STATUS: dict[str, tuple[int, dict[str, str], int]] = {  # status, headers, times
     "503 x-should-retry false": (503, {"x-should-retry": "false"}, 99),
 }
 CONTENT = {  # the answer's text; KEY stands for the caller's key
-    "fenced": f"```json\n{GOOD}\n```",
+    "fenced": f"```json\n{GOOD}```",
     "thinks": f"<think>perhaps {{}}</think>\n{GOOD}",
     "not of the schema": '{"sentiment": "so-so"}',
     **{f"price {p}": GOOD.replace('ce": null', f'ce": {p}') for p in ('"54"', "NaN", "1e999")},

@@ -121,6 +121,12 @@ def test_features_known_answer():
     assert got["has_repeat"].tolist() == [1, 0, 1] and got["since_per_gap"].max() == 20
 
 
+@pytest.mark.parametrize("columns", [[*ONE][1:], [*ONE, [*ONE][0]]])
+def test_a_column_is_needed_once(columns):
+    with pytest.raises(ValueError, match=f"'{[*ONE][0]}' is needed, once: "):
+        model_code.checked(pd.DataFrame([ONE])[columns])
+
+
 @pytest.mark.parametrize("location, sigma", [(1.0, 0.5), (4.5, 2.0), (9.0, 2.5), (-2.0, 1.0)])
 @pytest.mark.parametrize("horizon", [0.2, 520.0])
 def test_closed_form_equals_the_integral(location, sigma, horizon):

@@ -94,7 +94,10 @@ def test_accept_shows_each_row_that_differs_and_writes_no_answer_unasked(
     assert smoke.accept(Recipe(tmp_path)) == 1 and file.read_text() == before
     shown = 'row 1\n  - 2\n  + 3\nrow 2\n  - "no row"\n  + 4\n'
     assert capsys.readouterr() == (shown, "not written: add YES=1\n")
-    file.write_text(json.dumps(said))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda asked: "y")
+    assert smoke.accept(Recipe(tmp_path)) == 0 and capsys.readouterr().out == shown
+    assert json.loads(file.read_text()) == said
     assert smoke.accept(Recipe(tmp_path)) == 0
     assert capsys.readouterr().out == "the expected answer already\n"
 

@@ -216,6 +216,7 @@ def test_ctrl_c_ends_a_batch_at_once_in_a_running_loop_too(service, monkeypatch)
         ask(*["[silent] x"] * 20, deadline_s=20, concurrency=1)
 
     ended = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     monkeypatch.setattr(client.Service, "_failed", lambda *args: ended.append(args))
     threading.Thread(target=interrupt).start()
     loop = asyncio.new_event_loop()

@@ -147,3 +147,10 @@ def test_no_edge_is_false_in_real_cells_and_in_drawn_ones(drawn, shd, recall, ca
     quality = evaluation.compare(discover(table), truth)
     assert quality["precision"] == 1 and quality["recall"] >= recall and quality["SHD"] <= shd
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_picture_tells_found_from_missed():
+    truth = evaluation.cpdag(list(CELLS), networks.true_edges("sachs"))
+    figure = evaluation.draw(list(CELLS), discover(CELLS), truth.drop(truth.index[0]), "")
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["found, in the reference (7)", "found, not in it (1)", "in it, not found (9)"]

@@ -137,7 +137,11 @@ def test_a_required_edge_stays_whatever_the_data_say():
 @pytest.mark.parametrize("scale", [1e300, 1e-300])
 def test_units_change_nothing(scale):
     scaled = discover(CELLS.assign(Raf=CELLS["Raf"] * scale))
-    pd.testing.assert_frame_equal(scaled, discover(CELLS))
+    pd.testing.assert_frame_equal(scaled, discover(CELLS, test="fisherz"))
+
+
+def test_two_columns_are_enough():
+    assert discover(CELLS[["Raf", "Mek"]])["type"].tolist() == ["undirected"]
 
 
 def with_cell(value):
