@@ -140,7 +140,8 @@ def test_units_change_nothing(scale):
     pd.testing.assert_frame_equal(scaled, discover(CELLS, test="fisherz"))
 
 
-def test_two_columns_are_enough():
+def test_two_columns_and_four_rows_are_enough():
+    discover(CELLS[["Raf", "Mek"]].head(4))
     assert discover(CELLS[["Raf", "Mek"]])["type"].tolist() == ["undirected"]
 
 
