@@ -86,23 +86,20 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path):
 
 def test_runs_keep_their_params_metrics_and_data(logged):
     """As in runs.json, but for what machines differ in; whoever changes a driver changes both."""
-    kept = json.loads((ROOT / "tests/runs.json").read_text(encoding="utf-8"))
-    store, names = sqlite3.connect(logged / ".mlflow/mlflow.db"), set()
-    for row in json.loads((logged / "build/log-all.json").read_text()):
-        if want := kept.get(row["recipe"]):
-            params, metrics, data = (
-                store.execute(f"SELECT {what} = ?", [row["run_id"]]).fetchall()
-                for what in (
-                    "key, value FROM params WHERE run_uuid",
-                    "key, value FROM latest_metrics WHERE run_uuid",
-                    "name, 0 FROM datasets JOIN inputs ON dataset_uuid = source_id"
-                    " WHERE destination_id",
-                )
-            )
-            assert (dict(params), sorted(dict(data))) == (want["params"], want["data"])
-            assert dict(metrics) == pytest.approx(want["metrics"], rel=0.05, abs=0.05)
-            names.add(row["recipe"])
-    assert names == kept.keys()
+    store = sqlite3.connect(logged / ".mlflow/mlflow.db")
+    rows = json.loads((logged / "build/log-all.json").read_text())
+    runs = {row["recipe"]: row["run_id"] for row in rows}
+    for recipe, want in json.loads((ROOT / "tests/runs.json").read_text()).items():
+        kept = {}
+        for what, words in {
+            "params": "key, value FROM params WHERE run_uuid",
+            "metrics": "key, value FROM latest_metrics WHERE run_uuid",
+            "data": "name, 0 FROM datasets JOIN inputs ON dataset_uuid = source_id"
+            " WHERE destination_id",
+        }.items():
+            kept[what] = dict(store.execute(f"SELECT {words} = ?", [runs[recipe]]))
+        assert (kept["params"], sorted(kept["data"])) == (want["params"], want["data"]), recipe
+        assert kept["metrics"] == pytest.approx(want["metrics"], rel=0.05, abs=0.05), recipe
 
 
 def test_accept_shows_each_row_that_differs_and_writes_no_answer_unasked(
