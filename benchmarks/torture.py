@@ -45,8 +45,8 @@ def main() -> None:
     )
     cases, start = words.parse_args().cases, time.perf_counter()
     COUNTED.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "tests/torture", "-vv", "--dist", "worksteal"]
-    if failed := subprocess.run([*command, "--here", f"--cases={cases}"], cwd=ROOT).returncode:
+    command = [sys.executable, "-m", "pytest", "tests/torture", "-vv", "--here", f"--cases={cases}"]
+    if failed := subprocess.run([*command, "-m", "", "--dist=worksteal"], cwd=ROOT).returncode:
         sys.exit(failed)
     tried = [f"recipes/{recipe.name}" for recipe in discover()]
     kept = json.loads(COUNTED.read_text(encoding="utf-8"))

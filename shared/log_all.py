@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -65,34 +65,32 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     context.set_forkserver_preload(["shared.preload"])
     forkserver.ensure_running()
     output_file(recipes[0]).parent.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(1) as other:
-        store = other.submit(use_store, recipes[0].name)  # made while the modules are imported
-        with local_llm():  # one for all drivers that ask one
-            return _drive_all(recipes, context, store)
-
-
-def _drive_all(recipes: list[Recipe], context: Any, store: Future[str]) -> list[dict[str, Any]]:
     waiting, rows = list(recipes), {}
-    running: dict[Any, tuple[Recipe, Any, float]] = {}
+    others = ThreadPoolExecutor(2)  # a signal ends what this thread does, and no start halfway
+    store = others.submit(use_store, recipes[0].name)  # made while the modules are imported
+    running: dict[Any, tuple[Recipe, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 recipe = waiting.pop(0)
                 process = context.Process(target=_drive, args=(recipe, dict(os.environ)))
-                process.start()
-                running[process.sentinel] = (recipe, process, time.perf_counter())
+                running[process] = recipe, time.perf_counter()
+                others.submit(process.start).result()
                 print(f"      {recipe.name:<22} started", flush=True)
             store.result()  # raises if it can't be used; a driver waits for it by itself
-            for sentinel in wait(list(running)):
-                recipe, process, start = running.pop(sentinel)
-                process.join()
+            wait([process.sentinel for process in running])
+            for process in [each for each in running if not each.is_alive()]:
+                recipe, start = running.pop(process)
                 row = _row(recipe, process.exitcode, time.perf_counter() - start)
                 rows[recipe.name] = row
                 done = f"[{len(rows)}/{len(recipes)}] {recipe.name:<22} {row['status']:<8}"
                 print(f"{done}{row['seconds']:6.1f} s", flush=True)
     finally:  # Ctrl-C and TERM: no driver goes on by itself
-        for _, process, _ in running.values():
+        others.shutdown()
+        begun = [process for process in running if process.pid]
+        for process in begun:
             process.terminate()
+        for process in begun:
             process.join()
     return [rows[recipe.name] for recipe in recipes]
 
@@ -108,7 +106,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def log_all() -> int:
     """Run every driver; print a closing table and write build/log-all.json."""
-    rows = drive_all(discover())
+    with local_llm():  # one for all drivers that ask one
+        rows = drive_all(discover())
     (ROOT / "build/log-all.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     print(f"\n{table(rows)}")
     failed = [row["recipe"] for row in rows if row["status"] == "failed"]

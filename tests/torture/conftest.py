@@ -7,16 +7,8 @@ import mlflow
 import pytest
 from filelock import FileLock
 
-from shared.recipes import ROOT, discover
+from shared.recipes import ROOT
 from tests.conftest import store
-
-
-def pytest_generate_tests(metafunc):
-    """`make torture` loads each recipe's server, `make test` that of the first recipe only."""
-    if "loaded" in metafunc.fixturenames:
-        many = metafunc.config.getoption("--cases")
-        recipes = discover() if many else discover()[:1]
-        metafunc.parametrize("loaded", recipes, ids=lambda recipe: recipe.name)
 
 
 @pytest.fixture(scope="module", autouse=True)

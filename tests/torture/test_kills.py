@@ -39,7 +39,7 @@ for moment in range(moments):
     os.waitpid(pid, 0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print(open_store())  # raises if it is there and broken
-    if moment % (moments // 3) == 0:
+    if moment % -(-moments // 3) == 0:
         use_store("x")
 """
 

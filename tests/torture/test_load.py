@@ -178,17 +178,19 @@ def hang(port: int, stack: ExitStack, number: int) -> None:
         client.send(head if at % 2 else head + b"Content-Length: 9\r\n\r\n{")
 
 
-def test_many_clients(loaded, logged, folder, cases, counts):
+@pytest.mark.torture
+@pytest.mark.parametrize("recipe", discover(), ids=lambda recipe: recipe.name)
+def test_many_clients(recipe, logged, folder, cases, counts):
     """No answer is swapped, none waits for a stuck client, loopback only."""
     clients, stuck, each = 32, 40, cases(4, 200)
-    asked = list(requests(loaded, clients * each))
-    with service(loaded) as settings, ExitStack() as stack:
-        port, ids = stack.enter_context(running("serve", logged, RECIPE=loaded.name, **settings))
+    asked = list(requests(recipe, clients * each))
+    with service(recipe) as settings, ExitStack() as stack:
+        port, ids = stack.enter_context(running("serve", logged, RECIPE=recipe.name, **settings))
         assert listening(ids) == {"127.0.0.1"}
         hang(port, stack, stuck)
         answers = flood(port, [json.dumps(body).encode() for body in asked], clients)
         stack.close()
-        wanted = expected(loaded, folder(loaded), asked)
+        wanted = expected(recipe, folder(recipe), asked)
     near = dict.fromkeys(
         ["area", "clv", "expected_purchases", "aov", "p_return", "defect_score"], 1e-9
     )
@@ -203,6 +205,7 @@ def test_many_clients(loaded, logged, folder, cases, counts):
     counts["swapped"] = len(swapped)
 
 
+@pytest.mark.torture
 def test_memory_of_a_server(logged, cases, counts):
     """20,000 requests leave no more behind than 1,000; on circle_area, whose own work is least."""
     recipe, total, warm = find("circle_area"), cases(400, 20_000), cases(200, 1_000)
