@@ -19,7 +19,7 @@ from recipes.circle_area.driver import SIGNATURE
 from shared import servers, smoke
 from shared.cli import main
 from shared.recipes import ROOT, WARNINGS, Recipe, discover, find
-from tests.conftest import environment, left_behind, make, only, store
+from tests.conftest import environment, left_behind, make, only, processes, store
 from tests.verify.processes import free_port
 
 RECIPES = discover()
@@ -45,9 +45,8 @@ def test_log_all_tells_the_truth(logged):
         run, name, place = store.execute(source, [row["model_id"]]).fetchone()
         assert (run, name) == (row["run_id"], row["recipe"])
         files = list((logged / ".mlflow/artifacts/models" / row["model_id"]).rglob("*"))
-        assert place.startswith("file://") and {"input_example.json", "MLmodel"} <= {
-            file.name for file in files
-        }
+        names = {file.name for file in files}
+        assert place.startswith("file://") and {"input_example.json", "MLmodel"} <= names
         assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")]
         page = "SELECT value FROM tags WHERE key = 'mlflow.note.content' AND run_uuid = ?"
         sets = "SELECT name FROM datasets JOIN inputs ON dataset_uuid = source_id"
@@ -127,11 +126,9 @@ def test_one_failure_does_not_stop_the_others(fresh_checkout):
     done = make(checkout, "log-all")
     rows = {row["recipe"]: row for row in json.loads((checkout / "build/log-all.json").read_text())}
     assert done.returncode != 0 and not re.search("warning", done.stderr, re.I)
-    assert rows["circle_area"]["status"] == "ok"
-    assert rows["circle_area"]["model_uri"] in done.stdout
-    assert rows["broken"]["status"] == "failed"
+    assert rows["circle_area"]["status"] == "ok" and rows["circle_area"]["model_uri"] in done.stdout
+    assert rows["broken"]["status"] == "failed" and rows["broken"]["model_uri"] is None
     assert rows["broken"]["error"].startswith("ValueError: no such column (driver.py, line 1)")
-    assert rows["broken"]["model_uri"] is None
     assert "make log RECIPE=broken" in done.stdout
 
 
@@ -273,6 +270,13 @@ def test_no_process_is_left_behind(request, fresh_checkout, target, how, enough,
     words = [target, "RECIPE=circle_area", f"PORT={free_port()}"]
     assert left_behind(checkout, words, enough, how, COOKBOOK_MARK=str(tmp_path), **there) == {}
     assert not [*checkout.glob("build/log/*.json")], "a driver went on to its end"
+
+
+def test_what_ignores_a_polite_end_is_killed(monkeypatch, tmp_path):
+    monkeypatch.setattr(servers.time, "sleep", lambda _: None)  # no ten seconds' patience
+    monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
+    assert servers.run(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
+    assert not all(processes(str(tmp_path)) for _ in range(100)), "it is gone at one of the looks"
 
 
 # Breaks out of nothing, of single and of double quotes.

@@ -84,5 +84,4 @@ def test_no_way_in_runs_a_model_that_was_changed(way, two, tmp_path, monkeypatch
     monkeypatch.setenv("RECIPE", "circle_area")
     monkeypatch.setenv("PORT", str(free_port()))
     assert main([way]) == 1
-    said = "".join(capfd.readouterr())
-    assert "model_code.py was changed since it was logged: not used" in said
+    assert "model_code.py was changed since it was logged: not used" in "".join(capfd.readouterr())
