@@ -74,10 +74,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, body))
         text = (body.get("messages") or body.get("input"))[-1]["content"]
         self.fault = fault = text[1:].split("]")[0] if text.startswith("[") else ""
         with self.server.lock:
-            self.server.requests.append((self.path, body))
             self.server.calls[fault] += 1
             self.server.active += 1
             self.server.peak = max(self.server.peak, self.server.active)

@@ -7,13 +7,15 @@ import sys
 import threading
 from unittest.mock import Mock
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 
 from recipes.openai_call import driver, model_code
 from shared import local_llm
-from shared.recipes import ROOT
+from shared.recipes import ROOT, find
 from tests import fault_server
 
 KEY = "sk-secret-0123456789"
@@ -195,3 +197,14 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
         *["other at there, the environment's endpoint"] * 2,
     ]
     assert capfd.readouterr().out.splitlines() == [f"asks    {line}" for line in said]
+
+
+@pytest.mark.parametrize("name", ["openai_call", "openai_batch", "reference_qa"])
+def test_the_stored_example_calls_nobody(name, folder, service, monkeypatch):
+    """log_model tries it out, with whatever key is in the environment."""
+    monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", service.url)
+    monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", "all-MiniLM-L6-v2")
+    model, stored = str(folder(find(name))), Model.load(str(folder(find(name))))
+    example, params = stored.load_input_example(model), stored.load_input_example_params(model)
+    mlflow.pyfunc.load_model(model).predict(example, params)
+    assert service.requests == []
