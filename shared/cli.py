@@ -9,8 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from shared.recipes import UnknownRecipe, find
-from shared.run import leave, one_line
+from shared.recipes import UnknownRecipe, find, leave
 
 # make target: the function behind it (which returns the exit code), the variables that it takes
 COMMANDS = {
@@ -68,6 +67,8 @@ def main(words: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        from shared.run import one_line
+
         one_line(type(error), error, error.__traceback__)
         return 1
 

@@ -1,6 +1,7 @@
-"""The one place that knows which recipes there are: make targets, tests, docs and README ask it."""
+"""The one place that knows which recipes there are, and what holds for all that is run here."""
 
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,13 @@ def find(name: str, variable: str = "RECIPE") -> Recipe:
         said = f"unknown recipe {name!r}" if name else f"no recipe named: add {variable}=<name>"
         raise UnknownRecipe(f"{said}\nknown: {', '.join(known)}")
     return known[name]
+
+
+def leave(number: int, _: Any) -> None:
+    """End on TERM or Ctrl-C, once: a second one (make passes TERM on) would cut the end short."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def show() -> int:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.recipes import ROOT
+from shared.recipes import ROOT, leave
 from shared.store import seal, use_store
 
 if TYPE_CHECKING:
@@ -49,13 +49,6 @@ def recipe_run(
             seal(run.info.run_id)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def leave(number: int, _: Any) -> None:
-    """End on TERM or Ctrl-C, once: a second one (make passes TERM on) would cut the end short."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def report(model: "ModelInfo", headline: str, prediction: Any) -> None:

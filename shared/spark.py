@@ -21,8 +21,7 @@ import pandas as pd
 from mlflow.models import Model
 from mlflow.types import ColSpec, Schema
 
-from shared.recipes import WARNINGS, Recipe
-from shared.run import leave
+from shared.recipes import WARNINGS, Recipe, leave
 from shared.servers import run
 from shared.store import checked_copy, newest_model, open_store
 

@@ -65,10 +65,8 @@ def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout
     response.write_text(response.read_text().replace("3.14159", "3.15159"))
     done = make(checkout, "smoke-all", **store(logged))
     assert done.returncode != 0 and ".predictions[2].area: got 3.14159" in done.stdout
-    assert re.findall(r"^\[(./.)\] (\w+) +(\w+)", done.stdout, re.M) == [
-        ("1/2", "circle_area", "failed"),
-        ("2/2", "pc_fast", "ok"),
-    ]
+    told = re.findall(r"^\[(./.)\] (\w+) +(\w+)", done.stdout, re.M)
+    assert told == [("1/2", "circle_area", "failed"), ("2/2", "pc_fast", "ok")]
 
 
 def test_smoke_sees_an_import_of_the_repository(tmp_path):
@@ -101,9 +99,7 @@ def test_runs_keep_their_params_metrics_and_data(logged):
         assert kept["metrics"] == pytest.approx(want["metrics"], rel=0.05, abs=0.05), recipe
 
 
-def test_accept_shows_each_row_that_differs_and_writes_no_answer_unasked(
-    tmp_path, monkeypatch, capsys
-):
+def test_accept_shows_what_differs_and_writes_nothing_unasked(tmp_path, monkeypatch, capsys):
     """The whole of it on a terminal's behalf is in the starter's test."""
     (file := tmp_path / "response.json").write_text('{"predictions": [1, 2], "tolerance": {}}')
     said, before = {"predictions": [1, 3, 4]}, file.read_text()
@@ -232,13 +228,16 @@ def test_no_usage_reports_and_no_lock_of_the_folder_in_a_model():
     assert subprocess.check_output([sys.executable, "-c", said], **alone) == "True False\n"
 
 
-def test_help_and_list_import_no_mlflow():
+def test_help_and_list_import_no_mlflow_and_serve_few_files_of_ours():
     helped = make(ROOT)
     assert helped.returncode == 0 and "make log-all" in helped.stdout
     words = [sys.executable, "-X", "importtime", "-m", "shared.cli", "list"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == [r.name for r in RECIPES]
     assert "mlflow" not in done.stderr
+    words = [sys.executable, "-c", "import sys, shared.cli, shared.servers; print(*sys.modules)"]
+    ours = re.findall(r"\bshared\.\w+", subprocess.check_output(words, cwd=ROOT, text=True))
+    assert sorted(ours) == [f"shared.{name}" for name in ("cli", "recipes", "servers", "store")]
 
 
 @pytest.mark.parametrize(

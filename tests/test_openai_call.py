@@ -18,7 +18,7 @@ from shared import local_llm
 from shared.recipes import ROOT, find
 from tests import fault_server
 
-KEY = "sk-secret-0123456789"
+KEY = "sk-01234"  # of the shortest that is blotted out
 GOOD = "a fine thing"
 
 
