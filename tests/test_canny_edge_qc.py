@@ -58,6 +58,13 @@ def static(image: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, image.shape, "uint8")
 
 
+def test_the_seed_draws_the_same_parts():
+    """To a few grey levels of 100 million; the page's and the run's figures are of these."""
+    grey = pd.Series([float(part.sum()) for part in BAD]).groupby([kind for kind, _ in PARTS.bad])
+    want = {"chip": 80885406, "crack": 80294120, "pinhole": 78395394, "uneven": 87270980}
+    assert grey.sum().to_dict() == pytest.approx(want, rel=1e-6)
+
+
 def test_quality_on_unseen_parts():
     """The floors leave room for noise; the wrong-answer guard is the textbook rule, a coin."""
     scored = evaluation.evaluate(PARTS, evaluation.largest_edge)

@@ -71,6 +71,14 @@ def test_textbook_is_that_of_the_papers_and_overflows_for_nobody(sample):
         fitting.fit_textbook(sample.assign(frequency=0, recency=0, monetary_value=0))
 
 
+def test_a_textbook_without_a_mean_is_refused(sample, monkeypatch):
+    fitted = lifetimes.GammaGammaFitter()
+    fitted.params_ = pd.Series({"p": 6.25, "q": 0.9, "v": 15.4})  # a stand-in for such a shop's
+    monkeypatch.setattr(lifetimes.GammaGammaFitter, "fit", lambda *_: fitted)
+    with pytest.raises(ValueError, match="parameters without a mean: .*'q'"):
+        fitting.fit_textbook(sample)
+
+
 TEXTS = ["2026-01-01", "2026-01-01 18:00", "2026-01-29", "2026-04-09", "2026-04-16 09:00"]
 DAYS = pd.to_datetime([*TEXTS, "2026-02-05", "2026-05-01"], format="ISO8601")
 VALUES = [10.0, 20.0, 8.0, 12.0, 99.0, 5.0, 1.0]  # the first two are one order of 30

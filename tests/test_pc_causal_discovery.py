@@ -65,6 +65,7 @@ KINDS = {
     "JSON doesn't keep 1 and 1.0 apart": (WHOLE * 1.0, "auto", "gsq"),
     "21 values": (MORE, "auto", "fisherz"),
     "halves": (HALVES, "auto", "fisherz"),
+    "whole numbers and a half": (np.array([0.5, *MORE[1:]], dtype=object), "auto", "fisherz"),
     "fisherz as told": (WHOLE, "fisherz", "fisherz"),
     "chisq as told": (STEPS % 3 > 0, "chisq", "chisq"),
 }
