@@ -1,5 +1,7 @@
 """pc_fast: causal-learn as the oracle, independence tests, colliders, confidence, refusals."""
 
+import runpy
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -75,12 +77,13 @@ def test_fisher_z_is_that_of_the_partial_correlation():
 def test_contingency_tests_add_up_the_strata(test, power):
     data = np.random.default_rng(5).integers(0, 3, (400, 3))
     data[:, 1] = np.where(np.arange(400) % 9 == 0, data[:, 0], data[:, 1])
+    data[0, 2] = 3  # a stratum of one row tells nothing
     parts = [
         stats.chi2_contingency(pd.crosstab(part[:, 0], part[:, 1]), correction=False, lambda_=power)
-        for part in (data[data[:, 2] == level] for level in range(3))
+        for part in (data[data[:, 2] == level] for level in range(4))
     ]
     expected = stats.chi2.sf(sum(p.statistic for p in parts), sum(p.dof for p in parts))
-    copies = np.column_stack([data, *[data[:, 2]] * 6])  # 3**7 combinations, of which 3 occur
+    copies = np.column_stack([data, *[data[:, 2]] * 6])  # 4**7 combinations, of which 4 occur
     for given in ([2], range(2, 9)):
         p = TESTS[test](copies).p_values(np.array([[0, 1, *given]]))
         np.testing.assert_allclose(p, expected, rtol=1e-9)
@@ -151,7 +154,24 @@ def with_cell(value):
     return table
 
 
+def test_whole_numbers_of_up_to_20_values_are_categories_and_so_is_a_categorical():
+    from pc_fast.table import is_categorical
+
+    steps = pd.Series(np.random.default_rng(2).permutation(105))
+    kinds = (steps % 20, steps % 21, (steps % 3).astype("category"))
+    assert [is_categorical(column) for column in kinds] == [True, False, True]
+    table = networks.sample("asia", 500, seed=1)
+    pd.testing.assert_frame_equal(discover(table.astype("category")), discover(table))
+
+
+def test_the_reference_is_the_lesson_s():
+    own = runpy.run_path(str(RECIPE.path / "cells.py"))
+    edges = {(cause, effect) for cause, effects in own["REFERENCE"].items() for effect in effects}
+    assert edges == set(networks.true_edges("sachs")) and own["real_cells"]().equals(CELLS)
+
+
 REFUSED = {
+    "one column": (CELLS[["Raf"]], {}, "853 rows x 1 columns: give two columns or more"),
     "a sum": (CELLS.assign(Jnk=CELLS["Raf"] + CELLS["Mek"]), {}, "determine each other"),
     "text among numbers": (with_cell("1.75"), {}, "'1.75' makes"),
     "true among numbers": (with_cell(True), {}, "True makes"),
