@@ -15,7 +15,7 @@ from typing import Any
 from shared.local_llm import local_llm
 from shared.recipes import ROOT, Recipe, discover
 from shared.run import one_line
-from shared.store import use_store
+from shared.store import OWN, tracking_uri, use_store
 
 
 def output_file(recipe: Recipe) -> Path:
@@ -113,6 +113,6 @@ def log_all() -> int:
     failed = [row["recipe"] for row in rows if row["status"] == "failed"]
     for name in failed:
         print(f"\n{name} failed; all it said: build/log/{name}.txt; again: make log RECIPE={name}")
-    place = os.environ.get("MLFLOW_TRACKING_URI") or "`make ui`"
+    place = "`make ui`" if tracking_uri() == OWN else tracking_uri()  # MLflow sets the variable
     print(f"\nlook at them: {place}; try them: `make smoke-all`; as JSON: build/log-all.json")
     return int(bool(failed))

@@ -125,7 +125,7 @@ def test_one_failure_does_not_stop_the_others(fresh_checkout):
     assert rows["circle_area"]["status"] == "ok" and rows["circle_area"]["model_uri"] in done.stdout
     assert rows["broken"]["status"] == "failed" and rows["broken"]["model_uri"] is None
     assert rows["broken"]["error"].startswith("ValueError: no such column (driver.py, line 1)")
-    assert "make log RECIPE=broken" in done.stdout
+    assert "make log RECIPE=broken\n\nlook at them: `make ui`; " in done.stdout
 
 
 def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_path):
