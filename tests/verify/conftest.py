@@ -5,6 +5,7 @@ is of the recipe that its mark names: `verify("registry", recipe="circle_area")`
 """
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from shared.recipes import Recipe, discover
+from shared.recipes import Recipe, UnknownRecipe, discover, find
 from tests.conftest import environment, make, only, store
 
 CELLS: dict[tuple[str, str], dict] = {}
@@ -42,13 +43,8 @@ class Logged:
     def typed(self, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run lines of a guide in the checkout as they are printed; `make` is the one below."""
         make = 'make() { command make --no-print-directory --assume-old=.venv/.recipes "$@"; }'
-        return subprocess.run(
-            ["bash", "-ec", f"{make}\n{lines}"],
-            cwd=self.checkout,
-            env=environment(self.checkout, **more),
-            capture_output=True,
-            text=True,
-        )
+        words, env = ["bash", "-ec", f"{make}\n{lines}"], environment(self.checkout, **more)
+        return subprocess.run(words, cwd=self.checkout, env=env, capture_output=True, text=True)
 
     def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run make as typed."""
@@ -63,20 +59,26 @@ def logged(fresh_checkout, pytestconfig) -> Logged:
     return made
 
 
-# The hooks: which cells run, and the matrix of what came of them.
-
-
 def pytest_addoption(parser):
     parser.addoption("--recipe", default="", help="only this recipe's cells")
     parser.addoption("--way", default="", help="only this way's cells")
 
 
+def pytest_configure(config):
+    """Say what is unknown before any worker starts."""
+    chosen(config)
+    sources = map(Path.read_text, Path(__file__).parents[1].rglob("test_*.py"))
+    marks = re.findall(r'mark\.verify\("(.+?)"', "".join(sources))
+    if (way := config.getoption("--way", "")) and way not in marks:
+        raise pytest.UsageError(f"no way {way!r}; known: {', '.join(sorted({*marks}))}")
+
+
 def chosen(config) -> list[str]:
     only = config.getoption("--recipe", "")
-    names = [recipe.name for recipe in discover()]
-    if only and only not in names:
-        raise pytest.UsageError(f"unknown recipe {only!r}; known: {', '.join(names)}")
-    return [only] if only else names
+    try:
+        return [find(only).name] if only else [recipe.name for recipe in discover()]
+    except UnknownRecipe as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc):
