@@ -90,8 +90,7 @@ def readme(recipe: Recipe, slug: str) -> str:
     service = recipe.front_matter.get("runs_with")
     page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     page = page.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
-    page = page.replace("SLUG", slug).replace("RECIPE", recipe.name)
-    return page.replace("CHANGE_FIRST", said[1].strip())
+    return page.replace("SLUG", slug).replace("CHANGE_FIRST", said[1].strip())
 
 
 def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
@@ -109,6 +108,7 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
             # Paths are relative to the starter.
             text = data.decode().replace(f"recipes/{recipe.name}/", "")
             files[place] = rewrite(text.replace(f" RECIPE={recipe.name}", ""), names).encode()
+    files["README.md"] = files["README.md"].replace(b"ORIGIN", recipe.name.encode())
     for place in ("Makefile", ".gitignore", "test_starter.py"):
         data = (TEMPLATES / place.removeprefix(".")).read_bytes()
         files[place.replace("starter", slug)] = data

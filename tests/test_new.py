@@ -30,6 +30,7 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     assert [file for file in [*FILES, "Makefile", ".gitignore"] if not (to / file).is_file()] == []
     assert (to / "test_tank_volume.py").is_file()
     assert "class TankVolume(" in (to / "model_code.py").read_text()
+    assert f"the cookbook's {recipe.name} recipe" in (to / "README.md").read_text()
     for source in [*to.rglob("*.py"), to / "requirements-driver.txt"]:
         text = source.read_text()
         assert not re.search(rf"\b{recipe.name}\b|recipes/", text) or source.parent.name == "shared"
