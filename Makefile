@@ -56,7 +56,7 @@ ui: $(ANY) ## MLflow's web page over what was logged:  make ui PORT=5000
 list log log-all smoke smoke-all isolated accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
 	@$(RUN) $@
 
-test: .venv/.recipes ## all tests
+test: .venv/.check ## all tests
 	@$(BIN)/python -m pytest
 
 passages: .venv/.recipes ## embed the passages of reference_qa again, into its passages.parquet
@@ -103,7 +103,7 @@ SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/mak
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-pitfalls: .venv/.spark ## run each pitfall's wrong and right way; keep what they print for the site
+pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; keep what they print for the site
 	@$(BIN)/python -m pytest tests/pitfalls -m pitfall
 
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths

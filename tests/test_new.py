@@ -102,24 +102,24 @@ def test_starters_to_download_are_what_make_new_makes(tmp_path, fresh_checkout):
 
 
 def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
-    """CONTRIBUTING.md's commands for a sixth recipe, and all that knows it by itself.
+    """CONTRIBUTING.md's commands under a name that nobody has, and all that knows it by itself.
 
     `make verify` has it in each way to use it, as every recipe.
     """
-    checkout = fresh_checkout("bmi")
+    checkout = fresh_checkout("newcomer")
     stamps = ["-o", ".venv/.check", "-o", ".venv/.spark"]
-    page = (checkout / "CONTRIBUTING.md").read_text()
+    page = (checkout / "CONTRIBUTING.md").read_text().replace("bmi", "newcomer")
     lines = page.partition("## A new recipe\n\n```bash\n")[2].partition("```")[0].splitlines()
     assert [line.split()[0] for line in lines] == ["make"] * 3
-    alone = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/bmi.db"}
-    alone["MYPY_CACHE_DIR"] = f"{ROOT}/.mypy_cache"  # all but bmi was looked at before
-    for line in [*lines[:2], "make check register list RECIPE=bmi"]:
+    alone = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/newcomer.db"}
+    alone["MYPY_CACHE_DIR"] = f"{ROOT}/.mypy_cache"  # all but this was looked at before
+    for line in [*lines[:2], "make check register list RECIPE=newcomer"]:
         done = make(checkout, *stamps, *line.split()[1:], **alone)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^bmi +Bmi, in a sentence", done.stdout, re.M)
-    words = ["-m", "pytest", "-n", "0", "tests/test_contract.py", "tests/test_bmi.py"]
+    assert re.search(r"^newcomer +Newcomer, in a sentence", done.stdout, re.M)
+    words = ["-m", "pytest", "-n", "0", "tests/test_contract.py", "tests/test_newcomer.py"]
     words += ["tests/test_copies.py", "tests/test_new.py", "-k"]
-    words += ["(bmi or short or table or order) and not (logged or prints or numbers)"]
+    words += ["(newcomer or short or table or order) and not (logged or prints or numbers)"]
     typed, env = [sys.executable, *words], environment(checkout)
     done = subprocess.run(typed, cwd=checkout, env=env, capture_output=True)
     assert done.returncode == 0 and b"passed" in done.stdout, done.stdout.decode()

@@ -150,6 +150,12 @@ def test_no_edge_is_false_in_real_cells_and_in_drawn_ones(drawn, shd, recall, ca
     assert capfd.readouterr() == ("", "")
 
 
+def test_of_the_truth_only_colliders_keep_their_arrows():
+    for arrows, kind in (("ab", "cb"), "directed"), (("ab", "bc"), "undirected"):
+        edges = evaluation.cpdag(list("abc"), [tuple(arrow) for arrow in arrows])
+        assert edges.to_numpy().tolist() == [[*arrow, kind] for arrow in arrows]
+
+
 def test_the_picture_tells_found_from_missed():
     truth = evaluation.cpdag(list(CELLS), networks.true_edges("sachs"))
     figure = evaluation.draw(list(CELLS), discover(CELLS), truth.drop(truth.index[0]), "")
