@@ -301,14 +301,14 @@ def test_true_and_text_are_no_numbers(folder, recipe):
 
 @every_recipe
 def test_readme_shows_what_the_driver_prints(logged, recipe):
-    block = re.search(
-        r"<!-- output -->\n```text\n(.*?)\n```", (recipe.path / "README.md").read_text(), re.S
-    )
+    page = (recipe.path / "README.md").read_text()
+    block = re.search(r"<!-- output -->\n```text\n(.*?)\n```", page, re.S)
     assert block, "README.md shows the output near its top"
     said = (logged / f"build/log/{recipe.name}.txt").read_text()
     said_lines = {re.sub(r"\s+", " ", line).strip() for line in said.splitlines()}
     shown = [re.sub(r"\s+", " ", line).strip() for line in block[1].splitlines()]
-    assert [line for line in shown if line and line not in said_lines] == []
+    stale = [line for line in shown if line and line not in said_lines]
+    assert not stale, f"put the output in again, from build/log/{recipe.name}.txt"
 
 
 def test_no_registry_or_address_in_what_pins():

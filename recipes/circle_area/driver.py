@@ -50,7 +50,7 @@ def main() -> None:
         dataset = mlflow.data.from_pandas(example, name="request.json")
         mlflow.log_input(dataset, context="example")
         mlflow.log_params({"inputs": SIGNATURE.inputs.input_names(), "rows": len(example)})
-        largest = answer.max().add_prefix("largest ").to_dict()
+        largest = answer.max(numeric_only=True).add_prefix("largest ").to_dict()
         mlflow.log_metrics(largest, model_id=model.model_id, dataset=dataset)
     asked, got = example.iloc[-1].dropna().to_dict(), answer.iloc[-1].to_dict()
     report(model, headline=f"{asked} -> {got}", prediction=example.join(answer))
