@@ -1,18 +1,22 @@
 """clv_composite: published values, the closed forms, bad input, lineage and forecast quality."""
 
 import json
+import re
+from types import SimpleNamespace
 
 import lifetimes
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import _parse_json_data
 from scipy.integrate import quad
 from scipy.stats import lognorm
 
 from recipes.clv_composite import cdnow, component, customers, evaluation, fitting, model_code
+from shared import registry
 from shared.recipes import ROOT
 from shared.registry import components
 from tests import conftest
@@ -232,6 +236,16 @@ def test_components_are_registered_pinned_and_in_the_lineage(store):
     assert len({logged.info.run_name for logged in runs}) == 5
     for logged in runs:
         assert logged.data.metrics and logged.data.params and logged.inputs.dataset_inputs
+
+
+def test_the_registry_tells_of_a_newer_component(store, monkeypatch, capsys):
+    monkeypatch.setattr(ModelVersion, "aliases", ["champion"])
+    newer, found = SimpleNamespace(version="7000"), components
+    monkeypatch.setattr(registry, "open_store", lambda: True)
+    monkeypatch.setattr(registry, "components", lambda m: [(*f[:2], newer) for f in found(m)])
+    assert registry.show() == 0
+    said = "built from aov: clv_aov version .*; version 7000 is newer: make rebuild RECIPE=clv_comp"
+    assert re.search(said, capsys.readouterr().out)
 
 
 def test_the_model_answers_from_a_copy_alone_and_holds_no_pickle(store, tmp_path, monkeypatch):
