@@ -9,7 +9,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import _parse_json_data
 from scipy.integrate import quad
@@ -239,10 +238,13 @@ def test_components_are_registered_pinned_and_in_the_lineage(store):
 
 
 def test_the_registry_tells_of_a_newer_component(store, monkeypatch, capsys):
-    monkeypatch.setattr(ModelVersion, "aliases", ["champion"])
-    newer, found = SimpleNamespace(version="7000"), components
+    (version,) = (v for v in registry.versions("clv_composite") if v.source == store)
+    used = SimpleNamespace(**dict(version) | {"aliases": ["champion"]})
+    newer = SimpleNamespace(version="7000")
+    found = [(*built[:2], newer) for built in components(Model.load(store))]
     monkeypatch.setattr(registry, "open_store", lambda: True)
-    monkeypatch.setattr(registry, "components", lambda m: [(*f[:2], newer) for f in found(m)])
+    monkeypatch.setattr(registry, "versions", lambda name: [used] * (name == used.name))
+    monkeypatch.setattr(registry, "components", lambda model: found)
     assert registry.show() == 0
     said = "built from aov: clv_aov version .*; version 7000 is newer: make rebuild RECIPE=clv_comp"
     assert re.search(said, capsys.readouterr().out)
