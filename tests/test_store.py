@@ -155,11 +155,10 @@ with recipe_run(sys.argv[1], ""):
 """
     new_store(tmp_path / "runs.db")
     alone = environment(sealed, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/runs.db")
-    driver, pipe = str(sealed / "driver.py"), subprocess.PIPE
-    words = [sys.executable, "-c", code, driver]
+    words = [sys.executable, "-c", code, driver := str(sealed / "driver.py")]
     with (
-        subprocess.Popen(words, env=alone, stdout=pipe) as killed,
-        subprocess.Popen(words, env=alone, stdout=pipe) as alive,
+        subprocess.Popen(words, env=alone, stdout=-1) as killed,
+        subprocess.Popen(words, env=alone, stdout=-1) as alive,
     ):
         assert [process.stdout.readline() for process in (killed, alive)] == [b"open\n"] * 2
         killed.kill()  # nobody takes leave of it yet
@@ -175,6 +174,7 @@ with recipe_run(sys.argv[1], ""):
 
 
 def test_a_run_of_another_machine_is_left_and_one_whose_id_was_given_out_again_ends(store):
+    assert len(born(os.getpid())) > 3, "a time, not a small number beside it"
     client, me = mlflow.MlflowClient(), f"{platform.node()} {os.getpid()}"
     processes = [f"elsewhere {os.getpid()} 1", f"{me} 1", f"{me} {born(os.getpid())}"]
     experiment = use_store("circle_area")
