@@ -81,7 +81,13 @@ def requirements(recipe: Recipe) -> dict[str, str]:
     return {"requirements-driver.txt": asked_for, "constraints.txt": "".join(locks)}
 
 
-def readme(recipe: Recipe, slug: str) -> str:
+def adapted(text: str, recipe: Recipe, names: dict[str, str]) -> str:
+    """Return the recipe's text under the new names; paths are relative to the starter."""
+    text = text.replace(f"recipes/{recipe.name}/", "").replace(f" RECIPE={recipe.name}", "")
+    return rewrite(text, names)
+
+
+def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
     """Return the starter's README; it keeps the front matter's `runs_with`, which smoke reads."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
     said = re.search(r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)", text, re.M | re.S)
@@ -90,28 +96,24 @@ def readme(recipe: Recipe, slug: str) -> str:
     service = recipe.front_matter.get("runs_with")
     page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     page = page.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
-    return page.replace("SLUG", slug).replace("CHANGE_FIRST", said[1].strip())
+    page = page.replace("SERVICE ", f"python -P shared/{service}.py " if service else "")
+    page = page.replace("SLUG", slug).replace("ORIGIN", recipe.name)
+    return page.replace("CHANGE_FIRST", adapted(said[1].strip(), recipe, names))
 
 
 def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     """Return the files of the recipe's starter of that name: path and content."""
-    names, page = renames(recipe, slug), readme(recipe, slug)
-    files = {}
+    names, files = renames(recipe, slug), {}
     for path in used(recipe):
-        ours = path.is_relative_to(recipe.path)
+        ours, data = path.is_relative_to(recipe.path), path.read_bytes()
+        if ours and path.suffix == ".py":
+            data = adapted(data.decode(), recipe, names).encode()
         place = path.relative_to(recipe.path if ours else ROOT).as_posix()
-        files[rewrite(place, names) if ours else place] = path.read_bytes()
-    files |= {name: text.encode() for name, text in requirements(recipe).items()}
-    files["README.md"] = page.encode()
-    for place, data in files.items():
-        if place.endswith((".py", "README.md")) and not place.startswith("shared/"):
-            # Paths are relative to the starter.
-            text = data.decode().replace(f"recipes/{recipe.name}/", "")
-            files[place] = rewrite(text.replace(f" RECIPE={recipe.name}", ""), names).encode()
-    files["README.md"] = files["README.md"].replace(b"ORIGIN", recipe.name.encode())
+        files[rewrite(place, names) if ours else place] = data
+    written = {**requirements(recipe), "README.md": readme(recipe, slug, names)}
+    files |= {place: text.encode() for place, text in written.items()}
     for place in ("Makefile", ".gitignore", "test_starter.py"):
-        data = (TEMPLATES / place.removeprefix(".")).read_bytes()
-        files[place.replace("starter", slug)] = data
+        files[place.replace("starter", slug)] = (TEMPLATES / place.removeprefix(".")).read_bytes()
     return dict(sorted(files.items()))
 
 

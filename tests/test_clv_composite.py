@@ -17,7 +17,6 @@ from scipy.stats import lognorm
 from recipes.clv_composite import cdnow, component, customers, evaluation, fitting, model_code
 from shared import registry
 from shared.recipes import ROOT
-from shared.registry import components
 from tests import conftest
 
 HERE = ROOT / "recipes" / "clv_composite"
@@ -228,7 +227,7 @@ def test_components_are_registered_pinned_and_in_the_lineage(store):
     for part in parts:
         versions = client.search_model_versions(f"name = 'clv_{part.name}'")
         assert part.model_uri in {version.source for version in versions}
-    found = components(Model.load(store))
+    found = registry.components(Model.load(store))
     built = {key: (pinned.name, newest.name) for key, pinned, newest in found}
     assert built == {part.name: (f"clv_{part.name}",) * 2 for part in parts}
     runs = [run, *(client.get_run(part.source_run_id) for part in parts)]
@@ -241,7 +240,7 @@ def test_the_registry_tells_of_a_newer_component(store, monkeypatch, capsys):
     (version,) = (v for v in registry.versions("clv_composite") if v.source == store)
     used = SimpleNamespace(**dict(version) | {"aliases": ["champion"]})
     newer = SimpleNamespace(version="7000")
-    found = [(*built[:2], newer) for built in components(Model.load(store))]
+    found = [(*built[:2], newer) for built in registry.components(Model.load(store))]
     monkeypatch.setattr(registry, "open_store", lambda: True)
     monkeypatch.setattr(registry, "versions", lambda name: [used] * (name == used.name))
     monkeypatch.setattr(registry, "components", lambda model: found)
