@@ -5,12 +5,16 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-KNOWN = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "report"})
+KNOWN = sorted(
+    {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "report"}
+)
 OFTEN = [name for name in KNOWN if name != "torture"]  # half an hour: make torture
 
 chosen, failed = sys.argv[1:] or OFTEN, 0
 if unknown := set(chosen) - set(KNOWN):
-    print(f"no benchmark {', '.join(unknown)}\nknown: {', '.join(KNOWN)}", file=sys.stderr)
+    print(
+        f"no benchmark {', '.join(unknown)}\nknown: {', '.join(KNOWN)}", file=sys.stderr
+    )
     sys.exit(2)
 for number, name in enumerate(chosen, 1):
     print(f"[{number}/{len(chosen)}] {name}", flush=True)

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+from shared.recipes import find
+
 import cv2
 import numpy as np
 import pandas as pd
 
 from benchmarks.report import Rows, publish
-from shared.recipes import find
 
 RECIPE = find("canny_edge_qc")
 sys.path.insert(0, str(RECIPE.path))  # where its files find each other
@@ -42,12 +43,16 @@ VARIANTS = {  # what each step is worth: a text of the model's code, and what st
 
 
 def add(picture: np.ndarray, noise: float = 0, more: float = 0) -> np.ndarray:
-    grey = picture + float(more) + np.random.default_rng(0).normal(0, noise, picture.shape)
+    grey = (
+        picture + float(more) + np.random.default_rng(0).normal(0, noise, picture.shape)
+    )
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
 def jpeg(picture: np.ndarray, quality: int = 95) -> bytes:
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[
+        1
+    ].tobytes()
 
 
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -69,13 +74,20 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def variant(old: str, new: str) -> Rule:
     """Return the model as a rule, with one text of its code replaced."""
-    text, code = (RECIPE.path / "model_code.py").read_text(encoding="utf-8"), ModuleType("variant")
+    text, code = (
+        (RECIPE.path / "model_code.py").read_text(encoding="utf-8"),
+        ModuleType("variant"),
+    )
     assert text.count(old) == 1, old
     exec(text.replace(old, new), vars(code))
-    return FunctionType(largest_edge.__code__, vars(code))  # the same, on the variant's functions
+    return FunctionType(
+        largest_edge.__code__, vars(code)
+    )  # the same, on the variant's functions
 
 
-def score(tiles: pd.DataFrame, rule: Rule, golden: int = 150, change: str = "none") -> pd.DataFrame:
+def score(
+    tiles: pd.DataFrame, rule: Rule, golden: int = 150, change: str = "none"
+) -> pd.DataFrame:
     """Return a row per tested picture and seed; look-alikes are on one side of each split.
 
     Golden parts: at most `golden` from 60 % of the good groups. Test: all bad pictures and the good
@@ -85,38 +97,55 @@ def score(tiles: pd.DataFrame, rule: Rule, golden: int = 150, change: str = "non
     good = tiles[tiles["defect"] == "good"]
     for seed in range(10):
         rng, groups = np.random.default_rng(seed), np.unique(good["group"])
-        ours = good.index[good["group"].isin(rng.permutation(groups)[: int(0.6 * len(groups))])]
+        ours = good.index[
+            good["group"].isin(rng.permutation(groups)[: int(0.6 * len(groups))])
+        ]
         chosen, test = rng.permutation(ours)[:golden], tiles.drop(ours)
         answers = map(rule([*tiles["picture"][chosen]]), changed[test.index])
-        rows.append(pd.DataFrame(answers, test.index, ["score", "failed"]).join(test["defect"]))
+        rows.append(
+            pd.DataFrame(answers, test.index, ["score", "failed"]).join(test["defect"])
+        )
     return pd.concat(rows, keys=range(10), names=["seed"])
 
 
 def means(scored: pd.DataFrame) -> dict[str, float]:
     """Return the mean over the seeds of AUROC, found and false alarms, and AUROC's deviation."""
     seeds = pd.DataFrame([summary(rows) for _, rows in scored.groupby("seed")])
-    return {"AUROC": seeds["AUROC"].mean(), "+-": seeds["AUROC"].std(ddof=0), **seeds.mean()}
+    return {
+        "AUROC": seeds["AUROC"].mean(),
+        "+-": seeds["AUROC"].std(ddof=0),
+        **seeds.mean(),
+    }
 
 
 def of_tiles(folder: Path) -> dict[str, Rows]:
     files = sorted(folder.glob("*/*.jpg"))
-    rows = [(read_grey(file.read_bytes()), file.parent.name, file.name[:8]) for file in files]
+    rows = [
+        (read_grey(file.read_bytes()), file.parent.name, file.name[:8])
+        for file in files
+    ]
     tiles = pd.DataFrame(rows, columns=["picture", "defect", "group"])
     whole, changed, tables = score(tiles, largest_edge), [], {}
     bad = whole["defect"] != "good"
     for change in CHANGES:
         after = score(tiles, largest_edge, change=change)
         flips = {"verdicts changed": (after["failed"] != whole["failed"]).mean()}
-        flips["bad parts, fail to pass"] = (whole["failed"] & ~after["failed"])[bad].mean()
+        flips["bad parts, fail to pass"] = (whole["failed"] & ~after["failed"])[
+            bad
+        ].mean()
         changed.append({"change": change, **flips, **means(after)})
     rules = {"edge density, Canny 50/150": edge_density, "the model": largest_edge}
     rules |= {f"the model, {name}": variant(*texts) for name, texts in VARIANTS.items()}
     tables["rule"] = {name: score(tiles, rule) for name, rule in rules.items()}
-    tables["good parts"] = {str(n): score(tiles, largest_edge, n) for n in (20, 60, 150)}
+    tables["good parts"] = {
+        str(n): score(tiles, largest_edge, n) for n in (20, 60, 150)
+    }
     kinds = sorted(set(tiles["defect"]) - {"good"})
     tables["defect"] = {kind: whole[~bad | (whole["defect"] == kind)] for kind in kinds}
     return {
-        f"By {what}, {len(files)} tiles": [{what: k, **means(v)} for k, v in table.items()]
+        f"By {what}, {len(files)} tiles": [
+            {what: k, **means(v)} for k, v in table.items()
+        ]
         for what, table in tables.items()
     } | {f"Changed after the calibration, {len(files)} tiles": changed}
 
@@ -133,12 +162,19 @@ def costs() -> dict[str, Rows]:
     known, large = calibrate(parts), []
     for side in (5000, 7000):  # 25 and 49 megapixels; the peak of a process only grows
         seconds = clock(cv2.resize(parts[0], (side, side)), known)
-        large.append((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        large.append(
+            (seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        )
     seconds, mb = np.diff(large, axis=0)[0] / 24
     rows: Rows = []
-    for what, pictures in {"inspect": parts, "read JPEG, inspect": map(jpeg, parts)}.items():
+    for what, pictures in {
+        "inspect": parts,
+        "read JPEG, inspect": map(jpeg, parts),
+    }.items():
         took = float(np.median([clock(picture, known) for picture in [*pictures] * 10]))
-        rows.append({"one core": what, "CPU ms": 1000 * took, "pictures a second": 1 / took})
+        rows.append(
+            {"one core": what, "CPU ms": 1000 * took, "pictures a second": 1 / took}
+        )
     further: Rows = [{"CPU ms": 1000 * seconds, "peak MB": mb}]
     return {"A picture of 110,000 pixels": rows, "Each further megapixel": further}
 

@@ -26,7 +26,9 @@ mlflow.models.set_model(Circle())
 def loaded(code: object, **how: Any) -> Any:
     """Return the model that is this file, as it comes back from where it was saved."""
     with tempfile.TemporaryDirectory() as name:
-        mlflow.pyfunc.save_model(f"{name}/model", python_model=code, pip_requirements=PINS, **how)
+        mlflow.pyfunc.save_model(
+            f"{name}/model", python_model=code, pip_requirements=PINS, **how
+        )
         return mlflow.pyfunc.load_model(f"{name}/model")
 
 
@@ -38,7 +40,10 @@ def cost(models: dict[str, Any]) -> Rows:
         rivals[what] = partial(predict, plain if "list" in what else frame)
     seconds = interleave(rivals, rounds=5)
     bare = min(seconds.values())
-    return [{"what": w, "ms": 1000 * s, "times bare NumPy": s / bare} for w, s in seconds.items()]
+    return [
+        {"what": w, "ms": 1000 * s, "times bare NumPy": s / bare}
+        for w, s in seconds.items()
+    ]
 
 
 if __name__ == "__main__":

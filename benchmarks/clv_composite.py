@@ -34,14 +34,21 @@ def regressions(
 ) -> Callable[[pd.DataFrame, float], np.ndarray]:
     """Return the forecast of value that the three regressions make, fitted up to the cutoff."""
     rows = training_rows(transactions, cutoff)
-    x, once, back, paid = features(rows), rows["once"], rows["returned"], rows["value"] > 0
+    x, once, back, paid = (
+        features(rows),
+        rows["once"],
+        rows["returned"],
+        rows["value"] > 0,
+    )
     retention, _ = fitting.fit_retention(x[once], rows[once])
     frequency, _ = fitting.fit_frequency(x[back], rows[back])
     order_value, _ = fitting.fit_order_value(x[paid], rows[paid])
 
     def forecast(customers: pd.DataFrame, weeks: float) -> np.ndarray:
         now = features(customers)
-        wait = pd.DataFrame({"median": regressed(now, retention)}).assign(**retention["constants"])
+        wait = pd.DataFrame({"median": regressed(now, retention)}).assign(
+            **retention["constants"]
+        )
         _, orders = expected_orders(wait, regressed(now, frequency), weeks)
         return orders * regressed(now, order_value)
 
@@ -52,7 +59,9 @@ def pareto(customers: pd.DataFrame, weeks: float) -> pd.Series:
     """Return the orders that Pareto/NBD expects; from lifetimes' own start it stops too early."""
     rows = customers.groupby(["frequency", "recency", "T"], as_index=False).size()
     history = [rows[name] for name in ("frequency", "recency", "T", "size")]
-    model = lifetimes.ParetoNBDFitter().fit(*history, initial_params=np.ones(4), tol=1e-7)
+    model = lifetimes.ParetoNBDFitter().fit(
+        *history, initial_params=np.ones(4), tol=1e-7
+    )
     now = (customers[name] for name in ("frequency", "recency", "T"))
     return model.conditional_expected_number_of_purchases_up_to_time(weeks, *now)
 
@@ -83,7 +92,9 @@ def main() -> None:
         print(f"fitting: {cutoff.date()}", flush=True)
         weeks = (END - cutoff) / pd.Timedelta(weeks=1)
         spent, ahead = forecasts(transactions, cutoff, weeks)
-        got = {name: scores(spent, pd.Series(f, spent.index)) for name, f in ahead.items()}
+        got = {
+            name: scores(spent, pd.Series(f, spent.index)) for name, f in ahead.items()
+        }
         for name, score in got.items():
             found.setdefault(name, []).append(score)
         each.append({"cutoff": str(cutoff.date()), "weeks": round(weeks, 1)})
@@ -96,8 +107,13 @@ def main() -> None:
         for name, all_scores in found.items():
             table = pd.DataFrame([all_scores[i] for i in months])
             error = table.pop("total error in percent").abs()
-            means.append({"cutoffs": period, "model": name, "mean total error %": error.mean()})
-            means[-1] |= {"worst": error.max(), **table[["deviance", "Gini", "RMSE"]].mean()}
+            means.append(
+                {"cutoffs": period, "model": name, "mean total error %": error.mean()}
+            )
+            means[-1] |= {
+                "worst": error.max(),
+                **table[["deviance", "Gini", "RMSE"]].mean(),
+            }
     publish("clv_composite", {TITLE: each, "Means over the cutoffs": means})
 
 

@@ -8,8 +8,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.report import interleave, publish
 from shared.recipes import ROOT
+
+from benchmarks.report import interleave, publish
 
 # The well-known listing as it stands: untyped, default store, requirements inferred.
 MODEL = """
@@ -44,9 +45,21 @@ def fresh(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    ways = {"plain listing": ["-c", DRIVER], "make log-all": ["-m", "shared.cli", "log-all"]}
-    seconds = interleave({way: partial(fresh, *words) for way, words in ways.items()}, rounds=3)
+    ways = {
+        "plain listing": ["-c", DRIVER],
+        "make log-all": ["-m", "shared.cli", "log-all"],
+    }
+    seconds = interleave(
+        {way: partial(fresh, *words) for way, words in ways.items()}, rounds=3
+    )
     plain = seconds["plain listing"]
-    rows = [{"what": w, "seconds": s, "times the listing": s / plain} for w, s in seconds.items()]
+    rows = [
+        {"what": w, "seconds": s, "times the listing": s / plain}
+        for w, s in seconds.items()
+    ]
     tables = {"Fresh store, environment ready; medians of interleaved runs": rows}
-    publish("house", tables, ["recipes", *(f"shared/{n}.py" for n in ("log_all", "run", "store"))])
+    publish(
+        "house",
+        tables,
+        ["recipes", *(f"shared/{n}.py" for n in ("log_all", "run", "store"))],
+    )

@@ -15,7 +15,9 @@ from benchmarks.openai_call import MODEL as LESSON
 from benchmarks.report import interleave, publish
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "openai_batch"
-sys.path.insert(0, str(RECIPE))  # where model_code.py finds its package, as in a loaded model
+sys.path.insert(
+    0, str(RECIPE)
+)  # where model_code.py finds its package, as in a loaded model
 
 from recipes.openai_batch import model_code  # noqa: E402
 
@@ -30,19 +32,31 @@ def main() -> None:
     models = {n: reader(n) for n in (1, 8, 16)}
     with service():
         ways = {
-            "openai_call, a text at a time": lambda: [LESSON.predict(None, t) for t in EACH],
+            "openai_call, a text at a time": lambda: [
+                LESSON.predict(None, t) for t in EACH
+            ],
             "openai_call, all at once": lambda: LESSON.predict(None, TEXTS),
-            "openai_batch, a text at a time": lambda: [models[8].predict(None, t) for t in EACH],
+            "openai_batch, a text at a time": lambda: [
+                models[8].predict(None, t) for t in EACH
+            ],
             "openai_batch, all at once": lambda: models[8].predict(None, TEXTS),
         }
-        ways |= {f"{n:,} characters": partial(models[8].predict, None, t) for n, t in LONG.items()}
+        ways |= {
+            f"{n:,} characters": partial(models[8].predict, None, t)
+            for n, t in LONG.items()
+        }
         tables = {"What a text costs": costs(ways)}
     with service(latency=0.1):
-        asks = {f"{n} at a time": partial(m.predict, None, TEXTS) for n, m in models.items()}
-        seconds = interleave(asks | {"openai_call": partial(LESSON.predict, None, TEXTS)}, 3)
+        asks = {
+            f"{n} at a time": partial(m.predict, None, TEXTS) for n, m in models.items()
+        }
+        seconds = interleave(
+            asks | {"openai_call": partial(LESSON.predict, None, TEXTS)}, 3
+        )
     base = seconds["1 at a time"]
     tables["16 texts, answered after 100 ms each"] = [
-        {"way": way, "seconds": took, "ratio": took / base} for way, took in seconds.items()
+        {"way": way, "seconds": took, "ratio": took / base}
+        for way, took in seconds.items()
     ]
     publish("openai_batch", tables)
 

@@ -19,18 +19,21 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+from shared.local_llm import local_llm
+from shared.recipes import ROOT
+
 import openai
 import pandas as pd
 
 from benchmarks.report import Rows, publish
 from recipes.openai_call import model_code
-from shared.local_llm import local_llm
-from shared.recipes import ROOT
 
 MODEL = model_code.FeedbackReader()
 TEXTS = pd.DataFrame({"text": ["fine"] * 16})
 EACH = [TEXTS[n : n + 1] for n in TEXTS.index]
-LONG = {n: pd.DataFrame({"text": ["fine " * (n // 5)] * 16}) for n in (4_000, 1_000_000)}
+LONG = {
+    n: pd.DataFrame({"text": ["fine " * (n // 5)] * 16}) for n in (4_000, 1_000_000)
+}
 
 
 def quality() -> Rows:
@@ -45,10 +48,15 @@ def quality() -> Rows:
         with patch.multiple(model_code, LIMITS={"timeout": 600}, **change):
             got = MODEL.predict(None, labels[["text"]])
         right = got.reindex(columns=labels.columns) == labels
-        counts = {"answered": got["error"].isna(), "sentiment": right["sentiment"][~named]}
+        counts = {
+            "answered": got["error"].isna(),
+            "sentiment": right["sentiment"][~named],
+        }
         counts |= {"product and price": (right["product"] & right["price"])[named]}
         counts |= {"a price where there is none": got["price"].notna()[~named]}
-        rows.append({"way": way} | {k: f"{v.sum()} of {len(v)}" for k, v in counts.items()})
+        rows.append(
+            {"way": way} | {k: f"{v.sum()} of {len(v)}" for k, v in counts.items()}
+        )
     return rows
 
 
@@ -90,11 +98,18 @@ def main() -> None:
         read = partial(model_code.read, row=0, text="fine")
         ways = {
             "the call alone, one client": lambda: [read(kept) for _ in TEXTS.index],
-            "the call alone, a client each": lambda: [read(openai.OpenAI()) for _ in TEXTS.index],
-            "the model, a text at a time": lambda: [MODEL.predict(None, t) for t in EACH],
+            "the call alone, a client each": lambda: [
+                read(openai.OpenAI()) for _ in TEXTS.index
+            ],
+            "the model, a text at a time": lambda: [
+                MODEL.predict(None, t) for t in EACH
+            ],
             "the model, all at once": lambda: MODEL.predict(None, TEXTS),
         }
-        ways |= {f"{n:,} characters": partial(MODEL.predict, None, t) for n, t in LONG.items()}
+        ways |= {
+            f"{n:,} characters": partial(MODEL.predict, None, t)
+            for n, t in LONG.items()
+        }
         tables["What a text costs"] = costs(ways)
     publish("openai_call", tables)
 

@@ -13,14 +13,15 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from shared.recipes import find
+from shared.smoke import SCORE, python_with, wrong
+
 import cloudpickle
 import mlflow
 
 from benchmarks.report import publish
 from recipes.circle_area import model_code
 from recipes.circle_area.driver import SIGNATURE
-from shared.recipes import find
-from shared.smoke import SCORE, python_with, wrong
 
 # NumPy is left open: no version of it has wheels for all four Pythons.
 PINS = [f"{name}=={version(name)}" for name in ("mlflow", "cloudpickle", "pandas")]
@@ -51,11 +52,18 @@ def outcome(python: list[str], model: Path) -> str:
 
 
 if __name__ == "__main__":
-    cloudpickle.register_pickle_by_value(model_code)  # else the pickle holds no more than its name
-    models = {"model from code": CIRCLE.path / "model_code.py", "pickled": model_code.CircleArea()}
+    cloudpickle.register_pickle_by_value(
+        model_code
+    )  # else the pickle holds no more than its name
+    models = {
+        "model from code": CIRCLE.path / "model_code.py",
+        "pickled": model_code.CircleArea(),
+    }
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        (asked := Path(name) / "requirements.txt").write_text("\n".join(PINS), encoding="utf-8")
+        (asked := Path(name) / "requirements.txt").write_text(
+            "\n".join(PINS), encoding="utf-8"
+        )
         for way, model in models.items():
             how = {"signature": SIGNATURE, "pip_requirements": PINS}
             mlflow.pyfunc.save_model(Path(name) / way, python_model=model, **how)
@@ -67,4 +75,8 @@ if __name__ == "__main__":
                 row |= {way: outcome(alone, Path(name) / way) for way in models}
             rows.append(row)
     stored = ".".join(map(str, sys.version_info[:2]))
-    publish("pythons", {f"Stored by Python {stored}, loaded by": rows}, ["recipes/circle_area"])
+    publish(
+        "pythons",
+        {f"Stored by Python {stored}, loaded by": rows},
+        ["recipes/circle_area"],
+    )

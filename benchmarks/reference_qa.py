@@ -11,6 +11,10 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from shared.local_embeddings import local_embeddings
+from shared.local_llm import local_llm
+from shared.recipes import ROOT
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -20,9 +24,6 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.openai_call import costs
 from benchmarks.report import Rows, publish
 from recipes.reference_qa import model_code
-from shared.local_embeddings import local_embeddings
-from shared.local_llm import local_llm
-from shared.recipes import ROOT
 
 sys.path.insert(0, str(ROOT / "recipes/reference_qa"))
 from evaluation import QUESTIONS, answers, ask, flat  # noqa: E402
@@ -32,8 +33,13 @@ READ = pd.read_csv(ROOT / "benchmarks/reference_qa.csv")
 
 
 def agent(**config: Any) -> model_code.ReferenceAgent:
-    made, place = model_code.ReferenceAgent(), str(QUESTIONS.parent / "passages.parquet")
-    made.load_context(SimpleNamespace(artifacts={"passages": place}, model_config=config))
+    made, place = (
+        model_code.ReferenceAgent(),
+        str(QUESTIONS.parent / "passages.parquet"),
+    )
+    made.load_context(
+        SimpleNamespace(artifacts={"passages": place}, model_config=config)
+    )
     return made
 
 
@@ -42,16 +48,28 @@ def retrieval() -> dict[str, Rows]:
     chain, words = agent(passages=10_000), TfidfVectorizer(sublinear_tf=True)
     texts = chain.passages.set_index("id")["text"]
     vectors = [chain.embed(question) for question in ASKED["question"]]
-    lexical = words.fit_transform(texts.index + " " + texts) @ words.transform(ASKED["question"]).T
-    found = [{d.id: d.metadata["score"] for d in chain.retrieve(vector)} for vector in vectors]
+    lexical = (
+        words.fit_transform(texts.index + " " + texts)
+        @ words.transform(ASKED["question"]).T
+    )
+    found = [
+        {d.id: d.metadata["score"] for d in chain.retrieve(vector)}
+        for vector in vectors
+    ]
     ways = {"lexical: TF-IDF of words": lexical.T.toarray()}
     ways["embedding of the passage"] = vectors @ chain.vectors[chain.passages.index].T
-    ways["the model: and half its best sentence's"] = pd.DataFrame(found)[texts.index].to_numpy()
-    right = np.array([[p != "" and answers(text, p) for text in texts] for p in ASKED["phrase"]])
+    ways["the model: and half its best sentence's"] = pd.DataFrame(found)[
+        texts.index
+    ].to_numpy()
+    right = np.array(
+        [[p != "" and answers(text, p) for text in texts] for p in ASKED["phrase"]]
+    )
     known, tables = (ASKED["phrase"] != "").to_numpy(), dict[str, Rows]()
     for way, scores in ways.items():
         top = scores.max(axis=1)
-        better = (scores > np.where(right, scores, -2).max(axis=1, keepdims=True)).sum(axis=1)
+        better = (scores > np.where(right, scores, -2).max(axis=1, keepdims=True)).sum(
+            axis=1
+        )
         least = np.quantile(top[known & (ASKED["part"] == "choosing")], 0.1)
         least = chain.config["least_score"] if way.startswith("the model") else least
         for part in ("choosing", "held out"):
@@ -77,14 +95,18 @@ def written() -> Rows:
             passages = flat(" ".join(passage["text"] for passage in found))
             counts["word for word"] += said in passages
             counts["no word of its own"] += {*said.split()} <= {*passages.split()}
-        counts |= {v: int((read["verdict"] == v).sum()) for v in sorted({*READ["verdict"]})}
+        counts |= {
+            v: int((read["verdict"] == v).sum()) for v in sorted({*READ["verdict"]})
+        }
         table.append({"way": way} | counts)
     return table
 
 
 def ask_often(chain: model_code.ReferenceAgent, characters: int) -> None:
     for _ in range(16):
-        with suppress(mlflow.MlflowException):  # too long: refused before it is embedded
+        with suppress(
+            mlflow.MlflowException
+        ):  # too long: refused before it is embedded
             chain.predict(ask(("name? " * characters)[:characters]))
 
 
@@ -92,7 +114,9 @@ if __name__ == "__main__":
     mlflow.tracing.disable()
     with local_llm(), local_embeddings():
         chain, lengths = agent(), (10, 1_000, 1_000_000)
-        tables = retrieval() | {"Answers to 12 of the unseen, read beside the passages": written()}
+        tables = retrieval() | {
+            "Answers to 12 of the unseen, read beside the passages": written()
+        }
         ways = {f"{n:,} characters": partial(ask_often, chain, n) for n in lengths}
         tables["What a question costs, its embedding included"] = costs(ways)
     publish("reference_qa", tables)

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from shared.recipes import ROOT
 from shared.results import RESULTS, Rows, cell, digest, keep, markdown
+
 from tests.verify.processes import NULL, free_port, running
 
 __all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
 
 
-def interleave(rivals: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
+def interleave(
+    rivals: Mapping[str, Callable[[], object]], rounds: int = 7
+) -> dict[str, float]:
     """Return the median seconds of each callable; every round runs each one once, in turn.
 
     Taking turns spreads a machine's ups and downs over all rivals, so that ratios hold; each is
@@ -34,13 +37,26 @@ def interleave(rivals: Mapping[str, Callable[[], object]], rounds: int = 7) -> d
 def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
     """Run one of MLflow's servers until the block ends; its host and port."""
     address = f"127.0.0.1:{(port := free_port())}"
-    settings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn's
-    command = [sys.executable, "-m", "mlflow", *words, "--host", "127.0.0.1", "--port", str(port)]
+    settings["PATH"] = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn's
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        *words,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with running(command, ROOT, f"http://{address}/{health}", NULL, **settings):
         yield address
 
 
-def publish(name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ()) -> None:
+def publish(
+    name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ()
+) -> None:
     """Print the tables and write benchmarks/results/<name>.json.
 
     `measured` names the files and folders whose code the numbers are about: by default the recipe
@@ -50,9 +66,14 @@ def publish(name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ())
     measured = [*(measured or [f"recipes/{benchmark}"]), f"benchmarks/{benchmark}.py"]
     if missing := [place for place in measured if not (ROOT / place).exists()]:
         raise FileNotFoundError(f"measured, but not there: {missing}")
-    pins = [file for place in measured for file in (ROOT / place).glob("requirements.txt")]
+    pins = [
+        file for place in measured for file in (ROOT / place).glob("requirements.txt")
+    ]
     text = "".join(file.read_text(encoding="utf-8") for file in pins)
-    names = {"mlflow", *(pin.split("==")[0].lower() for pin in text.splitlines() if "==" in pin)}
+    names = {
+        "mlflow",
+        *(pin.split("==")[0].lower() for pin in text.splitlines() if "==" in pin),
+    }
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
     file = RESULTS / f"{name}.json"

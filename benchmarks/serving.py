@@ -7,17 +7,21 @@ from contextlib import ExitStack, closing
 from functools import partial
 from http.client import HTTPConnection
 
+from shared.recipes import find
+
 import mlflow
 import pandas as pd
 
 from benchmarks.report import Rows, interleave, publish, served
 from recipes.circle_area.driver import HERE, SIGNATURE
-from shared.recipes import find
 
 WAYS = {
     "1 worker": {"MLFLOW_MODELS_WORKERS": "1"},
     "2 workers": {"MLFLOW_MODELS_WORKERS": "2"},
-    "2 workers, without uvloop": {"MLFLOW_MODELS_WORKERS": "2", "UVICORN_LOOP": "asyncio"},
+    "2 workers, without uvloop": {
+        "MLFLOW_MODELS_WORKERS": "2",
+        "UVICORN_LOOP": "asyncio",
+    },
 }
 BODY = json.dumps(find("circle_area").json("request.json"))
 
@@ -26,7 +30,9 @@ def ask(address: str, times: int) -> None:
     """Ask over one connection; with http.client, for a heavier one takes the workers' cores."""
     with closing(HTTPConnection(address, timeout=60)) as connection:
         for _ in range(times):
-            connection.request("POST", "/invocations", BODY, {"Content-Type": "application/json"})
+            connection.request(
+                "POST", "/invocations", BODY, {"Content-Type": "application/json"}
+            )
             response = connection.getresponse()
             said = response.read()
             if response.status != 200:
@@ -49,7 +55,9 @@ def rates(model: str, clients: int, each: int) -> Rows:
         seconds = interleave(turns, 5)
     rows: Rows = []
     for way, time in seconds.items():
-        rows.append({"clients": clients, "server": way, "requests/s": clients * each / time})
+        rows.append(
+            {"clients": clients, "server": way, "requests/s": clients * each / time}
+        )
         rows[-1]["times one worker"] = seconds["1 worker"] / time
     return rows
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from shared.spark import score, session
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -15,7 +17,6 @@ from mlflow.types.schema import ColSpec, Schema
 
 from benchmarks.report import Rows, interleave, publish
 from recipes.circle_area.driver import HERE
-from shared.spark import score, session
 
 COSTLY = """
 import math
@@ -36,7 +37,9 @@ SIGNATURE = ModelSignature(X, Y)
 def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows:
     """Return rows per second for one model: Parquet in, Parquet out, each way."""
     model = str(folder / f"model-{rows}")
-    mlflow.pyfunc.save_model(model, python_model=code, signature=SIGNATURE, pip_requirements=[])
+    mlflow.pyfunc.save_model(
+        model, python_model=code, signature=SIGNATURE, pip_requirements=[]
+    )
     source, target = str(folder / f"{rows}.parquet"), str(folder / "out.parquet")
     values = np.random.default_rng(0).uniform(0, 100, rows)
     pd.DataFrame({"diameter": values}).to_parquet(source)
@@ -52,8 +55,12 @@ def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows
 
     def udf() -> None:
         area = mlflow.pyfunc.spark_udf(spark, model, "struct<area: double>")
-        table = spark.read.parquet(source).repartition(spark.sparkContext.defaultParallelism)
-        table.withColumn("answer", area("diameter")).write.mode("overwrite").parquet(target)
+        table = spark.read.parquet(source).repartition(
+            spark.sparkContext.defaultParallelism
+        )
+        table.withColumn("answer", area("diameter")).write.mode("overwrite").parquet(
+            target
+        )
 
     ways = {"one process": alone, "make score-spark": ours, "spark_udf": udf}
     found: Rows = []
@@ -64,7 +71,9 @@ def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows
 
 
 if __name__ == "__main__":
-    logging.getLogger("mlflow").setLevel(logging.ERROR)  # spark_udf warns of its environment
+    logging.getLogger("mlflow").setLevel(
+        logging.ERROR
+    )  # spark_udf warns of its environment
     start = time.perf_counter()
     spark = session("benchmark")
     spark.range(1).count()

@@ -25,7 +25,9 @@ WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
 def proportional_bytes(process: int) -> int:
     """Return the memory of a process, shared pages divided among those that share them (PSS)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return next(
+        int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")
+    )
 
 
 def at_rest(way: str, folder: str) -> dict[str, Any]:
@@ -49,4 +51,6 @@ if __name__ == "__main__":
     for way in WAYS:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(at_rest(way, folder))
-    publish("team_server", {"A tracking server at rest, on SQLite": rows}, ["locks/dev.txt"])
+    publish(
+        "team_server", {"A tracking server at rest, on SQLite": rows}, ["locks/dev.txt"]
+    )

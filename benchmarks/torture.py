@@ -12,8 +12,9 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.report import publish
 from shared.recipes import ROOT, discover
+
+from benchmarks.report import publish
 
 COUNTED = ROOT / "build" / "torture.json"
 
@@ -32,21 +33,40 @@ def tables(kept: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     order = [recipe.name for recipe in discover()]
     for name, parts in sorted(tests.items()):
         columns = sorted({column for counted in parts.values() for column in counted})
-        columns.sort(key=lambda column: (column != "cases", column.startswith("MLflow's own")))
-        recipes = sorted(parts, key=lambda recipe: order.index(recipe) if recipe in order else -1)
+        columns.sort(
+            key=lambda column: (column != "cases", column.startswith("MLflow's own"))
+        )
+        recipes = sorted(
+            parts, key=lambda recipe: order.index(recipe) if recipe in order else -1
+        )
         found[name] = [row(recipe, parts[recipe], columns) for recipe in recipes]
     return found
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(prog="python -m benchmarks.torture", description=__doc__)
+    words = argparse.ArgumentParser(
+        prog="python -m benchmarks.torture", description=__doc__
+    )
     words.add_argument(
-        "--cases", type=int, default=10_000, help="hostile inputs a recipe; all else in proportion"
+        "--cases",
+        type=int,
+        default=10_000,
+        help="hostile inputs a recipe; all else in proportion",
     )
     cases, start = words.parse_args().cases, time.perf_counter()
     COUNTED.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "tests/torture", "-vv", "--here", f"--cases={cases}"]
-    if failed := subprocess.run([*command, "-m", "", "--dist=worksteal"], cwd=ROOT).returncode:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/torture",
+        "-vv",
+        "--here",
+        f"--cases={cases}",
+    ]
+    if failed := subprocess.run(
+        [*command, "-m", "", "--dist=worksteal"], cwd=ROOT
+    ).returncode:
         sys.exit(failed)
     tried = [f"recipes/{recipe.name}" for recipe in discover()]
     kept = json.loads(COUNTED.read_text(encoding="utf-8"))

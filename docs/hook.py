@@ -26,21 +26,27 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from shared import results
+from shared.recipes import ROOT, Recipe, discover
+
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
 from docs import notebook, pitfalls, recipe_pages
 from docs.recipe_pages import DOCS, OUT, picture, read, split, translated
-from shared import results
-from shared.recipes import ROOT, Recipe, discover
 
 log = logging.getLogger("mkdocs.hooks")
 MARK = re.compile(
-    r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?", re.M | re.S
+    r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?",
+    re.M | re.S,
 )
-JOINED = re.compile(r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))")  # Chinese: no blank
-BEHIND = '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
+JOINED = re.compile(
+    r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))"
+)  # Chinese: no blank
+BEHIND = (
+    '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
+)
 SOURCE: dict[str, str] = {}  # page -> the file to edit
 
 
@@ -57,13 +63,17 @@ def write(place: str, data: bytes | str, source: Path | None = None) -> None:
 def page(recipe: Recipe, locale: str, source: Path) -> str:
     """Return the page that a recipe's README, or its translation, becomes."""
     head, body = split(source.read_text(encoding="utf-8"))
-    body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)  # on the site a page
+    body = re.sub(
+        r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body
+    )  # on the site a page
     body = body.replace("](../../docs/", "](../")
     meta = {"description": head["summary"], "search": head.get("search", {})}
     if drawn := re.search(r"^<!-- figure: (\S+)", body, re.M):
         meta["picture"] = f"recipes/{picture(recipe, drawn[1])}"
     english = (recipe.path / "README.md").read_bytes()
-    behind = locale != "en" and head["english"] != hashlib.sha256(english).hexdigest()[:12]
+    behind = (
+        locale != "en" and head["english"] != hashlib.sha256(english).hexdigest()[:12]
+    )
     text = f"# {head['title']}\n\n{BEHIND if behind else ''}{fill(body.strip(), locale, recipe)}"
     return f"---\n{yaml.safe_dump(meta)}---\n{text}{recipe_pages.after(recipe, locale)}"
 
@@ -87,7 +97,11 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "bench", _:
                 return results.page(file or (recipe.name if recipe else ""))
             case "cards", _:
-                chosen = [r for r in discover() if r.front_matter.get("level", "lesson") == file]
+                chosen = [
+                    r
+                    for r in discover()
+                    if r.front_matter.get("level", "lesson") == file
+                ]
                 boxes = "\n\n".join(recipe_pages.card(each, locale) for each in chosen)
                 return f'<div class="grid cards" markdown>\n\n{boxes}\n\n</div>'
             case "pitfalls", _:
@@ -99,9 +113,13 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 drawn = read(DOCS / "pictures" / file, "no such picture")
                 return re.sub(r"<style>.*?</style>|\n", "", drawn, flags=re.S)
             case "kept", _:
-                kept = json.loads(read(DOCS / "pictures" / f"{file}.json", f"make {file}"))
+                kept = json.loads(
+                    read(DOCS / "pictures" / f"{file}.json", f"make {file}")
+                )
                 return f"*{results.when(kept, f'make {file}', results.digest(kept['measured']))}*"
-        raise PluginError(f"{recipe.name if recipe else locale}: unknown marker {mark[0]!r}")
+        raise PluginError(
+            f"{recipe.name if recipe else locale}: unknown marker {mark[0]!r}"
+        )
 
     return JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
 
@@ -117,7 +135,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Write build/docs and the navigation; link to the repository where its address is known."""
     shutil.rmtree(OUT, ignore_errors=True)
     config.repo_url = repository()
-    log.info("Repository: %s", config.repo_url or "no link to it, set REPO_URL to its address")
+    log.info(
+        "Repository: %s",
+        config.repo_url or "no link to it, set REPO_URL to its address",
+    )
     clone = f"git clone {config.repo_url or '<address>'} cookbook && cd cookbook"
     for source in sorted(DOCS.rglob("*.*")):
         place = source.relative_to(DOCS).as_posix()
@@ -127,21 +148,30 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         elif source.suffix in {".css", ".js", ".svg", ".webp"}:
             write(place, source.read_bytes())
     for recipe in discover():
-        readme, chinese = recipe.path / "README.md", DOCS / "recipes" / f"{recipe.name}.zh.md"
+        readme, chinese = (
+            recipe.path / "README.md",
+            DOCS / "recipes" / f"{recipe.name}.zh.md",
+        )
         write(f"recipes/{recipe.name}.md", page(recipe, "en", readme), readme)
         if chinese.is_file():
             write(f"recipes/{chinese.name}", page(recipe, "zh", chinese), chinese)
         write(f"downloads/{recipe.name}.ipynb", notebook.made(recipe))
     for starter in (ROOT / "build" / "starters").glob("*.zip"):
         write(f"downloads/{starter.name}", starter.read_bytes())
-    guides = sorted(f"guides/{p.name}" for p in DOCS.glob("guides/*.md") if ".zh." not in p.name)
+    guides = sorted(
+        f"guides/{p.name}" for p in DOCS.glob("guides/*.md") if ".zh." not in p.name
+    )
     config.nav = [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
         {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
         {"Pitfalls": "pitfalls.md"},
         {"Guides": ["ui.md", *guides]},
-        {"Reference": [f"reference/{name}.md" for name in ("make", "shared", "glossary")]},
+        {
+            "Reference": [
+                f"reference/{name}.md" for name in ("make", "shared", "glossary")
+            ]
+        },
     ]
     config.docs_dir = str(OUT)
     return config
@@ -150,7 +180,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
     """Point the pencil at the file to edit, which lies elsewhere than the page."""
     source = SOURCE.get(page.file.src_uri)
-    page.edit_url = f"{config.repo_url}/edit/main/{source}" if config.repo_url and source else None
+    page.edit_url = (
+        f"{config.repo_url}/edit/main/{source}" if config.repo_url and source else None
+    )
     if page.url in ("", "./", "zh/"):  # absolute links would break in a subfolder
         for other in config.extra.alternate:
             other["link"] = "./" if other["lang"] == "en" else f"{other['lang']}/"
@@ -162,9 +194,19 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     file = page.file.src_uri
     if page.url.startswith("zh/") and not file.endswith(".zh.md"):
         page.meta["search"] = {"exclude": True}
-    return re.sub(r'<a id="__codelineno[^>]*></a>', "", html) if "pitfalls" in file else html
+    return (
+        re.sub(r'<a id="__codelineno[^>]*></a>', "", html)
+        if "pitfalls" in file
+        else html
+    )
 
 
-def on_post_template(output: str, template_name: str, config: MkDocsConfig, **_: Any) -> str:
+def on_post_template(
+    output: str, template_name: str, config: MkDocsConfig, **_: Any
+) -> str:
     """Keep the English 404.html, which the Chinese build would write over."""
-    return "" if template_name == "404.html" and config.theme["language"] == "zh" else output
+    return (
+        ""
+        if template_name == "404.html" and config.theme["language"] == "zh"
+        else output
+    )

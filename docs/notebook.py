@@ -3,10 +3,10 @@
 import ast
 import textwrap
 
+from shared.recipes import Recipe
+
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
-from shared.recipes import Recipe
 
 START = """import sys
 from pathlib import Path
@@ -40,9 +40,13 @@ def cells(source: str) -> list[nbformat.NotebookNode]:
         if block:
             found.append(new_code_cell("\n".join(block).strip()))
 
-    main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
+    main = next(
+        n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main"
+    )
     before = [node for node in tree.body[1:] if node.lineno < main.lineno]
-    after = [n for n in tree.body if n.lineno > main.lineno and not isinstance(n, ast.If)]
+    after = [
+        n for n in tree.body if n.lineno > main.lineno and not isinstance(n, ast.If)
+    ]
     add(before, tree.body[0].end_lineno or 0)
     add(after, main.end_lineno or 0)
     add(main.body, main.body[0].lineno - 1)
@@ -59,7 +63,9 @@ def made(recipe: Recipe) -> str:
         "environment that `make` set up there."
     )
     start = f"{START}\n__doc__ = {said!r}" if "__doc__" in source else START
-    book = new_notebook(cells=[new_markdown_cell(text), new_code_cell(start), *cells(source)])
+    book = new_notebook(
+        cells=[new_markdown_cell(text), new_code_cell(start), *cells(source)]
+    )
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number}"  # else another one in each build

@@ -13,13 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from shared.recipes import ROOT, find
+from shared.results import markdown
+
 import cloudpickle
 import mlflow
 
 from recipes.circle_area import model_code
 from recipes.circle_area.driver import SIGNATURE
-from shared.recipes import ROOT, find
-from shared.results import markdown
 
 CIRCLE = find("circle_area")
 FIRST = """import json, sys, mlflow
@@ -43,7 +44,14 @@ def save(model: object, folder: Path) -> float:
 def first_answer(folder: Path) -> float:
     """Return the CPU seconds of a process elsewhere that loads the model and answers once."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = [sys.executable, "-I", "-c", FIRST, str(folder), str(CIRCLE.path / "request.json")]
+    words = [
+        sys.executable,
+        "-I",
+        "-c",
+        FIRST,
+        str(folder),
+        str(CIRCLE.path / "request.json"),
+    ]
     subprocess.run(words, cwd="/", check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -52,12 +60,16 @@ def first_answer(folder: Path) -> float:
 def changed(folder: Path) -> str:
     """Return the model file with one constant changed."""
     text = (folder / "model_code.py").read_text(encoding="utf-8")
-    assert (new := re.sub(r"return \S+ \* radius", "return 3.14 * radius", text, count=1)) != text
+    assert (
+        new := re.sub(r"return \S+ \* radius", "return 3.14 * radius", text, count=1)
+    ) != text
     return new
 
 
 def main() -> None:
-    cloudpickle.register_pickle_by_value(model_code)  # else the pickle holds no more than its name
+    cloudpickle.register_pickle_by_value(
+        model_code
+    )  # else the pickle holds no more than its name
     with tempfile.TemporaryDirectory() as name:
         code, pickled = Path(name) / "code", Path(name) / "object"
         source = CIRCLE.path / "model_code.py"
@@ -69,20 +81,30 @@ def main() -> None:
         lines = [*difflib.unified_diff(*both, n=0, lineterm="")][3:]
         diff = " ".join(f"`{line}`" for line in lines)
         operations = [op.name for op, _, _ in pickletools.genops(files[1].read_bytes())]
-        calls = sum(op in ("REDUCE", "BUILD", "NEWOBJ", "STACK_GLOBAL") for op in operations)
+        calls = sum(
+            op in ("REDUCE", "BUILD", "NEWOBJ", "STACK_GLOBAL") for op in operations
+        )
         size = [f"{file.name}, {file.stat().st_size:,} bytes" for file in files]
         first = [f"{first_answer(folder):.1f} s" for folder in (code, pickled)]
         rows = [
             ("what is stored", f"text: {size[0]}", f"bytecode: {size[1]}"),
             ("to store it, CPU", *(f"{s:.2f} s" for s in seconds)),
             ("from a new process to a first answer, CPU", *first),
-            ("what a diff shows when a constant changes", diff, "`Binary files differ`"),
+            (
+                "what a diff shows when a constant changes",
+                diff,
+                "`Binary files differ`",
+            ),
             (
                 "what runs when it is loaded",
                 f"the file, all {text.count(chr(10))} lines of it, as you can read it",
                 f"{len(operations)} pickle operations, {calls} of which look up or call something",
             ),
-            ("whom you must trust", "who can write to the store", "who can write to the store"),
+            (
+                "whom you must trust",
+                "who can write to the store",
+                "who can write to the store",
+            ),
         ]
     names = ("", "from code", "as an object")
     table = markdown([dict(zip(names, row, strict=True)) for row in rows])

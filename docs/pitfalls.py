@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared import results
+from shared.recipes import ROOT
+
 import yaml
 
 from docs.recipe_pages import LANGUAGE, translated
-from shared import results
-from shared.recipes import ROOT
 
 CASES = ROOT / "tests" / "pitfalls"
 KEPT = CASES / "output.json"
@@ -67,18 +68,26 @@ def page(locale: str) -> str:
         head = case.head
         error = head.get("error", "").partition("\n")[0].replace("`", "")
         link = f"[{head[f'title{suffix}']}](#{case.name.replace('_', '-')})"
-        seen.append({"What it is": link, "You see": f"`{error}`" if error else "no error"})
-        parts.append(f"## {head[f'title{suffix}']} {{ #{case.name.replace('_', '-')} }}")
+        seen.append(
+            {"What it is": link, "You see": f"`{error}`" if error else "no error"}
+        )
+        parts.append(
+            f"## {head[f'title{suffix}']} {{ #{case.name.replace('_', '-')} }}"
+        )
         parts += [f"```text\n{head['error'].strip()}\n```"] if head.get("error") else []
         parts.append(head[f"said{suffix}"].strip())
         for way in ("wrong", "right"):
             blocks = [fence(name, text) for name, text in case.ways[way].items()]
-            blocks.append(fence(translated("prints", locale), kept["output"][case.name][way]))
+            blocks.append(
+                fence(translated("prints", locale), kept["output"][case.name][way])
+            )
             block = "\n\n".join([f"**{translated(way.title(), locale)}**", *blocks])
             parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
         upstream = "https://github.com/mlflow/mlflow/issues"
         links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
-        parts += [f"{translated('Upstream', locale)}: {', '.join(links)}"] if links else []
+        parts += (
+            [f"{translated('Upstream', locale)}: {', '.join(links)}"] if links else []
+        )
     table = f"<div data-search-exclude markdown>\n\n{results.markdown(seen)}\n\n</div>"
     made = f"{table}\n\n*{results.when(kept, 'make pitfalls', digest())}*"
     return "\n\n".join([translated(made, locale), *parts])

@@ -7,19 +7,23 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import yaml
-from mkdocs.exceptions import PluginError
-
 from shared import log_all, results
 from shared.recipes import ROOT, Recipe
 from shared.store import open_store
 
+import yaml
+from mkdocs.exceptions import PluginError
+
 DOCS, OUT = ROOT / "docs", ROOT / "build" / "docs"
 LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
 CHINESE = yaml.safe_load((DOCS / "words.zh.yml").read_text(encoding="utf-8"))
-WORD = re.compile(r"(?<=\| )[^|\n]+?(?= \|)|(?<=\*\*)[^*\n]+(?=\*\*)|(?<=>)[^<>\n]+(?=<)")
+WORD = re.compile(
+    r"(?<=\| )[^|\n]+?(?= \|)|(?<=\*\*)[^*\n]+(?=\*\*)|(?<=>)[^<>\n]+(?=<)"
+)
 # MLflow's own log, which is not what the driver prints.
-LOG = re.compile(r"^(?:\d{4}/\d\d/\d\d |Registered model |Created version |Success).*\n", re.M)
+LOG = re.compile(
+    r"^(?:\d{4}/\d\d/\d\d |Registered model |Created version |Success).*\n", re.M
+)
 
 
 def read(path: Path, remedy: str) -> str:
@@ -60,13 +64,17 @@ def picture(recipe: Recipe, file: str) -> str:
     from PIL import Image
 
     place = f"figures/{recipe.name}/{Path(file).stem}.webp"
-    if not (OUT / "recipes" / place).is_file():  # the card and the Chinese page ask again
+    if not (
+        OUT / "recipes" / place
+    ).is_file():  # the card and the Chinese page ask again
         open_store()
         try:
             run = last_run(recipe)["run_id"]
             path = mlflow.artifacts.download_artifacts(run_id=run, artifact_path=file)
         except (mlflow.MlflowException, OSError) as error:
-            raise PluginError(f"{recipe.name}: the run has no artifact {file}: {error}") from None
+            raise PluginError(
+                f"{recipe.name}: the run has no artifact {file}: {error}"
+            ) from None
         Image.open(path).convert("RGB").save(drawn := io.BytesIO(), "webp", quality=85)
         (OUT / "recipes" / place).parent.mkdir(parents=True, exist_ok=True)
         (OUT / "recipes" / place).write_bytes(drawn.getvalue())
@@ -80,17 +88,25 @@ def metrics(recipe: Recipe) -> str:
     open_store()
     found = mlflow.get_run(last_run(recipe)["run_id"]).data.metrics
     return results.markdown(
-        [{"metric": f"`{k}`", "value": results.cell(v)} for k, v in sorted(found.items())]
+        [
+            {"metric": f"`{k}`", "value": results.cell(v)}
+            for k, v in sorted(found.items())
+        ]
     )
 
 
 def code(recipe: Recipe, file: str, locale: str) -> str:
     """Return a file of the recipe, numbered; a lesson's model with the reasons for its lines."""
     text = read(recipe.path / file, "no such file").rstrip()
-    name, language = f"recipes/{recipe.name}/{file}", LANGUAGE.get(Path(file).suffix, "text")
+    name, language = (
+        f"recipes/{recipe.name}/{file}",
+        LANGUAGE.get(Path(file).suffix, "text"),
+    )
     if recipe.front_matter.get("level") != "further" and text.count("\n") < 150:
         block = f'```{language} title="{name}" linenums="1"\n{text}\n```'
-        return block + (reasons(recipe, text, locale) if file == "model_code.py" else "")
+        return block + (
+            reasons(recipe, text, locale) if file == "model_code.py" else ""
+        )
     block = f'```{language} linenums="1"\n{text}\n```'.replace("\n", "\n    ")
     return f'??? example "{name}"\n\n    {block}'
 
@@ -100,7 +116,9 @@ def reasons(recipe: Recipe, text: str, locale: str) -> str:
     lines, said = [line.strip() for line in text.splitlines()], []
     for note in yaml.safe_load(read(DOCS / "notes.yml", "keep it"))[recipe.name]:
         if lines.count(note["line"]) != 1:
-            raise PluginError(f"docs/notes.yml: {recipe.name} has no such line: {note['line']}")
+            raise PluginError(
+                f"docs/notes.yml: {recipe.name} has no such line: {note['line']}"
+            )
         number = lines.index(note["line"]) + 1
         said.append(f"- **Line {number}.** {note[locale]}")
     return "\n\n" + translated("\n".join(said), locale)
@@ -124,7 +142,9 @@ def card(recipe: Recipe, locale: str) -> str:
         shown = "\n".join(["```text", *table, "```"])
     lines = (recipe.path / "model_code.py").read_text(encoding="utf-8").count("\n")
     minutes = round(len(readme.split()) / 220 + lines / 30)
-    title, summary, teaches = (translated(said[k], locale) for k in ("title", "summary", "teaches"))
+    title, summary, teaches = (
+        translated(said[k], locale) for k in ("title", "summary", "teaches")
+    )
     teach = translated("Teaches:", locale)
     took = f"{minutes} min to read, {last_run(recipe)['seconds']:.0f} s to run"
     link = f"[**{title}**](recipes/{recipe.name}.md)"
@@ -134,9 +154,14 @@ def card(recipe: Recipe, locale: str) -> str:
 
 def after(recipe: Recipe, locale: str) -> str:
     """Return what stands below a recipe's page: downloads, and the versions it was tested with."""
-    starter, tested = translated("Starter (zip)", locale), translated("Tested with", locale)
+    starter, tested = (
+        translated("Starter (zip)", locale),
+        translated("Tested with", locale),
+    )
     pins = (recipe.path / "requirements.txt").read_text(encoding="utf-8").split()
     links = [f"[Notebook](../downloads/{recipe.name}.ipynb){{ .md-button download }}"]
     if (ROOT / "build" / "starters" / f"{recipe.name}.zip").is_file():
-        links.insert(0, f"[{starter}](../downloads/{recipe.name}.zip){{ .md-button download }}")
+        links.insert(
+            0, f"[{starter}](../downloads/{recipe.name}.zip){{ .md-button download }}"
+        )
     return f"\n\n{' '.join(links)}\n\n*{tested} {', '.join(pins)}*\n"

@@ -7,12 +7,13 @@ import json
 import sys
 from io import BytesIO
 
-from PIL import Image
-from playwright.sync_api import Page, sync_playwright
-
 from shared import results
 from shared.recipes import ROOT
 from shared.store import open_store
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
 from tests.site.conftest import FLAGS, chromium
 from tests.verify.processes import NULL, free_port, running
 
@@ -31,7 +32,9 @@ def keep(page: Page, name: str, height: int = 700) -> None:
     page.wait_for_timeout(1500)
     shot = page.screenshot(clip={"x": 0, "y": 0, "width": 1200, "height": height})
     for quality in (85, 70, 55, 40):
-        Image.open(BytesIO(shot)).convert("RGB").save(made := BytesIO(), "webp", quality=quality)
+        Image.open(BytesIO(shot)).convert("RGB").save(
+            made := BytesIO(), "webp", quality=quality
+        )
         if made.tell() < 150_000:
             break
     (PICTURES / f"{name}.webp").write_bytes(made.getvalue())
@@ -42,9 +45,14 @@ def main() -> None:
     import mlflow
 
     open_store()
-    logged = {row["recipe"]: row for row in json.loads((ROOT / "build/log-all.json").read_text())}
+    logged = {
+        row["recipe"]: row
+        for row in json.loads((ROOT / "build/log-all.json").read_text())
+    }
     client = mlflow.MlflowClient()
-    numbers = [int(each.version) for each in client.search_model_versions("name='circle_area'")]
+    numbers = [
+        int(each.version) for each in client.search_model_versions("name='circle_area'")
+    ]
     if len(numbers) == 1:  # a new store: two aliases want two versions
         model = f"models:/{logged['circle_area']['model_id']}"
         numbers += [int(mlflow.register_model(model, "circle_area").version)]
@@ -56,7 +64,9 @@ def main() -> None:
     ui = running(words, ROOT, f"{address}/health", NULL, PORT=str(port))
     with ui, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=2)
+        page = browser.new_page(
+            viewport={"width": 1200, "height": 800}, device_scale_factor=2
+        )
         page.add_init_script(CLOSED)
 
         def visit(place: str, wait: str) -> None:
@@ -68,12 +78,16 @@ def main() -> None:
         visit(run, "Description")
         page.add_style_tag(content=OWN)
         keep(page, "ui-run", 800)
-        circle = f"{experiment['circle_area']}/models/{logged['circle_area']['model_id']}"
+        circle = (
+            f"{experiment['circle_area']}/models/{logged['circle_area']['model_id']}"
+        )
         visit(f"/experiments/{circle}/artifacts", "model_code.py")
         page.get_by_text("model_code.py").first.click()
         page.get_by_text("import").first.wait_for(timeout=30_000)
         # Where it lies on this machine is nobody's concern.
-        page.get_by_text("Path: file:").first.evaluate("each => each.style.visibility = 'hidden'")
+        page.get_by_text("Path: file:").first.evaluate(
+            "each => each.style.visibility = 'hidden'"
+        )
         keep(page, "ui-artifacts", 700)
         visit(run, "Description")
         page.get_by_text("Logged models").first.scroll_into_view_if_needed()
@@ -84,7 +98,9 @@ def main() -> None:
             tour.first.click()
         keep(page, "ui-traces", 600)
         page.get_by_text("If my code fails inside a with block").last.click()
-        page.get_by_role("dialog").get_by_text("retrieve").first.wait_for(timeout=60_000)
+        page.get_by_role("dialog").get_by_text("retrieve").first.wait_for(
+            timeout=60_000
+        )
         keep(page, "ui-trace", 500)
         visit("/models/circle_area", "champion")
         keep(page, "ui-registry", 600)
@@ -94,7 +110,10 @@ def main() -> None:
         shot = Image.open(BytesIO(page.screenshot())).convert("RGB").resize((1200, 630))
         shot.save(PICTURES / "workflow.webp", quality=90)
         browser.close()
-    measured = [f"recipes/{recipe}" for recipe in ("circle_area", "clv_composite", "reference_qa")]
+    measured = [
+        f"recipes/{recipe}"
+        for recipe in ("circle_area", "clv_composite", "reference_qa")
+    ]
     made = {"mlflow"}, results.digest(measured)
     results.keep(PICTURES / "screenshots.json", *made, measured=measured)
 

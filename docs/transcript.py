@@ -4,12 +4,16 @@ import subprocess
 import sys
 
 from shared.recipes import ROOT
+
 from tests.verify.processes import free_port, running
 
 
 def main() -> None:
     address = f"http://127.0.0.1:{(port := free_port())}"
-    words, log = [sys.executable, "-m", "shared.cli", "serve-agent"], ROOT / "build" / "agent.log"
+    words, log = (
+        [sys.executable, "-m", "shared.cli", "serve-agent"],
+        ROOT / "build" / "agent.log",
+    )
     settings = {"RECIPE": "reference_qa", "PORT": str(port)}
     client = (ROOT / "recipes/reference_qa/client.py").read_text(encoding="utf-8")
     client = client.replace("http://127.0.0.1:5001", address)

@@ -35,7 +35,11 @@ def serve(uri: str, host: str, port: int) -> None:
         sys.exit("this model is no ResponsesAgent: make serve serves it")
 
     def mark() -> dict[str, Any]:
-        return {"id": f"resp_{uuid.uuid4().hex}", "created_at": int(time.time()), "model": "agent"}
+        return {
+            "id": f"resp_{uuid.uuid4().hex}",
+            "created_at": int(time.time()),
+            "model": "agent",
+        }
 
     # A handler that is not async would hold up all others, /health too, while it runs.
     @invoke()
@@ -48,7 +52,9 @@ def serve(uri: str, host: str, port: int) -> None:
         asked, same = request.model_dump(exclude_none=True), mark()
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
-        def produce() -> None:  # from one thread: MLflow's context must end where it began
+        def produce() -> (
+            None
+        ):  # from one thread: MLflow's context must end where it began
             for event in model.predict_stream(asked):
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 

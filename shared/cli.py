@@ -31,7 +31,10 @@ COMMANDS = {
     "promote": ("registry.promote", ["RECIPE", "VERSION"]),
     "rebuild": ("registry.rebuild", ["RECIPE"]),
     "registry": ("registry.show", []),
-    "score-spark": ("spark.score_file", ["RECIPE", "INPUT", "OUTPUT", "PARAMS", "GROUP_BY"]),
+    "score-spark": (
+        "spark.score_file",
+        ["RECIPE", "INPUT", "OUTPUT", "PARAMS", "GROUP_BY"],
+    ),
 }
 
 
@@ -43,7 +46,9 @@ def read(variable: str, command: str) -> Any:
     if variable == "PORT":
         text = text or ("5000" if command == "ui" else "5001")
         if not (text.isdecimal() and 0 < int(text) < 65536):
-            raise LookupError(f"PORT={text!r} is no port: give a number from 1 to 65535")
+            raise LookupError(
+                f"PORT={text!r} is no port: give a number from 1 to 65535"
+            )
         return int(text)
     return text
 

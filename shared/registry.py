@@ -7,14 +7,14 @@ says which version is in use, and moving it is all that promoting and rolling ba
 import tempfile
 from typing import Any
 
+from shared.recipes import Recipe
+from shared.run import recipe_run
+from shared.store import checked_copy, newest_model, open_store
+
 import mlflow
 from mlflow.entities import LoggedModelInput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
-
-from shared.recipes import Recipe
-from shared.run import recipe_run
-from shared.store import checked_copy, newest_model, open_store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -40,8 +40,12 @@ def register(recipe: Recipe) -> int:
     uri = unchanged(newest_model(recipe))
     known = [version for version in versions(recipe.name) if version.source == uri]
     version = known[0] if known else mlflow.register_model(uri, recipe.name)
-    mlflow.MlflowClient().set_registered_model_alias(recipe.name, CHALLENGER, version.version)
-    print(f"{version.name} version {version.version} is the challenger ({version.source})")
+    mlflow.MlflowClient().set_registered_model_alias(
+        recipe.name, CHALLENGER, version.version
+    )
+    print(
+        f"{version.name} version {version.version} is the challenger ({version.source})"
+    )
     return 0
 
 
@@ -50,7 +54,9 @@ def promote(recipe: Recipe, number: str = "") -> int:
     name = recipe.name
     known = versions(name) if open_store() else []
     before = next((version for version in known if CHAMPION in version.aliases), None)
-    challenger = next((version for version in known if CHALLENGER in version.aliases), None)
+    challenger = next(
+        (version for version in known if CHALLENGER in version.aliases), None
+    )
     asked = next((version for version in known if str(version.version) == number), None)
     version = asked if number else challenger
     if not version:
@@ -73,7 +79,9 @@ def components(model: Model) -> list[tuple[str, ModelVersion, ModelVersion]]:
     """Return for each registered model that was copied in: its key, its version, the newest one."""
     client, found = mlflow.MlflowClient(), []
     for key, artifact in model.flavors["python_function"].get("artifacts", {}).items():
-        for pinned in client.search_model_versions(f"source_path = '{artifact['uri']}'"):
+        for pinned in client.search_model_versions(
+            f"source_path = '{artifact['uri']}'"
+        ):
             found.append((key, pinned, versions(pinned.name)[-1]))
     return found
 
@@ -81,10 +89,14 @@ def components(model: Model) -> list[tuple[str, ModelVersion, ModelVersion]]:
 def show() -> int:
     """Print the registered versions, their aliases, and components that have a newer version."""
     known = mlflow.MlflowClient().search_registered_models() if open_store() else []
-    for version in [version for registered in known for version in versions(registered.name)]:
+    for version in [
+        version for registered in known for version in versions(registered.name)
+    ]:
         aliases = ", ".join(version.aliases)
         print(f"{version.name:<22}{version.version:>3}  {version.source}  {aliases}")
-        for key, pinned, newest in components(Model.load(version.source)) if aliases else []:
+        for key, pinned, newest in (
+            components(Model.load(version.source)) if aliases else []
+        ):
             said = f"built from {key}: {pinned.name} version {pinned.version}"
             if newest.version != pinned.version:
                 said += f"; version {newest.version} is newer: make rebuild RECIPE={version.name}"
@@ -113,7 +125,9 @@ def rebuild(recipe: Recipe) -> int:
             input_example=mlflow.pyfunc.load_model(before).input_example,
             pip_requirements=str(recipe.path / "requirements.txt"),
         )
-        lineage = [LoggedModelInput(str(n.source).rpartition("/")[2]) for _, _, n in parts]
+        lineage = [
+            LoggedModelInput(str(n.source).rpartition("/")[2]) for _, _, n in parts
+        ]
         mlflow.MlflowClient().log_inputs(run.info.run_id, models=lineage)
     print(f"model   {logged.model_uri}")
     print(f"what it answers now, and to expect that: make accept RECIPE={recipe.name}")

@@ -26,8 +26,14 @@ def cell(value: Any) -> str:
 def markdown(rows: Rows) -> str:
     """Return the rows as a Markdown table; the first row's keys are the columns."""
     head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([cell(row.get(c, "")) for c in head] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| +- |", "| ± |")
+    lines = [
+        head,
+        ["---"] * len(head),
+        *([cell(row.get(c, "")) for c in head] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace(
+        "| +- |", "| ± |"
+    )
 
 
 def digest(measured: Iterable[str]) -> str:
@@ -38,14 +44,18 @@ def digest(measured: Iterable[str]) -> str:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
             # The expected answer is no code, but is written anew when the code changes.
             if path.suffix in CODE and path.name != "response.json" and path.is_file():
-                found.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+                found.update(
+                    path.relative_to(ROOT).as_posix().encode() + path.read_bytes()
+                )
     return found.hexdigest()
 
 
 def when(kept: dict[str, Any], command: str, now: str) -> str:
     """Return by what, when and on which code it was made; `now` is that code's digest today."""
     machine = kept["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    versions = ", ".join(
+        f"{name} {version}" for name, version in machine["versions"].items()
+    )
     said = (
         f"Made by `{command}` on {kept['date']} at commit {kept['commit']}: "
         f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
@@ -59,19 +69,27 @@ def page(name: str) -> str:
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
-    tables = [f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()]
+    tables = [
+        f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()
+    ]
     made = Path(kept["measured"][-1]).stem
     command = "make torture" if made == "torture" else f"make bench RECIPE={made}"
-    words = {word for table in tables for word in table.lower().split("| ---")[0].split()}
+    words = {
+        word for table in tables for word in table.lower().split("| ---")[0].split()
+    }
     timed = words & {"s", "ms", "second", "seconds", "rows/s", "requests/s"}
     ratios = " Read the ratios: seconds vary between machines." if timed else ""
-    return "\n\n".join([*tables, f"*{when(kept, command, digest(kept['measured']))}{ratios}*"])
+    return "\n\n".join(
+        [*tables, f"*{when(kept, command, digest(kept['measured']))}{ratios}*"]
+    )
 
 
 def provenance(packages: Collection[str]) -> dict[str, Any]:
     """Return date, commit and machine; `packages`, in small letters, whose versions matter."""
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    versions = {d.name: d.version for d in distributions() if d.name.lower() in packages}
+    versions = {
+        d.name: d.version for d in distributions() if d.name.lower() in packages
+    }
     return {
         "date": date.today().isoformat(),
         "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),

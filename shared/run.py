@@ -37,10 +37,15 @@ def recipe_run(
     sys.excepthook = one_line
     end_dead_runs(use_store(recipe))
     called = f"{name or recipe} {datetime.now():%Y-%m-%d %H:%M:%S}"
-    tags = {"recipe": recipe, "process": f"{platform.node()} {os.getpid()} {born(os.getpid())}"}
+    tags = {
+        "recipe": recipe,
+        "process": f"{platform.node()} {os.getpid()} {born(os.getpid())}",
+    }
     before = signal.signal(signal.SIGTERM, leave)
     try:
-        with mlflow.start_run(run_name=called, tags=tags, description=description) as run:
+        with mlflow.start_run(
+            run_name=called, tags=tags, description=description
+        ) as run:
             try:
                 yield run
             except BaseException:
@@ -53,14 +58,24 @@ def recipe_run(
 
 def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
     """Print what was logged; for `make log-all` also as JSON, to the file that it names."""
-    shown = prediction.to_string() if hasattr(prediction, "to_string") else str(prediction)
-    print(f"run     {model.run_id}\nmodel   {model.model_uri}\nresult  {headline}\n\n{shown}")
+    shown = (
+        prediction.to_string() if hasattr(prediction, "to_string") else str(prediction)
+    )
+    print(
+        f"run     {model.run_id}\nmodel   {model.model_uri}\nresult  {headline}\n\n{shown}"
+    )
     if file := os.environ.get("COOKBOOK_RESULT"):
-        result = {"run_id": model.run_id, "model_uri": model.model_uri, "result": headline}
+        result = {
+            "run_id": model.run_id,
+            "model_uri": model.model_uri,
+            "result": headline,
+        }
         Path(file).write_text(json.dumps(result), encoding="utf-8")
 
 
-def one_line(kind: type[BaseException], error: BaseException, trace: Any = None) -> None:
+def one_line(
+    kind: type[BaseException], error: BaseException, trace: Any = None
+) -> None:
     """Say an error in one line with the place in our own code; the traceback goes to a file."""
     if issubclass(kind, KeyboardInterrupt):
         return print("interrupted", file=sys.stderr)
@@ -70,7 +85,9 @@ def one_line(kind: type[BaseException], error: BaseException, trace: Any = None)
     file = ROOT / "build" / f"traceback-{Path(sys.argv[0]).resolve().parent.name}.txt"
     with suppress(OSError):
         file.parent.mkdir(exist_ok=True)
-        file.write_text("".join(traceback.format_exception(kind, error, trace)), encoding="utf-8")
+        file.write_text(
+            "".join(traceback.format_exception(kind, error, trace)), encoding="utf-8"
+        )
     print(f"{kind.__name__}: {said}{place}; the traceback: {file}", file=sys.stderr)
 
 
@@ -78,9 +95,13 @@ def born(pid: int) -> str:
     """Return when the process started; "" if there is none: ids are given out again."""
     try:
         if Path("/proc/self/stat").exists():
-            state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+            state, *numbers = (
+                Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+            )
             return "" if state in "ZX" else numbers[18]  # ended, not yet taken leave of
-        asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True)
+        asked = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True
+        )
         return asked.stdout.decode().strip()
     except OSError:
         return ""
@@ -107,4 +128,6 @@ def end_dead_runs(experiment_id: str) -> None:
             continue
         fail_models(run)
         client.set_terminated(run.info.run_id, "FAILED")
-        print(f"run {run.info.run_name!r} was left by a process that died: marked as failed")
+        print(
+            f"run {run.info.run_name!r} was left by a process that died: marked as failed"
+        )

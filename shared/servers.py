@@ -23,7 +23,12 @@ def run(words: list[str], **environment: str) -> int:
     The commands of this environment come first on its PATH: MLflow looks there for uvicorn.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    variables = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": tracking_uri(), **environment}
+    variables = {
+        **os.environ,
+        "PATH": path,
+        "MLFLOW_TRACKING_URI": tracking_uri(),
+        **environment,
+    }
     process = subprocess.Popen(words, env=variables, start_new_session=True)
     try:
         return process.wait()
@@ -50,7 +55,9 @@ def listen(words: list[str], port: int, what: str, **environment: str) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             said = os.strerror(error.errno or 0).lower()
-            raise LookupError(f"port {port}: {said}; choose another with PORT=") from None
+            raise LookupError(
+                f"port {port}: {said}; choose another with PORT="
+            ) from None
     print(f"{what} on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
         return run([*words, "--host", "127.0.0.1", "--port", str(port)], **environment)
@@ -82,7 +89,13 @@ def dockerfile(recipe: Recipe) -> int:
     uri = newest_model(recipe)
     shutil.rmtree(to, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
-        words = [*MLFLOW, "models", "generate-dockerfile", "-m", str(checked_copy(uri, folder))]
+        words = [
+            *MLFLOW,
+            "models",
+            "generate-dockerfile",
+            "-m",
+            str(checked_copy(uri, folder)),
+        ]
         failed = run([*words, "-d", str(to)], MLFLOW_LOGGING_LEVEL="WARNING")
     if not failed:
         print(f"docker build -t {recipe.name} {to.relative_to(ROOT)}")
@@ -98,4 +111,6 @@ def ui(port: int) -> int:
     if not open_store():
         raise LookupError("nothing logged yet; make log-all")
     words = [*MLFLOW, "server", "--backend-store-uri", uri, "--workers", "1"]
-    return listen(words, port, "runs and models", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    return listen(
+        words, port, "runs and models", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"
+    )

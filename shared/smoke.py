@@ -34,7 +34,9 @@ mlflow.models.predict(
 """
 
 
-def differences(got: Any, want: Any, tolerance: dict[str, float], at: str = "") -> list[str]:
+def differences(
+    got: Any, want: Any, tolerance: dict[str, float], at: str = ""
+) -> list[str]:
     """Return where `got` differs from `want`, one line each.
 
     Numbers under a key of `tolerance` may differ by that fraction (by that much, near zero);
@@ -43,7 +45,9 @@ def differences(got: Any, want: Any, tolerance: dict[str, float], at: str = "") 
     if isinstance(want, dict) and isinstance(got, dict) and got.keys() == want.keys():
         pairs = [(got[key], want[key], f"{at}.{key}") for key in want]
     elif isinstance(want, list) and isinstance(got, list) and len(got) == len(want):
-        pairs = [(g, w, f"{at}[{i}]") for i, (g, w) in enumerate(zip(got, want, strict=True))]
+        pairs = [
+            (g, w, f"{at}[{i}]") for i, (g, w) in enumerate(zip(got, want, strict=True))
+        ]
     else:
         allowed = tolerance.get(at.rsplit(".", 1)[-1].split("[")[0], 0.0)
         if {type(got), type(want)} <= {int, float}:
@@ -62,13 +66,21 @@ def score_elsewhere(recipe: Recipe, model: str, python: list[str] | None = None)
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "response.json"
-        words = [*recipe.runs_with, *(python or [sys.executable, *WARNINGS]), "-I", "-c", SCORE]
+        words = [
+            *recipe.runs_with,
+            *(python or [sys.executable, *WARNINGS]),
+            "-I",
+            "-c",
+            SCORE,
+        ]
         words += [model, str(recipe.path / "request.json"), str(answer)]
         store = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri()}
         store["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
         done = subprocess.run(words, cwd="/", env=store, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"{recipe.name}: {model} did not answer\n{done.stderr.strip()}")
+            raise RuntimeError(
+                f"{recipe.name}: {model} did not answer\n{done.stderr.strip()}"
+            )
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
@@ -97,7 +109,13 @@ def python_with(requirements: Path, python: str = sys.executable) -> list[str]:
 
     uv keeps the environment in its cache: the second time takes as long as starting it.
     """
-    uv = [str(Path(sys.executable).with_name("uv")), "run", "-q", "--no-project", "--isolated"]
+    uv = [
+        str(Path(sys.executable).with_name("uv")),
+        "run",
+        "-q",
+        "--no-project",
+        "--isolated",
+    ]
     uv += ["--no-python-downloads", "--python", python]
     return [*uv, "--with-requirements", str(requirements), "--", "python"]
 
@@ -120,7 +138,9 @@ def check(recipe: Recipe | None = None, alone: bool = False) -> int:
             said = f"[{number}/{len(recipes)}] {recipe.name:<22} {'failed' if found else 'ok':<8}"
             print(f"{said}{seconds:6.1f} s")
             if found:
-                found.append(f"again: make {'isolated' if alone else 'smoke'} RECIPE={recipe.name}")
+                found.append(
+                    f"again: make {'isolated' if alone else 'smoke'} RECIPE={recipe.name}"
+                )
                 print(*(f"      {line}" for line in found), sep="\n", flush=True)
             failed |= bool(found)
     return int(failed)

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared.recipes import WARNINGS, Recipe, leave
+from shared.servers import run
+from shared.store import checked_copy, newest_model, open_store
+
 import mlflow
 import pandas as pd
 from mlflow.models import Model
 from mlflow.types import ColSpec, Schema
-
-from shared.recipes import WARNINGS, Recipe, leave
-from shared.servers import run
-from shared.store import checked_copy, newest_model, open_store
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,7 +37,9 @@ def session(name: str) -> "SparkSession":
     """Return a session on SPARK_MASTER, or on this machine's cores, reachable on loopback only."""
     home = os.environ.get("JAVA_HOME")
     if not shutil.which("java", path=f"{home}/bin" if home else None):
-        raise LookupError("Spark needs Java 17 or later, and there is none; Debian: make system")
+        raise LookupError(
+            "Spark needs Java 17 or later, and there is none; Debian: make system"
+        )
     from pyspark import cloudpickle
     from pyspark.sql import SparkSession
 
@@ -45,9 +47,16 @@ def session(name: str) -> "SparkSession":
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers don't have `shared`
+    cloudpickle.register_pickle_by_value(
+        sys.modules[__name__]
+    )  # the workers don't have `shared`
     quiet: dict[str, Any] = {"spark.log.level": "ERROR", "spark.ui.enabled": "false"}
-    return SparkSession.builder.master(master).appName(name).config(map=quiet).getOrCreate()
+    return (
+        SparkSession.builder.master(master)
+        .appName(name)
+        .config(map=quiet)
+        .getOrCreate()
+    )
 
 
 def struct(schema: Any) -> "StructType":
@@ -68,14 +77,18 @@ def read(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
 
     if not path.endswith(".csv"):
         rows = spark.read.parquet(path)  # pandas writes its index as a column too
-        return rows.drop(*(name for name in rows.columns if name.startswith("__index_level_")))
+        return rows.drop(
+            *(name for name in rows.columns if name.startswith("__index_level_"))
+        )
     inputs = model.get_input_schema()
     named = inputs and inputs.has_input_names()
     types = {field.name: field.dataType for field in struct(inputs)} if named else {}
     schema = StructType()
     for name in [*spark.read.csv(path, header=True).columns, UNFIT]:
         schema.add(name, types.get(name, StringType()))
-    return spark.read.csv(path, schema=schema, header=True, columnNameOfCorruptRecord=UNFIT)
+    return spark.read.csv(
+        path, schema=schema, header=True, columnNameOfCorruptRecord=UNFIT
+    )
 
 
 def checked(model: Model, text: str) -> dict[str, Any] | None:
@@ -85,7 +98,9 @@ def checked(model: Model, text: str) -> dict[str, Any] | None:
     try:
         given = dict(json.loads(text or "{}"))
     except (TypeError, ValueError):
-        raise LookupError('PARAMS is no object in JSON, such as {"alpha": 0.01}') from None
+        raise LookupError(
+            'PARAMS is no object in JSON, such as {"alpha": 0.01}'
+        ) from None
     if unknown := sorted(given.keys() - set(known)):
         has = f"its params: {', '.join(known)}" if known else "it has none"
         raise LookupError(f"the model has no param {', '.join(unknown)}; {has}")
@@ -105,11 +120,15 @@ def replies(agent: Any, questions: pd.Series) -> pd.DataFrame:
             continue
         cited = [note["file_id"] for note in said["annotations"]]
         failed = reply.get("error") or {}
-        found.append({"answer": said["text"], "cited": cited, "_error": failed.get("message")})
+        found.append(
+            {"answer": said["text"], "cited": cited, "_error": failed.get("message")}
+        )
     return pd.DataFrame(found)
 
 
-def answers(model: Any, rows: pd.DataFrame, params: Any, table: bool = False) -> pd.DataFrame:
+def answers(
+    model: Any, rows: pd.DataFrame, params: Any, table: bool = False
+) -> pd.DataFrame:
     """Return an answer for each row, or the reason in `_error`; for a table, its one answer.
 
     Rows that fail are halved until those at fault stand alone.
@@ -121,14 +140,22 @@ def answers(model: Any, rows: pd.DataFrame, params: Any, table: bool = False) ->
             return pd.DataFrame({"_error": [str(error)]})
         half = len(rows) // 2
         parts = rows[:half], rows[half:].reset_index(drop=True)
-        return pd.concat([answers(model, part, params) for part in parts], ignore_index=True)
+        return pd.concat(
+            [answers(model, part, params) for part in parts], ignore_index=True
+        )
     if len(found) != len(rows) and not table:
-        raise ValueError(f"{len(rows)} rows in, {len(found)} out: group the rows (GROUP_BY)")
+        raise ValueError(
+            f"{len(rows)} rows in, {len(found)} out: group the rows (GROUP_BY)"
+        )
     return found.reset_index(drop=True)
 
 
 def score(
-    spark: "SparkSession", rows: "DataFrame", path: str, params: Any = None, group_by: str = ""
+    spark: "SparkSession",
+    rows: "DataFrame",
+    path: str,
+    params: Any = None,
+    group_by: str = "",
 ) -> "DataFrame":
     """Return the rows with the answers of the model at `path` and `_error`, null where all is well.
 
@@ -141,24 +168,38 @@ def score(
     model = Model.load(path)
     agent = "agent" in str((model.metadata or {}).get("task"))
     own = StructType().add("answer", StringType()).add("cited", ArrayType(StringType()))
-    answered = (own if agent else struct(model.get_output_schema())).add("_error", StringType())
+    answered = (own if agent else struct(model.get_output_schema())).add(
+        "_error", StringType()
+    )
     if clash := set(answered.names) & set(rows.columns):
-        raise LookupError(f"rename in the input, the model answers so too: {', '.join(clash)}")
+        raise LookupError(
+            f"rename in the input, the model answers so too: {', '.join(clash)}"
+        )
     if group_by and group_by not in rows.columns:
-        raise LookupError(f"no column {group_by}; the input has {', '.join(rows.columns)}")
+        raise LookupError(
+            f"no column {group_by}; the input has {', '.join(rows.columns)}"
+        )
     # How this process reaches a service; not as Spark settings, which are shown and logged.
-    services = {name: value for name, value in os.environ.items() if name.startswith("OPENAI_")}
+    services = {
+        name: value for name, value in os.environ.items() if name.startswith("OPENAI_")
+    }
     archive = SparkModelCache.add_local_model(spark, path)
 
     def ask(table: pd.DataFrame, whole: bool) -> pd.DataFrame:
         os.environ.update(services)
         loaded = SparkModelCache.get_or_load(archive)[0]
-        found = replies(loaded, table[QUESTION]) if agent else answers(loaded, table, params, whole)
+        found = (
+            replies(loaded, table[QUESTION])
+            if agent
+            else answers(loaded, table, params, whole)
+        )
         found = found.reindex(columns=answered.names).astype(object)
         return found.where(found.notna(), None)  # NaN is no text to Arrow
 
     def by_group(key: tuple[Any, ...], table: pd.DataFrame) -> pd.DataFrame:
-        return ask(table.drop(columns=group_by), whole=True).assign(**{group_by: key[0]})
+        return ask(table.drop(columns=group_by), whole=True).assign(
+            **{group_by: key[0]}
+        )
 
     if group_by:
         schema = StructType([*answered, rows.schema[group_by]])
@@ -173,24 +214,38 @@ def score(
                 found["_error"] = said.fillna(found["_error"])
             yield found
 
-    inputs = Schema([ColSpec("string", QUESTION)]) if agent else model.get_input_schema()
+    inputs = (
+        Schema([ColSpec("string", QUESTION)]) if agent else model.get_input_schema()
+    )
     if not inputs or not inputs.has_input_names():
-        raise LookupError("this model reads its rows as one table: name its groups (GROUP_BY)")
+        raise LookupError(
+            "this model reads its rows as one table: name its groups (GROUP_BY)"
+        )
     columns = [name for name in inputs.input_names() if name in rows.columns]
     if not columns or not set(inputs.required_input_names()) <= set(columns):
-        wanted = ", ".join(map(str, inputs.required_input_names() or inputs.input_names()))
+        wanted = ", ".join(
+            map(str, inputs.required_input_names() or inputs.input_names())
+        )
         raise LookupError(f"needed: {wanted}; the input has {', '.join(rows.columns)}")
     if any(isinstance(rows.schema[name].dataType, BinaryType) for name in columns):
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")  # or memory is short
+        spark.conf.set(
+            "spark.sql.execution.arrow.maxRecordsPerBatch", "64"
+        )  # or memory is short
     if rows.rdd.getNumPartitions() < spark.sparkContext.defaultParallelism:
         rows = rows.repartition(spark.sparkContext.defaultParallelism)
     given = f.struct(*columns, *{UNFIT} & {*rows.columns})
     udf: Any = f.pandas_udf  # its types know no function of batches
     answer = udf(by_row, answered)(given)
-    return rows.withColumn("_answer", answer).select("*", "_answer.*").drop("_answer", UNFIT)
+    return (
+        rows.withColumn("_answer", answer)
+        .select("*", "_answer.*")
+        .drop("_answer", UNFIT)
+    )
 
 
-def score_file(recipe: Recipe, source: str, target: str, params: str, group_by: str) -> int:
+def score_file(
+    recipe: Recipe, source: str, target: str, params: str, group_by: str
+) -> int:
     """Score Parquet or CSV at `source` with the recipe's newest model; write Parquet to `target`.
 
     What the model needs around it is brought up first, around a process that does the rest.
@@ -214,11 +269,15 @@ def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
         model = Model.load(path)
         given, spark = checked(model, params), session(uri)
         try:
-            score(spark, read(spark, source, model), path, given, group_by).write.parquet(target)
+            score(
+                spark, read(spark, source, model), path, given, group_by
+            ).write.parquet(target)
             done = spark.read.parquet(target)
             count, failed = done.count(), done.filter("_error IS NOT NULL")
             bad = failed.count()
-            print(f"{count} rows in {time.perf_counter() - start:.0f} s, {bad} failed: {target}")
+            print(
+                f"{count} rows in {time.perf_counter() - start:.0f} s, {bad} failed: {target}"
+            )
             for row in failed.limit(3).collect():
                 print(f"  {row}")
             return int(bad > 0)

@@ -28,13 +28,6 @@ REMEDIES = {  # what SQLite says: what to do
     "": f"it is damaged: {AWAY}",
 }
 
-# Before mlflow is imported: no usage reports, and no uv.lock of the working directory in a model
-# (MLflow would restore the model's environment from it, over the model's own requirements), and
-# no bar for each handful of local files.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 
 class Unusable(LookupError):
     """The store cannot be used; the message names its file, what is wrong and what to do."""
@@ -59,7 +52,9 @@ def open_store() -> bool:
 
 def _file() -> Path | None:
     uri = tracking_uri()
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    return (
+        Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    )
 
 
 def _check(file: Path) -> None:
@@ -68,21 +63,37 @@ def _check(file: Path) -> None:
     try:
         address = f"file:{quote(str(file.absolute()))}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, timeout=20)) as store:
-            (schema,) = store.execute("SELECT version_num FROM alembic_version").fetchone() or [""]
-            store.execute("UPDATE alembic_version SET version_num = version_num")  # rolled back
-            size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            (schema,) = store.execute(
+                "SELECT version_num FROM alembic_version"
+            ).fetchone() or [""]
+            store.execute(
+                "UPDATE alembic_version SET version_num = version_num"
+            )  # rolled back
+            size = (
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            )
             if store.execute(size).fetchone()[0] > file.stat().st_size:
                 raise sqlite3.DatabaseError("the file is cut short")
     except sqlite3.Error as error:
         remedy = next(remedy for said, remedy in REMEDIES.items() if said in str(error))
         raise Unusable(f"{file}: {error}; {remedy}") from None
     steps = Path(mlflow.__file__).parent.glob("store/db_migrations/versions/*.py")
-    revisions = {step.stem.split("_")[0]: step.read_text(encoding="utf-8") for step in steps}
-    how = "older" if f'down_revision = "{schema}"' in "".join(revisions.values()) else "newer"
+    revisions = {
+        step.stem.split("_")[0]: step.read_text(encoding="utf-8") for step in steps
+    }
+    how = (
+        "older"
+        if f'down_revision = "{schema}"' in "".join(revisions.values())
+        else "newer"
+    )
     if how == "older" or schema not in revisions:
         do = {"newer": "use the MLflow that wrote it, or set MLFLOW_TRACKING_URI"}
-        do["older"] = f"copy the file, then .venv/bin/mlflow db upgrade {tracking_uri()}"
-        raise Unusable(f"{file}: its schema is {how} than MLflow {mlflow.__version__}: {do[how]}")
+        do["older"] = (
+            f"copy the file, then .venv/bin/mlflow db upgrade {tracking_uri()}"
+        )
+        raise Unusable(
+            f"{file}: its schema is {how} than MLflow {mlflow.__version__}: {do[how]}"
+        )
 
 
 def use_store(experiment: str) -> str:
@@ -129,10 +140,14 @@ def newest_model(recipe: Recipe) -> str:
     if open_store() and (experiment := mlflow.get_experiment_by_name(recipe.name)):
         asked = [experiment.experiment_id], f"name = '{recipe.name}'"
         newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
-        for model in mlflow.MlflowClient().search_logged_models(*asked, order_by=newest_first):
+        for model in mlflow.MlflowClient().search_logged_models(
+            *asked, order_by=newest_first
+        ):
             if model.status == "READY":  # not one that a driver failed to log
                 return f"models:/{model.model_id}"
-    raise LookupError(f"{recipe.name}: nothing logged yet; make log RECIPE={recipe.name}")
+    raise LookupError(
+        f"{recipe.name}: nothing logged yet; make log RECIPE={recipe.name}"
+    )
 
 
 def sha256(data: bytes) -> str:
@@ -141,8 +156,12 @@ def sha256(data: bytes) -> str:
 
 def digests(model: Path) -> dict[str, str]:
     """Return the sha256 of each file under the folder, but for Python's caches."""
-    files = [f for f in model.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
-    return {f.relative_to(model).as_posix(): sha256(f.read_bytes()) for f in sorted(files)}
+    files = [
+        f for f in model.rglob("*") if f.is_file() and "__pycache__" not in f.parts
+    ]
+    return {
+        f.relative_to(model).as_posix(): sha256(f.read_bytes()) for f in sorted(files)
+    }
 
 
 def seal(run_id: str) -> None:
@@ -150,9 +169,13 @@ def seal(run_id: str) -> None:
     import mlflow
 
     client, made = mlflow.MlflowClient(), f"source_run_id = '{run_id}'"
-    for model in client.search_logged_models([client.get_run(run_id).info.experiment_id], made):
+    for model in client.search_logged_models(
+        [client.get_run(run_id).info.experiment_id], made
+    ):
         with tempfile.TemporaryDirectory() as folder:
-            place = mlflow.artifacts.download_artifacts(model.model_uri, dst_path=folder)
+            place = mlflow.artifacts.download_artifacts(
+                model.model_uri, dst_path=folder
+            )
             text = json.dumps(digests(Path(place)), indent=2)
         client.log_text(run_id, text, f"sha256/{model.model_id}.json")
         client.set_logged_model_tags(model.model_id, {"sha256": sha256(text.encode())})
@@ -173,15 +196,25 @@ def checked_copy(uri: str, folder: str) -> Path:
     kept = f"runs:/{model.source_run_id}/sha256/{model.model_id}.json"
     try:
         listed = mlflow.artifacts.load_text(kept)
-        copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=f"{folder}/model"))
+        copy = Path(
+            mlflow.artifacts.download_artifacts(uri, dst_path=f"{folder}/model")
+        )
     except (mlflow.MlflowException, OSError) as error:
         raise LookupError(f"{uri}: its files are gone: {error}") from None
     if sha256(listed.encode()) != tag:
-        raise LookupError(f"{uri}: the list of its files was changed after it was logged")
+        raise LookupError(
+            f"{uri}: the list of its files was changed after it was logged"
+        )
     want, got = json.loads(listed), digests(copy)
     for file in sorted({*want, *got}):
         if want.get(file) != got.get(file):
-            how = "is missing" if file not in got else "was changed" if file in want else "is new"
+            how = (
+                "is missing"
+                if file not in got
+                else "was changed"
+                if file in want
+                else "is new"
+            )
             raise LookupError(f"{uri}: {file} {how} since it was logged: not used")
     for cache in [*copy.rglob("__pycache__")]:
         shutil.rmtree(cache)

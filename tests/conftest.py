@@ -10,11 +10,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-from filelock import FileLock
-
 from shared.recipes import ROOT, discover
 from shared.store import _make
+
+import pytest
+from filelock import FileLock
 
 # Before any test imports mlflow: no usage reports, whatever store the shell points to left alone.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -74,7 +74,10 @@ def logged(request, fresh_checkout, tmp_path_factory) -> Path:
 def folder(logged):
     """Return a function: the folder of a recipe's logged model."""
     rows = json.loads((logged / "build/log-all.json").read_text())
-    places = {row["recipe"]: logged / ".mlflow/artifacts/models" / row["model_id"] for row in rows}
+    places = {
+        row["recipe"]: logged / ".mlflow/artifacts/models" / row["model_id"]
+        for row in rows
+    }
     return lambda recipe: places[recipe.name] / "artifacts"
 
 
@@ -112,7 +115,11 @@ def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProces
 
 def environment(checkout: Path, **more: str) -> dict[str, str]:
     """Return the environment for a process that runs the `shared` and recipes of that checkout."""
-    alone = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    alone = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    }
     return {**alone, "PYTHONPATH": str(checkout), **more}
 
 
@@ -122,15 +129,21 @@ def processes(mark: str) -> dict[int, str]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if mark.encode() in (process / "environ").read_bytes():
-                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
+                found[int(process.name)] = (
+                    (process / "cmdline").read_text().replace("\0", " ")
+                )
     return found
 
 
-def left_behind(checkout: Path, words: list[str], enough: int, how: int, **more: str) -> dict:
+def left_behind(
+    checkout: Path, words: list[str], enough: int, how: int, **more: str
+) -> dict:
     """Start make, end it once it has started that many processes, return those that remain."""
     mark, env = more["COOKBOOK_MARK"], environment(checkout, **more)
     typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
-    process = subprocess.Popen(typed, cwd=checkout, env=env, stdout=-3, start_new_session=True)
+    process = subprocess.Popen(
+        typed, cwd=checkout, env=env, stdout=-3, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while (seen := len(processes(mark))) < enough and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -145,4 +158,6 @@ def left_behind(checkout: Path, words: list[str], enough: int, how: int, **more:
 
 def pytest_addoption(parser):
     parser.addoption("--cases", type=int, help="so many hostile inputs a recipe")
-    parser.addoption("--here", action="store_true", help="use what `make log-all` logged here")
+    parser.addoption(
+        "--here", action="store_true", help="use what `make log-all` logged here"
+    )

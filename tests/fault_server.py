@@ -20,10 +20,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 GOOD = '{"product": null, "price": null, "sentiment": "positive"}'
-TOKENS = {"prompt": 11, "completion": 7, "input": 11, "output": 7}  # used, in the words of two APIs
+TOKENS = {
+    "prompt": 11,
+    "completion": 7,
+    "input": 11,
+    "output": 7,
+}  # used, in the words of two APIs
 ODD_COUNTS: list[Any] = [None, {}, "many", 1e30, 2**53 + 1, -1, True]
 USAGE = {f"usage {odd}": odd for odd in ODD_COUNTS}
-STATUS: dict[str, tuple[int, dict[str, str], int]] = {  # status, headers, times before it is well
+STATUS: dict[
+    str, tuple[int, dict[str, str], int]
+] = {  # status, headers, times before it is well
     **{f"{n} once": (n, {}, 1) for n in (408, 409, 500)},
     **{f"{n} for ever": (n, {}, 99) for n in (400, 401, 429, 500)},
     "307 elsewhere": (307, {"Location": "/elsewhere"}, 99),
@@ -35,15 +42,28 @@ CONTENT = {  # the answer's text; KEY stands for the caller's key
     "fenced": f"```json\n{GOOD}```",
     "thinks": f"<think>perhaps {{}}</think>\n{GOOD}",
     "not of the schema": '{"sentiment": "so-so"}',
-    **{f"price {p}": GOOD.replace('ce": null', f'ce": {p}') for p in ('"54"', "NaN", "1e999")},
+    **{
+        f"price {p}": GOOD.replace('ce": null', f'ce": {p}')
+        for p in ('"54"', "NaN", "1e999")
+    },
     "deep answer": "[" * 200_000,
     "answer echoes the key": '{"product": "KEY", "sentiment": "KEY"}',
     "too long": '{"product": "KEY',
     "refusal": "",
 }
-ODD = ["", "null", "<html>down</html>", '{"choices": [{', '{"usage": {}}', '{"choices": {"a": 1}}']
+ODD = [
+    "",
+    "null",
+    "<html>down</html>",
+    '{"choices": [{',
+    '{"usage": {}}',
+    '{"choices": {"a": 1}}',
+]
 BODY = {f"body {said}": said for said in ODD}
-BODY |= {"deep JSON": "[" * 200_000, "body echoes the key": '{"object": "KEY", "choices": "KEY"}'}
+BODY |= {
+    "deep JSON": "[" * 200_000,
+    "body echoes the key": '{"object": "KEY", "choices": "KEY"}',
+}
 FAULTS = [*STATUS, *CONTENT, *USAGE, *BODY, "hangs up", "silent", "drips", "gzip bomb"]
 
 
@@ -56,7 +76,9 @@ class FaultServer(ThreadingHTTPServer):
         self.latency, self.url = latency, f"http://127.0.0.1:{self.server_port}/v1"
         self.calls: Counter[str] = Counter()  # by fault, "" for good texts
         self.requests: list[tuple[str, dict[str, Any]]] = []  # path and body
-        self.together = threading.Barrier(1)  # good answers come when so many calls wait for one
+        self.together = threading.Barrier(
+            1
+        )  # good answers come when so many calls wait for one
         self.active = self.peak = 0
         self.lock, self.closing = threading.Lock(), threading.Event()
 
@@ -94,27 +116,36 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(b'{"error": {"message": "no token limit"}}', {}, 400)
         if count <= times:
             half = chr(0xD800) * (status == 400)  # of a surrogate
-            said = {"message": f"fault {fault}{half}, sent with Bearer {key}{' so' * 150}"}
+            said = {
+                "message": f"fault {fault}{half}, sent with Bearer {key}{' so' * 150}"
+            }
             return self.send(json.dumps({"error": said}).encode(), headers, status)
         if fault in BODY:
             return self.send(BODY[fault].replace("KEY", key).encode(), {})
         if fault == "silent":
             self.server.closing.wait(60)
         if fault == "gzip bomb":  # 100 kB that become 100 MB
-            return self.send(gzip.compress(b" " * 10**8, 1), {"Content-Encoding": "gzip"})
+            return self.send(
+                gzip.compress(b" " * 10**8, 1), {"Content-Encoding": "gzip"}
+            )
         reply = completion(fault, text := CONTENT.get(fault, GOOD).replace("KEY", key))
         if not fault:
             self.server.together.wait(60)
             time.sleep(self.server.latency)
         if body.get("stream"):
-            return self.send(stream(text, reply).encode(), {"Content-Type": "text/event-stream"})
+            return self.send(
+                stream(text, reply).encode(), {"Content-Type": "text/event-stream"}
+            )
         return self.send(json.dumps(reply).encode(), {})
 
     def send(self, data: bytes, headers: dict[str, str], status: int = 200) -> None:
         cut = {"hangs up": len(data), "drips": 10**6}.get(self.fault)
         self.send_response(status)
         echo = {"X-Request-Id": self.headers.get("Authorization", "")}
-        length = {"Content-Type": "application/json", "Content-Length": str(cut or len(data))}
+        length = {
+            "Content-Type": "application/json",
+            "Content-Length": str(cut or len(data)),
+        }
         for name, value in (length | echo | headers).items():
             self.send_header(name, value)
         self.end_headers()
@@ -130,16 +161,30 @@ def completion(fault: str, text: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": text or None, "refusal": sorry}
     kind = ("refusal", "refusal", sorry) if sorry else ("output_text", "text", text)
     said = {"type": kind[0], kind[1]: kind[2], "annotations": []}
-    usage: Any = {f"{side}_tokens": n for side, n in TOKENS.items()} | {"total_tokens": 18}
+    usage: Any = {f"{side}_tokens": n for side, n in TOKENS.items()} | {
+        "total_tokens": 18
+    }
     if fault in USAGE:
         counts = {f"{side}_tokens": USAGE[fault] for side in TOKENS}
         usage = counts if type(USAGE[fault]) in (int, float, bool) else USAGE[fault]
     return {
-        **{"id": "x", "object": "chat.completion", "model": "fake", "created": 0, "created_at": 0},
+        **{
+            "id": "x",
+            "object": "chat.completion",
+            "model": "fake",
+            "created": 0,
+            "created_at": 0,
+        },
         "choices": [
-            {"index": 0, "message": message, "finish_reason": "length" if long else "stop"}
+            {
+                "index": 0,
+                "message": message,
+                "finish_reason": "length" if long else "stop",
+            }
         ],
-        "output": [{"type": "message", "id": "x", "role": "assistant", "content": [said]}],
+        "output": [
+            {"type": "message", "id": "x", "role": "assistant", "content": [said]}
+        ],
         "status": "incomplete" if long else "completed",
         "incomplete_details": {"reason": "max_output_tokens"} if long else None,
         "usage": usage,
@@ -152,7 +197,11 @@ def stream(text: str, reply: dict[str, Any]) -> str:
     for piece in (text[i : i + 8] for i in range(0, len(text), 8)):
         event = {"type": "response.output_text.delta", "delta": piece}
         events.append(event | {"choices": [{"index": 0, "delta": {"content": piece}}]})
-    stop = {"index": 0, "delta": {}, "finish_reason": reply["choices"][0]["finish_reason"]}
+    stop = {
+        "index": 0,
+        "delta": {},
+        "finish_reason": reply["choices"][0]["finish_reason"],
+    }
     events.append({"type": "response.output_text.done", "choices": [stop]})
     end = {"type": f"response.{reply['status']}", "response": reply}
     events.append(end | {"choices": [], "usage": reply["usage"]})

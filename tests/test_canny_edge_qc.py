@@ -6,14 +6,14 @@ import json
 import sys
 from types import SimpleNamespace
 
+from shared.recipes import find
+
 import cv2
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-
-from shared.recipes import find
 
 FOLDER = str(find("canny_edge_qc").path)
 SIBLINGS = ("model_code", "parts", "evaluation")
@@ -46,7 +46,9 @@ def load(calibration: dict, folder) -> model_code.EdgeInspection:
     """Return the model, loaded; `make smoke` and the contract send requests to a logged one."""
     (folder / "known.json").write_text(json.dumps(calibration))
     model = model_code.EdgeInspection()
-    model.load_context(SimpleNamespace(artifacts={"calibration": folder / "known.json"}))
+    model.load_context(
+        SimpleNamespace(artifacts={"calibration": folder / "known.json"})
+    )
     return model
 
 
@@ -60,8 +62,15 @@ def static(image: np.ndarray) -> np.ndarray:
 
 def test_the_seed_draws_the_same_parts():
     """To a few grey levels of 100 million; the page's and the run's figures are of these."""
-    grey = pd.Series([float(part.sum()) for part in BAD]).groupby([kind for kind, _ in PARTS.bad])
-    want = {"chip": 80885406, "crack": 80294120, "pinhole": 78395394, "uneven": 87270980}
+    grey = pd.Series([float(part.sum()) for part in BAD]).groupby(
+        [kind for kind, _ in PARTS.bad]
+    )
+    want = {
+        "chip": 80885406,
+        "crack": 80294120,
+        "pinhole": 78395394,
+        "uneven": 87270980,
+    }
     assert grey.sum().to_dict() == pytest.approx(want, rel=1e-6)
 
 
@@ -69,7 +78,11 @@ def test_quality_on_unseen_parts():
     """The floors leave room for noise; the wrong-answer guard is the textbook rule, a coin."""
     scored = evaluation.evaluate(PARTS, evaluation.largest_edge)
     whole = evaluation.summary(scored)
-    assert whole["AUROC"] >= 0.85 and whole["found"] >= 0.7 and whole["false alarms"] <= 0.1
+    assert (
+        whole["AUROC"] >= 0.85
+        and whole["found"] >= 0.7
+        and whole["false alarms"] <= 0.1
+    )
     assert list(scored["defect"].unique()) == ["good", *DEFECTS]
     textbook = evaluation.summary(evaluation.evaluate(PARTS, evaluation.edge_density))
     assert textbook["AUROC"] < 0.65
@@ -82,7 +95,9 @@ def test_with_good_parts_alone_each_is_left_out_once():
     assert len(scored) == 25 and set(scored["defect"]) == {"good"}
     assert scored["score"].max() > 1.5  # against a limit that it had no part in
     assert evaluation.summary(scored).keys() == {"false alarms"}
-    assert evaluation.auroc(np.array([1.0, 2, 3]), np.array([2.0, 4])) == pytest.approx(4.5 / 6)
+    assert evaluation.auroc(np.array([1.0, 2, 3]), np.array([2.0, 4])) == pytest.approx(
+        4.5 / 6
+    )
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
@@ -90,9 +105,14 @@ def test_crack_is_boxed_where_it_was_drawn(quarters):
     dark, drawn = PARTS.good[1].copy(), np.zeros_like(PARTS.good[1])
     for image in (dark, drawn):
         cv2.line(image, (100, 60), (112, 110), 40, 1, cv2.LINE_AA)
-    found, box = inspect(np.rot90(dark, quarters), KNOWN), np.rot90(drawn, quarters).copy()
+    found, box = (
+        inspect(np.rot90(dark, quarters), KNOWN),
+        np.rot90(drawn, quarters).copy(),
+    )
     assert (found["verdict"], found["reason"]) == ("fail", "largest edge")
-    np.testing.assert_allclose([found[side] for side in BOX], cv2.boundingRect(box), atol=8)
+    np.testing.assert_allclose(
+        [found[side] for side in BOX], cv2.boundingRect(box), atol=8
+    )
 
 
 CHANGES = {
@@ -115,15 +135,26 @@ def test_verdict_stays():
 def test_noise_turns_no_fail_into_a_pass():
     for deviation in (3, 8, 20):
         noise = np.random.default_rng(0).normal(0, deviation, (400, 400))
-        noisy = [cv2.add(part, noise[: len(part), : part.shape[1]], dtype=0) for part in BAD]
-        assert (fails(BAD) & ~fails(noisy)).sum() <= 2  # of 40, scores next to the limit
+        noisy = [
+            cv2.add(part, noise[: len(part), : part.shape[1]], dtype=0) for part in BAD
+        ]
+        assert (
+            fails(BAD) & ~fails(noisy)
+        ).sum() <= 2  # of 40, scores next to the limit
 
 
 def test_another_texture_fails_whatever_its_edges():
     for part in PARTS.good[:5]:
         dithered = np.uint8(255) * (part > static(part))
-        smooth = [np.full_like(part, 128), np.zeros_like(part), cv2.GaussianBlur(part, (0, 0), 3)]
-        for reason, others in {"too smooth": smooth, "too rough": [static(part), dithered]}.items():
+        smooth = [
+            np.full_like(part, 128),
+            np.zeros_like(part),
+            cv2.GaussianBlur(part, (0, 0), 3),
+        ]
+        for reason, others in {
+            "too smooth": smooth,
+            "too rough": [static(part), dithered],
+        }.items():
             for found in (inspect(other, KNOWN) for other in others):
                 assert (found["verdict"], found["reason"]) == ("fail", reason)
                 assert np.isfinite(found["defect_score"])
@@ -132,14 +163,18 @@ def test_another_texture_fails_whatever_its_edges():
 def test_empty_box_stays_empty_and_a_box_stays_inside():
     for shape in ((64, 81), (81, 64), (33, 250)):
         found = inspect(np.full(shape, 99, np.uint8), KNOWN)
-        assert [found[side] for side in BOX] == [0, 0, 0, 0] and found["defect_score"] == 0
+        assert [found[side] for side in BOX] == [0, 0, 0, 0] and found[
+            "defect_score"
+        ] == 0
         found = inspect(static(np.empty(shape)), KNOWN | {"canny": 500.0})
         assert found["width"] and found["x"] + found["width"] <= shape[1]
         assert found["y"] + found["height"] <= shape[0]
 
 
 def test_grain_and_the_parts_own_border_are_averaged_away():
-    grooves = np.tile(np.random.default_rng(0).integers(60, 200, 200, "uint8"), (200, 1))
+    grooves = np.tile(
+        np.random.default_rng(0).integers(60, 200, 200, "uint8"), (200, 1)
+    )
     for grey, lies in ((grooves, False), (grooves.T, True)):
         slopes, texture, turned = gradients(np.ascontiguousarray(grey))
         assert turned == lies and np.abs(slopes).max() < 10 and texture == 0
@@ -152,14 +187,20 @@ def test_grain_and_the_parts_own_border_are_averaged_away():
 
     assert min(strongest(100), strongest(35)) > 5 * strongest(20)
     lines = np.tile(np.array([[100], [120]], np.uint8), (40, 80))
-    lines[:, ::2] = 20  # changes more across the grain: the texture is what it changes along it
-    assert gradients(lines)[1] == pytest.approx(np.log(140 / 120) / 2 * 79 / 80, rel=1e-5)
+    lines[:, ::2] = (
+        20  # changes more across the grain: the texture is what it changes along it
+    )
+    assert gradients(lines)[1] == pytest.approx(
+        np.log(140 / 120) / 2 * 79 / 80, rel=1e-5
+    )
 
 
 def test_largest_edge_counts_the_energy_inside():
     slopes = np.zeros((2, 100, 100), np.int16)
     slopes[0, 20:40, 50] = 1000
-    slopes[0, 60:70, 30] = slopes[1, 60:70, 30] = 650  # |dx| + |dy| = 1300: shorter, and weaker
+    slopes[0, 60:70, 30] = slopes[1, 60:70, 30] = (
+        650  # |dx| + |dy| = 1300: shorter, and weaker
+    )
     slopes[0, :, 2] = 9000  # in the rim
     size, mask = largest_edge(slopes, 900.0)
     assert cv2.boundingRect(mask.astype(np.uint8)) == (50, 20, 1, 20)
@@ -172,10 +213,17 @@ def test_limit_is_the_conformal_quantile():
     scores = [inspect(part, KNOWN)["defect_score"] for part in PARTS.golden]
     assert sum(score > 1 for score in scores) == 2 and 1.0 in scores  # the 58th of 60
     known = calibrate(least := PARTS.golden[:19])
-    assert max(inspect(part, known)["defect_score"] for part in least) == 1  # the worst of 19
+    assert (
+        max(inspect(part, known)["defect_score"] for part in least) == 1
+    )  # the worst of 19
     textures = [gradients(part)[1] for part in least]
-    assert known["smoothest"] == 0.6 * min(textures) and known["roughest"] == 1.3 * max(textures)
-    sharp = [np.quantile(np.abs(gradients(p)[0].astype(float)).sum(axis=0), 0.99) for p in least]
+    assert known["smoothest"] == 0.6 * min(textures) and known["roughest"] == 1.3 * max(
+        textures
+    )
+    sharp = [
+        np.quantile(np.abs(gradients(p)[0].astype(float)).sum(axis=0), 0.99)
+        for p in least
+    ]
     assert known["canny"] == pytest.approx(np.median(sharp))
     with pytest.raises(ValueError, match="18 good parts; give at least 19"):
         calibrate(least[:18])
@@ -183,7 +231,10 @@ def test_limit_is_the_conformal_quantile():
 
 def test_every_format_gives_the_same_picture():
     files = [file(GREY, kind) for kind in ("PNG", "BMP", "TIFF")]
-    files += [file(GREY, "WEBP", lossless=True), file(np.dstack([GREY] * 3))]  # grey as colour
+    files += [
+        file(GREY, "WEBP", lossless=True),
+        file(np.dstack([GREY] * 3)),
+    ]  # grey as colour
     text = base64.encodebytes(files[0])
     for data in (*files, text, text.decode(), text.replace(b"\n", b"").decode()):
         assert (read_grey(data) == GREY).all()
@@ -196,14 +247,23 @@ REFUSED = {
     "no base64": ("n@t bas\ud800", "no whole"),
     "GIF": (file(GREY, "GIF"), "no whole BMP, JPEG, PNG, TIFF, WEBP file"),
     "cut JPEG": (file(GREY, "JPEG")[:-40], "no whole"),
-    "colour": (file(np.dstack([GREY, GREY, GREY + 1])), "mode RGB; send one page of 8-bit grey"),
+    "colour": (
+        file(np.dstack([GREY, GREY, GREY + 1])),
+        "mode RGB; send one page of 8-bit grey",
+    ),
     "transparent": (file(np.dstack([GREY] * 4)), "mode RGBA"),
     "one grey is transparent": (file(GREY, transparency=5), "mode transparent"),
     "16 bits": (file(GREY.astype(np.uint16) * 256), "mode I;16"),
     "palette": (file(GREY.astype(bool)), "mode 1"),
-    **{k: (file(GREY, k, **PAGES), r"2 page\(s\) of 1600 px") for k in ("TIFF", "PNG", "WEBP")},
+    **{
+        k: (file(GREY, k, **PAGES), r"2 page\(s\) of 1600 px")
+        for k in ("TIFF", "PNG", "WEBP")
+    },
     # cut behind its header: refused before its pixels are looked for
-    "50 million": (file(np.zeros((5000, 10001), np.uint8))[:99], "50005000 px.*most 50000000 px"),
+    "50 million": (
+        file(np.zeros((5000, 10001), np.uint8))[:99],
+        "50005000 px.*most 50000000 px",
+    ),
     "small": (file(GREY[:31]), r"uint8 \(31, 40\): give uint8, 32 px or more"),
     "slim": (file(np.zeros((32, 257), np.uint8)), "up to 8:1"),
 }
@@ -223,7 +283,12 @@ def test_anything_but_a_column_of_grey_pictures_is_refused(tmp_path):
         frame = pd.DataFrame([[b""] * len(columns)], columns=columns)
         with pytest.raises(mlflow.MlflowException, match="give one column, 'image'"):
             load(KNOWN, tmp_path).predict(None, frame)
-    for bad in (GREY.astype(float), np.dstack([GREY] * 3), GREY[0], np.asarray(np.uint8(5))):
+    for bad in (
+        GREY.astype(float),
+        np.dstack([GREY] * 3),
+        GREY[0],
+        np.asarray(np.uint8(5)),
+    ):
         with pytest.raises(ValueError, match="give uint8"):
             inspect(bad, KNOWN)
 

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-import yaml
-
 from shared.new import new
 from shared.recipes import ROOT, find
+
+import pytest
+import yaml
 
 COPIES = sorted((ROOT / "tests/copies").glob("*.yaml"))
 every_copy = pytest.mark.parametrize("file", COPIES, ids=lambda file: file.stem)
@@ -42,7 +42,9 @@ def perform(edit: dict, starter: Path) -> None:
         (starter / edit["file"]).write_text(edit["write"])
     else:
         text = (starter / edit["file"]).read_text()
-        assert text.count(edit["replace"]) == 1, f"{edit['file']} has not once: {edit['replace']}"
+        assert text.count(edit["replace"]) == 1, (
+            f"{edit['file']} has not once: {edit['replace']}"
+        )
         (starter / edit["file"]).write_text(text.replace(edit["replace"], edit["with"]))
 
 
@@ -56,7 +58,11 @@ def test_a_copy_works_at_the_first_try(file, tmp_path):
         for edit in step["edits"]:
             perform(edit, starter)
     make = ["make", "-o", ".venv/.installed", "log", "accept", "test"]
-    alone = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MAKE", "MLFLOW"))}
+    alone = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PYTHON", "MAKE", "MLFLOW"))
+    }
     how_run = {"cwd": starter, "env": {**alone, "YES": "1"}, "stdout": -1, "stderr": -2}
     done = subprocess.run(make, text=True, **how_run)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout

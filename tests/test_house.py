@@ -12,14 +12,15 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+from shared import servers, smoke
+from shared.cli import main
+from shared.recipes import ROOT, WARNINGS, Recipe, discover, find
+
 import mlflow
 import pandas as pd
 import pytest
 
 from recipes.circle_area.driver import SIGNATURE
-from shared import servers, smoke
-from shared.cli import main
-from shared.recipes import ROOT, WARNINGS, Recipe, discover, find
 from tests.conftest import environment, left_behind, make, only, processes, store
 from tests.verify.processes import free_port
 
@@ -47,16 +48,32 @@ def test_log_all_tells_the_truth(logged):
         assert (run, name) == (row["run_id"], row["recipe"])
         files = list((logged / ".mlflow/artifacts/models" / row["model_id"]).rglob("*"))
         names = {file.name for file in files}
-        assert place.startswith("file://") and {"input_example.json", "MLmodel"} <= names
-        assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")]
-        page = "SELECT value FROM tags WHERE key = 'mlflow.note.content' AND run_uuid = ?"
+        assert (
+            place.startswith("file://") and {"input_example.json", "MLmodel"} <= names
+        )
+        assert not [
+            file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")
+        ]
+        page = (
+            "SELECT value FROM tags WHERE key = 'mlflow.note.content' AND run_uuid = ?"
+        )
         sets = "SELECT name FROM datasets JOIN inputs ON dataset_uuid = source_id"
-        sets = store.execute(f"{sets} WHERE destination_id = ?", [row["run_id"]]).fetchall()
-        kept = {file.name for file in (logged / ".mlflow/artifacts" / row["run_id"]).rglob("*")}
+        sets = store.execute(
+            f"{sets} WHERE destination_id = ?", [row["run_id"]]
+        ).fetchall()
+        kept = {
+            file.name
+            for file in (logged / ".mlflow/artifacts" / row["run_id"]).rglob("*")
+        }
         said = store.execute(page, [row["run_id"]]).fetchone()[0]
-        named = {*re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", said)} - {"Artifacts", "Traces"}
+        named = {*re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", said)} - {
+            "Artifacts",
+            "Traces",
+        }
         assert named <= {*kept, *(name for (name,) in sets)} and sets
-    assert store.execute("SELECT count(*) FROM runs WHERE status != 'FINISHED'").fetchone() == (0,)
+    assert store.execute(
+        "SELECT count(*) FROM runs WHERE status != 'FINISHED'"
+    ).fetchone() == (0,)
     assert not (logged / "mlruns").exists()
 
 
@@ -96,13 +113,22 @@ def test_runs_keep_their_params_metrics_and_data(logged):
             " WHERE destination_id",
         }.items():
             kept[what] = dict(store.execute(f"SELECT {words} = ?", [runs[recipe]]))
-        assert (kept["params"], sorted(kept["data"])) == (want["params"], want["data"]), recipe
-        assert kept["metrics"] == pytest.approx(want["metrics"], rel=0.05, abs=0.05), recipe
+        assert (kept["params"], sorted(kept["data"])) == (
+            want["params"],
+            want["data"],
+        ), recipe
+        assert kept["metrics"] == pytest.approx(want["metrics"], rel=0.05, abs=0.05), (
+            recipe
+        )
 
 
-def test_accept_shows_what_differs_and_writes_nothing_unasked(tmp_path, monkeypatch, capsys):
+def test_accept_shows_what_differs_and_writes_nothing_unasked(
+    tmp_path, monkeypatch, capsys
+):
     """The whole of it on a terminal's behalf is in the starter's test."""
-    (file := tmp_path / "response.json").write_text('{"predictions": [1, 2], "tolerance": {}}')
+    (file := tmp_path / "response.json").write_text(
+        '{"predictions": [1, 2], "tolerance": {}}'
+    )
     said, before = {"predictions": [1, 3, 4]}, file.read_text()
     monkeypatch.setattr(smoke, "answer", lambda recipe: said)
     assert smoke.accept(Recipe(tmp_path)) == 1 and file.read_text() == before
@@ -119,13 +145,23 @@ def test_accept_shows_what_differs_and_writes_nothing_unasked(tmp_path, monkeypa
 def test_one_failure_does_not_stop_the_others(fresh_checkout):
     checkout = only(fresh_checkout("failing"), "circle_area")
     shutil.copytree(checkout / "recipes/circle_area", checkout / "recipes/broken")
-    (checkout / "recipes/broken/driver.py").write_text("raise ValueError('no such column')")
+    (checkout / "recipes/broken/driver.py").write_text(
+        "raise ValueError('no such column')"
+    )
     done = make(checkout, "log-all")
-    rows = {row["recipe"]: row for row in json.loads((checkout / "build/log-all.json").read_text())}
+    rows = {
+        row["recipe"]: row
+        for row in json.loads((checkout / "build/log-all.json").read_text())
+    }
     assert done.returncode != 0 and not re.search("warning", done.stderr, re.I)
-    assert rows["circle_area"]["status"] == "ok" and rows["circle_area"]["model_uri"] in done.stdout
+    assert (
+        rows["circle_area"]["status"] == "ok"
+        and rows["circle_area"]["model_uri"] in done.stdout
+    )
     assert rows["broken"]["status"] == "failed" and rows["broken"]["model_uri"] is None
-    assert rows["broken"]["error"].startswith("ValueError: no such column (driver.py, line 1)")
+    assert rows["broken"]["error"].startswith(
+        "ValueError: no such column (driver.py, line 1)"
+    )
     assert "make log RECIPE=broken\n\nlook at them: `make ui`; " in done.stdout
 
 
@@ -136,12 +172,18 @@ def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_pat
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/team.db"}
     driver = [sys.executable, *WARNINGS, checkout / "recipes/circle_area/driver.py"]
     place = {"cwd": elsewhere, "env": environment(checkout, **store)}
-    drivers = [subprocess.Popen(driver, stdout=-1, text=True, **place) for _ in range(2)]
+    drivers = [
+        subprocess.Popen(driver, stdout=-1, text=True, **place) for _ in range(2)
+    ]
     for process in drivers:
         said, _ = process.communicate()
         assert process.returncode == 0
         assert re.match(r"run     \w+\nmodel   models:/m-\w+\nresult  .", said)
-    runs = sqlite3.connect(tmp_path / "team.db").execute("SELECT status FROM runs").fetchall()
+    runs = (
+        sqlite3.connect(tmp_path / "team.db")
+        .execute("SELECT status FROM runs")
+        .fetchall()
+    )
     assert runs == [("FINISHED",)] * 2
     assert not (checkout / ".mlflow").exists() and not list(elsewhere.iterdir())
 
@@ -152,7 +194,9 @@ def test_killed_driver_ends_its_run(tmp_path, fresh_checkout, new_store):
         "import os, signal\nfrom shared.run import recipe_run\n"
         "with recipe_run('x/killed/driver.py', ''):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment(checkout), cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(checkout), cwd=tmp_path
+    )
     assert done.returncode == 143
     store = sqlite3.connect(checkout / ".mlflow/mlflow.db")
     assert store.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
@@ -191,16 +235,22 @@ def test_exit_codes(command, values, code, said, monkeypatch, tmp_path, capsys):
 
 
 def test_an_unforeseen_error_is_one_line_and_so_is_an_interruption(monkeypatch, capsys):
-    monkeypatch.setattr("shared.recipes.show", Mock(side_effect=[OSError, KeyboardInterrupt]))
+    monkeypatch.setattr(
+        "shared.recipes.show", Mock(side_effect=[OSError, KeyboardInterrupt])
+    )
     assert [main(["list"]), main(["list"])] == [1, 130]
-    assert re.match(r"OSError: .*; the traceback: \S+\ninterrupted\n\Z", capsys.readouterr().err)
+    assert re.match(
+        r"OSError: .*; the traceback: \S+\ninterrupted\n\Z", capsys.readouterr().err
+    )
 
 
 @pytest.fixture
 def started(monkeypatch):
     """The commands that would be started, for a store in which one model was logged."""
     seen = []
-    monkeypatch.setattr(servers, "run", lambda words, **more: seen.append((words, more)) or 0)
+    monkeypatch.setattr(
+        servers, "run", lambda words, **more: seen.append((words, more)) or 0
+    )
     monkeypatch.setattr(servers, "newest_model", lambda recipe: "models:/m-1")
     monkeypatch.setattr(servers, "checked_copy", lambda uri, folder: Path(folder))
     monkeypatch.setattr(servers, "open_store", lambda: True)
@@ -208,7 +258,9 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["serve", "serve-agent", "ui"])
-def test_servers_listen_on_loopback_at_a_free_port(command, started, monkeypatch, capsys):
+def test_servers_listen_on_loopback_at_a_free_port(
+    command, started, monkeypatch, capsys
+):
     monkeypatch.setenv("RECIPE", "circle_area")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
@@ -225,19 +277,35 @@ def test_servers_listen_on_loopback_at_a_free_port(command, started, monkeypatch
 def test_no_usage_reports_and_no_lock_of_the_folder_in_a_model():
     said = "import shared.store; from mlflow.telemetry.utils import is_telemetry_disabled as off; "
     said += "import mlflow.environment_variables as v; print(off(), v.MLFLOW_UV_AUTO_DETECT.get())"
-    alone = {"cwd": ROOT, "text": True, "env": {"PATH": os.environ["PATH"]}}  # CI turns them off
-    assert subprocess.check_output([sys.executable, "-c", said], **alone) == "True False\n"
+    alone = {
+        "cwd": ROOT,
+        "text": True,
+        "env": {"PATH": os.environ["PATH"]},
+    }  # CI turns them off
+    assert (
+        subprocess.check_output([sys.executable, "-c", said], **alone) == "True False\n"
+    )
 
 
 def test_help_and_list_import_no_mlflow_and_serve_few_files_of_ours():
     assert "make log-all" in make(ROOT).stdout
     words = [sys.executable, "-X", "importtime", "-m", "shared.cli", "list"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [r.name for r in RECIPES]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        r.name for r in RECIPES
+    ]
     assert "mlflow" not in done.stderr
-    words = [sys.executable, "-c", "import sys, shared.cli, shared.servers; print(*sys.modules)"]
-    ours = re.findall(r"\bshared\.\w+", subprocess.check_output(words, cwd=ROOT, text=True))
-    assert sorted(ours) == [f"shared.{name}" for name in ("cli", "recipes", "servers", "store")]
+    words = [
+        sys.executable,
+        "-c",
+        "import sys, shared.cli, shared.servers; print(*sys.modules)",
+    ]
+    ours = re.findall(
+        r"\bshared\.\w+", subprocess.check_output(words, cwd=ROOT, text=True)
+    )
+    assert sorted(ours) == [
+        f"shared.{name}" for name in ("cli", "recipes", "servers", "store")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -261,21 +329,34 @@ def test_differences_can_tell(got, want, tolerance, same):
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
 @pytest.mark.parametrize(
     "target, how, enough",
-    [("log-all", signal.SIGTERM, 5), ("serve", signal.SIGINT, 4), ("ui", signal.SIGTERM, 4)],
+    [
+        ("log-all", signal.SIGTERM, 5),
+        ("serve", signal.SIGINT, 4),
+        ("ui", signal.SIGTERM, 4),
+    ],
 )
-def test_no_process_is_left_behind(request, fresh_checkout, target, how, enough, tmp_path):
+def test_no_process_is_left_behind(
+    request, fresh_checkout, target, how, enough, tmp_path
+):
     checkout = fresh_checkout("stopped")
     there = {} if target == "log-all" else store(request.getfixturevalue("logged"))
     words = [target, "RECIPE=circle_area", f"PORT={free_port()}"]
-    assert left_behind(checkout, words, enough, how, COOKBOOK_MARK=str(tmp_path), **there) == {}
+    assert (
+        left_behind(checkout, words, enough, how, COOKBOOK_MARK=str(tmp_path), **there)
+        == {}
+    )
     assert not [*checkout.glob("build/log/*.json")], "a driver went on to its end"
 
 
 def test_what_ignores_a_polite_end_is_killed(monkeypatch, tmp_path):
-    monkeypatch.setattr(servers.time, "sleep", lambda _: None)  # no ten seconds' patience
+    monkeypatch.setattr(
+        servers.time, "sleep", lambda _: None
+    )  # no ten seconds' patience
     monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
     assert servers.run(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
-    assert not all(processes(str(tmp_path)) for _ in range(100)), "it is gone at one of the looks"
+    assert not all(processes(str(tmp_path)) for _ in range(100)), (
+        "it is gone at one of the looks"
+    )
 
 
 # Breaks out of nothing, of single and of double quotes.
@@ -300,13 +381,23 @@ def test_make_variables_are_data(target, tmp_path, fresh_checkout):
     checkout, there = fresh_checkout("variables"), tmp_path / "there"
     if target.startswith(".venv"):
         (checkout / ".venv").unlink()
-    words = {"RECIPE": "circle_area", "FROM": "circle_area", "TO": str(tmp_path / "to_a")}
+    words = {
+        "RECIPE": "circle_area",
+        "FROM": "circle_area",
+        "TO": str(tmp_path / "to_a"),
+    }
     words |= dict.fromkeys(WHERE[target], HOSTILE.format(f"touch {there}"))
     given = [f"{name}={value}" for name, value in words.items()]
-    stamps = [w for part in ("spark", "team", "check", "browser") for w in ("-o", f".venv/.{part}")]
+    stamps = [
+        w
+        for part in ("spark", "team", "check", "browser")
+        for w in ("-o", f".venv/.{part}")
+    ]
     done = make(checkout, target, *stamps, *given, PYTEST_ADDOPTS="--collect-only")
     assert (done.returncode != 0) == (target != "list"), done.stdout
-    assert not there.exists() and (target != "bench" or "benchmark x; touch" in done.stderr), words
+    assert not there.exists() and (
+        target != "bench" or "benchmark x; touch" in done.stderr
+    ), words
 
 
 def test_every_make_variable_is_tried():

@@ -10,10 +10,11 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from shared.new import Refused, new
 from shared.recipes import FILES, ROOT, WARNINGS, Recipe, find
+
+import pytest
+
 from tests.conftest import environment, make
 from tests.test_contract import every_recipe
 
@@ -27,13 +28,18 @@ def run(folder, *words, **more):
 @every_recipe
 def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     to = new(recipe, tmp_path / "tank_volume")
-    assert [file for file in [*FILES, "Makefile", ".gitignore"] if not (to / file).is_file()] == []
+    assert [
+        file for file in [*FILES, "Makefile", ".gitignore"] if not (to / file).is_file()
+    ] == []
     assert (to / "test_tank_volume.py").is_file()
     assert "class TankVolume(" in (to / "model_code.py").read_text()
     assert f"the cookbook's {recipe.name} recipe" in (to / "README.md").read_text()
     for source in [*to.rglob("*.py"), to / "requirements-driver.txt"]:
         text = source.read_text()
-        assert not re.search(rf"\b{recipe.name}\b|recipes/", text) or source.parent.name == "shared"
+        assert (
+            not re.search(rf"\b{recipe.name}\b|recipes/", text)
+            or source.parent.name == "shared"
+        )
         compile(text, source, "exec") if source.suffix == ".py" else None
     ours = {package.parent.name for package in recipe.path.glob("*/__init__.py")}
     assert not ours & {package.parent.name for package in to.glob("*/__init__.py")}
@@ -42,7 +48,9 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     assert not {"cli.py", "log_all.py", "new.py"} & helpers
     asked = "".join(path.read_text() for path in to.glob("requirements*.txt"))
     for path in recipe.path.glob("requirements*.txt"):
-        assert [line for line in path.read_text().splitlines() if line not in asked] == []
+        assert [
+            line for line in path.read_text().splitlines() if line not in asked
+        ] == []
 
 
 def test_starter_runs_beside_its_helpers(tmp_path):
@@ -72,7 +80,13 @@ def test_starter_runs_beside_its_helpers(tmp_path):
 def test_a_starter_carries_what_it_uses_and_no_more(tmp_path):
     recipe = Recipe(tmp_path / "bmi")
     shutil.copytree(ROOT / "recipes/circle_area", recipe.path)
-    for name in ("plots.py", "beside.py", "data.csv", "unused.csv", "package/__init__.py"):
+    for name in (
+        "plots.py",
+        "beside.py",
+        "data.csv",
+        "unused.csv",
+        "package/__init__.py",
+    ):
         (recipe.path / name).parent.mkdir(exist_ok=True)
         (recipe.path / name).write_text("")
     (recipe.path / "beside.py").write_text("import package\nFILE = 'data.csv'\n")
@@ -109,7 +123,11 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
     checkout = fresh_checkout("newcomer")
     stamps = ["-o", ".venv/.check", "-o", ".venv/.spark"]
     page = (checkout / "CONTRIBUTING.md").read_text().replace("bmi", "newcomer")
-    lines = page.partition("## A new recipe\n\n```bash\n")[2].partition("```")[0].splitlines()
+    lines = (
+        page.partition("## A new recipe\n\n```bash\n")[2]
+        .partition("```")[0]
+        .splitlines()
+    )
     assert [line.split()[0] for line in lines] == ["make"] * 3
     alone = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/newcomer.db"}
     alone["MYPY_CACHE_DIR"] = f"{ROOT}/.mypy_cache"  # all but this was looked at before
@@ -117,9 +135,18 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
         done = make(checkout, *stamps, *line.split()[1:], **alone)
         assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^newcomer +Newcomer, in a sentence", done.stdout, re.M)
-    words = ["-m", "pytest", "-n", "0", "tests/test_contract.py", "tests/test_newcomer.py"]
+    words = [
+        "-m",
+        "pytest",
+        "-n",
+        "0",
+        "tests/test_contract.py",
+        "tests/test_newcomer.py",
+    ]
     words += ["tests/test_copies.py", "tests/test_new.py", "-k"]
-    words += ["(newcomer or short or table or order) and not (logged or prints or numbers)"]
+    words += [
+        "(newcomer or short or table or order) and not (logged or prints or numbers)"
+    ]
     typed, env = [sys.executable, *words], environment(checkout)
     done = subprocess.run(typed, cwd=checkout, env=env, capture_output=True)
     assert done.returncode == 0 and b"passed" in done.stdout, done.stdout.decode()
@@ -140,10 +167,16 @@ def test_refuses(to, said, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(Refused, match=said):
         new(find("circle_area"), tmp_path / to)
-    assert sorted(tmp_path.rglob("*")) == before and not (ROOT / "recipes/tank_volume").exists()
+    assert (
+        sorted(tmp_path.rglob("*")) == before
+        and not (ROOT / "recipes/tank_volume").exists()
+    )
 
 
 def test_make_new_says_what_comes_next(tmp_path):
     done = make(ROOT, "new", "FROM=circle_area", f"TO={tmp_path}/tank_volume")
-    assert done.returncode == 0 and f"cd {tmp_path}/tank_volume && make test" in done.stdout
+    assert (
+        done.returncode == 0
+        and f"cd {tmp_path}/tank_volume && make test" in done.stdout
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["tank_volume"]

@@ -9,6 +9,9 @@ import time
 from contextvars import ContextVar
 from types import SimpleNamespace
 
+from shared import local_llm
+from shared.recipes import find
+
 import httpx2
 import mlflow
 import pandas as pd
@@ -16,21 +19,27 @@ import pytest
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
-from shared import local_llm
-from shared.recipes import find
 from tests import fault_server
 from tests import test_openai_call as lesson
 from tests.test_openai_call import GOOD, KEY, point_to, running_service  # noqa: F401
 
 RECIPE = find("openai_batch")
-sys.path.insert(0, str(RECIPE.path))  # where model_code.py finds its package, as in a loaded model
+sys.path.insert(
+    0, str(RECIPE.path)
+)  # where model_code.py finds its package, as in a loaded model
 
 import openai_batch_client as client  # noqa: E402
 
 from recipes.openai_batch import driver, model_code  # noqa: E402
 
 FAULTS = lesson.FAULTS | {"too long": ("Truncated", 1), "refusal": ("Refused", 1)}
-STREAMED = ["hangs up", "body null", "body echoes the key", "401 for ever", "answer echoes the key"]
+STREAMED = [
+    "hangs up",
+    "body null",
+    "body echoes the key",
+    "401 for ever",
+    "answer echoes the key",
+]
 STREAMED += ["too long", "gzip bomb"]
 both_apis = pytest.mark.parametrize("api", ["chat", "responses"])
 
@@ -42,7 +51,9 @@ def reader(**config):
 
 
 def ask(*said, params=None, **config):
-    return reader(**config).predict(None, pd.DataFrame({"text": said}, dtype=object), params)
+    return reader(**config).predict(
+        None, pd.DataFrame({"text": said}, dtype=object), params
+    )
 
 
 def stream(text, params=None, **config):
@@ -53,10 +64,14 @@ def stream(text, params=None, **config):
 
 @both_apis
 def test_a_fault_costs_its_own_row_only(service, api):
-    lesson.check_faults(service, lambda said: ask(*said, api=api, concurrency=40), FAULTS)
+    lesson.check_faults(
+        service, lambda said: ask(*said, api=api, concurrency=40), FAULTS
+    )
 
 
-@pytest.mark.parametrize("piece, kept", [(b" " * 400_000, 1_000_000), (b"\n" * 400_000, 1_200_000)])
+@pytest.mark.parametrize(
+    "piece, kept", [(b" " * 400_000, 1_000_000), (b"\n" * 400_000, 1_200_000)]
+)
 def test_no_more_is_read_of_a_reply_than_its_bound(piece, kept):
     sent = []
 
@@ -94,18 +109,27 @@ def test_silence_ends_in_a_timeout_of_the_client(service):
 
 
 @both_apis
-def test_requests_carry_schema_and_limit_and_ask_for_nothing_to_be_kept(service, api, monkeypatch):
+def test_requests_carry_schema_and_limit_and_ask_for_nothing_to_be_kept(
+    service, api, monkeypatch
+):
     chat = api == "chat"
     ask(GOOD, api=api, model="mine")
     monkeypatch.setenv("OPENAI_MODEL", "another")
     stream(GOOD, api=api, model="mine")
     for number, (path, body) in enumerate(service.requests):
-        form = body["response_format"]["json_schema"] if chat else body["text"]["format"]
+        form = (
+            body["response_format"]["json_schema"] if chat else body["text"]["format"]
+        )
         assert path == ("/v1/chat/completions" if chat else "/v1/responses")
-        assert form["strict"] is True and form["schema"]["additionalProperties"] is False
+        assert (
+            form["strict"] is True and form["schema"]["additionalProperties"] is False
+        )
         assert body["store"] is False and body["temperature"] == 0
         assert body["max_completion_tokens" if chat else "max_output_tokens"] == 100
-        assert body["stream"] is bool(number) and body["model"] == ["mine", "another"][number]
+        assert (
+            body["stream"] is bool(number)
+            and body["model"] == ["mine", "another"][number]
+        )
 
 
 def test_the_fake_service_refuses_a_request_without_a_token_limit(service):
@@ -124,7 +148,8 @@ def test_the_api_follows_the_endpoint(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("deadline", 3), ("api", "soap"), ("concurrency", 0), ("deadline_s", 0)]
+    "name, value",
+    [("deadline", 3), ("api", "soap"), ("concurrency", 0), ("deadline_s", 0)],
 )
 def test_junk_configuration_is_refused_when_the_model_is_loaded(name, value):
     with pytest.raises(ValidationError, match=name):
@@ -135,7 +160,9 @@ def test_junk_configuration_is_refused_when_the_model_is_loaded(name, value):
 def test_what_is_no_text_costs_no_call(service, text):
     answer = ask(GOOD, text)
     assert answer["error"].tolist() == [None, "InvalidInput"]
-    assert answer["detail"][1].startswith("column 'text', row 1: need 1 to 4000 characters: ")
+    assert answer["detail"][1].startswith(
+        "column 'text', row 1: need 1 to 4000 characters: "
+    )
     assert stream(text)[1]["error"] == "InvalidInput" and service.calls.total() == 1
 
 
@@ -150,12 +177,17 @@ def test_a_dry_run_calls_nobody_and_needs_no_key(monkeypatch):
         ask(GOOD)
 
 
-@pytest.mark.parametrize("key, url", [(f"{KEY}\n", "http://x/v1"), (KEY, "http://[::1"), (KEY, "")])
+@pytest.mark.parametrize(
+    "key, url", [(f"{KEY}\n", "http://x/v1"), (KEY, "http://[::1"), (KEY, "")]
+)
 def test_an_unusable_endpoint_is_one_error_without_the_key(monkeypatch, key, url):
     point_to(monkeypatch, url, key)
     with pytest.raises(MlflowException) as raised:
         ask(GOOD, client={} if url else {"timeouts": 3})
-    assert KEY not in str(raised.value) and raised.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert (
+        KEY not in str(raised.value)
+        and raised.value.error_code == "INVALID_PARAMETER_VALUE"
+    )
 
 
 def test_cost_comes_from_the_prices_given_and_from_nowhere_else(service):
@@ -165,7 +197,8 @@ def test_cost_comes_from_the_prices_given_and_from_nowhere_else(service):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("input_price", -1.0), ("input_price", "2"), ("dry_run", 1), ("prices", {})]
+    "name, value",
+    [("input_price", -1.0), ("input_price", "2"), ("dry_run", 1), ("prices", {})],
 )
 def test_junk_params_are_refused_before_any_call(service, name, value):
     with pytest.raises(MlflowException, match=name):
@@ -176,7 +209,9 @@ def test_junk_params_are_refused_before_any_call(service, name, value):
 def test_another_table_is_refused():
     with pytest.raises(MlflowException, match="one column 'text'"):
         reader().predict(None, pd.DataFrame([[1, 2]], columns=["text", "text"]))
-    assert [row["error"] for row in reader().predict_stream(None, "x")] == ["InvalidInput"]
+    assert [row["error"] for row in reader().predict_stream(None, "x")] == [
+        "InvalidInput"
+    ]
 
 
 def test_only_what_the_text_says_is_kept():
@@ -196,8 +231,12 @@ def test_as_many_rows_at_a_time_as_asked(service, limit, rows):
 
 
 def test_inside_a_running_event_loop_in_the_caller_s_context(service, monkeypatch):
-    span = ContextVar("span", default="none")  # as MLflow's tracing keeps the caller's span
-    monkeypatch.setattr(client.Service, "_read", lambda *_: client.Reply(error=span.get()))
+    span = ContextVar(
+        "span", default="none"
+    )  # as MLflow's tracing keeps the caller's span
+    monkeypatch.setattr(
+        client.Service, "_read", lambda *_: client.Reply(error=span.get())
+    )
 
     async def in_a_notebook():
         span.set("the caller's")
@@ -216,14 +255,18 @@ def test_ctrl_c_ends_a_batch_at_once_in_a_running_loop_too(service, monkeypatch)
         ask(*["[silent] x"] * 20, deadline_s=20, concurrency=1)
 
     ended = []
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it
     monkeypatch.setattr(client.Service, "_failed", lambda *args: ended.append(args))
     threading.Thread(target=interrupt).start()
     loop = asyncio.new_event_loop()
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(in_a_notebook())
     loop.close()
-    assert service.calls["silent"] == 1 and ended == [], "waited for the row, or for all"
+    assert service.calls["silent"] == 1 and ended == [], (
+        "waited for the row, or for all"
+    )
     assert "run_until_complete" not in str(threading.enumerate())
 
 
@@ -266,7 +309,9 @@ def test_a_key_that_a_stream_spells_out_is_in_no_trace(service, tmp_path, monkey
         mlflow.openai.autolog(disable=True)
         mlflow.tracing.configure(span_processors=[])
         mlflow.set_tracking_uri(None)
-    assert ["***" in trace for trace in traces] == [True, True] and KEY not in str(traces)
+    assert ["***" in trace for trace in traces] == [True, True] and KEY not in str(
+        traces
+    )
 
 
 def test_the_local_server_keeps_to_a_schema_over_chat_only():

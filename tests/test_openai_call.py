@@ -7,6 +7,9 @@ import sys
 import threading
 from unittest.mock import Mock
 
+from shared import local_llm
+from shared.recipes import ROOT, find
+
 import mlflow
 import pandas as pd
 import pytest
@@ -14,8 +17,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from recipes.openai_call import driver, model_code
-from shared import local_llm
-from shared.recipes import ROOT, find
 from tests import fault_server
 
 KEY = "sk-01234"  # of the shortest that is blotted out
@@ -45,7 +46,9 @@ NO_ANSWER = [*fault_server.CONTENT, *fault_server.BODY, "gzip bomb"]
 FAULTS = {  # what it comes to: the row's error, and how often it was tried
     **dict.fromkeys(NO_ANSWER, ("InvalidResponse", 1)),
     **dict.fromkeys(["fenced", "thinks", *fault_server.USAGE], (None, 1)),
-    **dict.fromkeys(["408 once", "409 once", "500 once", "429 Retry-After 1 s"], (None, 2)),
+    **dict.fromkeys(
+        ["408 once", "409 once", "500 once", "429 Retry-After 1 s"], (None, 2)
+    ),
     "429 for ever": ("RateLimitError", 3),
     "429 Retry-After 300 s": ("RateLimitError", 1),
     "500 for ever": ("InternalServerError", 3),
@@ -62,15 +65,24 @@ def check_faults(server, ask, faults):
     assert set(faults) | {"silent", "drips"} == set(fault_server.FAULTS)
     answer = ask([text for fault in faults for text in (f"[{fault}] x", GOOD)])
     said = json.dumps(answer.to_dict("records"), allow_nan=False, ensure_ascii=False)
-    assert KEY.encode() not in said.encode()  # UTF-8 as a reply is, with no half of a surrogate
+    assert (
+        KEY.encode() not in said.encode()
+    )  # UTF-8 as a reply is, with no half of a surrogate
     assert (answer["sentiment"][1::2] == "positive").all()
     for fault, row in (answer := answer[::2].set_axis(list(faults))).iterrows():
-        told = fault in fault_server.CONTENT or not (row["error"] or fault in fault_server.USAGE)
+        told = fault in fault_server.CONTENT or not (
+            row["error"] or fault in fault_server.USAGE
+        )
         tokens = (11, 7) if told else (0, 0)
-        assert (row["error"], server.calls[fault]) == faults[fault], (fault, row["detail"])
+        assert (row["error"], server.calls[fault]) == faults[fault], (
+            fault,
+            row["detail"],
+        )
         assert (row["input_tokens"], row["output_tokens"]) == tokens, fault
         assert row["sentiment"] == (None if row["error"] else "positive"), fault
-        assert (0 < len(row["detail"] or "") <= 300) == (row["error"] is not None), fault
+        assert (0 < len(row["detail"] or "") <= 300) == (row["error"] is not None), (
+            fault
+        )
     assert len({path for path, _ in server.requests}) == 1, "followed a redirect"
     assert "sent with Bearer ***" in answer["detail"]["401 for ever"]
     assert "***" in answer["detail"]["answer echoes the key"]
@@ -80,7 +92,9 @@ def test_a_fault_costs_its_own_row_only(service):
     check_faults(service, lambda said: predict(*said), FAULTS)
 
 
-def test_silence_ends_in_a_timeout_and_no_server_in_a_connection_error(service, monkeypatch):
+def test_silence_ends_in_a_timeout_and_no_server_in_a_connection_error(
+    service, monkeypatch
+):
     monkeypatch.setattr(model_code, "LIMITS", {"timeout": 0.3, "max_retries": 0})
     assert predict("[silent] x")["error"].tolist() == ["APITimeoutError"]
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
@@ -102,11 +116,15 @@ def test_a_request_has_schema_and_limits_and_asks_to_keep_nothing(service, monke
     assert service.requests[-1][1]["model"] == "another"
 
 
-@pytest.mark.parametrize("text", [None, "", " \n", 3, float("nan"), pd.NA, "a\ud800", "x" * 4001])
+@pytest.mark.parametrize(
+    "text", [None, "", " \n", 3, float("nan"), pd.NA, "a\ud800", "x" * 4001]
+)
 def test_what_is_no_text_costs_no_call(service, text):
     answer = predict(GOOD, text, index=["a", "b"])
     assert answer["error"].to_dict() == {"a": None, "b": "InvalidInput"}
-    assert answer["detail"]["b"].startswith("column 'text', row 'b': need 1 to 4000 characters: ")
+    assert answer["detail"]["b"].startswith(
+        "column 'text', row 'b': need 1 to 4000 characters: "
+    )
     assert len(answer["detail"]["b"]) < 150 and service.calls.total() == 1
 
 
@@ -118,18 +136,25 @@ def test_no_key_is_needed_if_nobody_is_asked(monkeypatch):
         predict(GOOD)
 
 
-@pytest.mark.parametrize("url, key", [("http://[::1", KEY), ("http://there/v1", f"{KEY}\n")])
+@pytest.mark.parametrize(
+    "url, key", [("http://[::1", KEY), ("http://there/v1", f"{KEY}\n")]
+)
 def test_an_unusable_endpoint_is_one_error_without_the_key(monkeypatch, url, key):
     point_to(monkeypatch, url, key)
     with pytest.raises(MlflowException) as raised:
         predict(GOOD)
-    assert KEY not in str(raised.value) and raised.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert (
+        KEY not in str(raised.value)
+        and raised.value.error_code == "INVALID_PARAMETER_VALUE"
+    )
 
 
 @pytest.mark.parametrize("columns", [["t", "x"], ["text", "text"]])
 def test_another_table_is_refused(columns):
     with pytest.raises(MlflowException, match="one column 'text'"):
-        model_code.FeedbackReader().predict(None, pd.DataFrame([[GOOD] * 2], columns=columns))
+        model_code.FeedbackReader().predict(
+            None, pd.DataFrame([[GOOD] * 2], columns=columns)
+        )
 
 
 class Copy(model_code.Feedback):
@@ -146,9 +171,16 @@ SAID = [
 
 
 @pytest.mark.parametrize("product, price, text, kept", SAID)
-def test_only_what_the_text_says_is_kept_of_a_copy_s_fields_too(product, price, text, kept):
+def test_only_what_the_text_says_is_kept_of_a_copy_s_fields_too(
+    product, price, text, kept
+):
     said = Copy(product=product, price=price, sentiment="negative")
-    assert list(model_code.grounded(said, text).values()) == [*kept, "negative", None, ["noisy"]]
+    assert list(model_code.grounded(said, text).values()) == [
+        *kept,
+        "negative",
+        None,
+        ["noisy"],
+    ]
 
 
 def test_calls_go_out_side_by_side_and_answers_come_back_in_order(service):
@@ -167,7 +199,9 @@ def test_ctrl_c_starts_no_more_calls(monkeypatch):
 
 def test_the_local_model_answers_as_labelled(monkeypatch):
     """A quarter of the labelled rows; all sixty are in the benchmark."""
-    monkeypatch.setattr(model_code, "LIMITS", {"timeout": 600})  # the machine may be busy
+    monkeypatch.setattr(
+        model_code, "LIMITS", {"timeout": 600}
+    )  # the machine may be busy
     rows = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")[::4]
     with local_llm.local_llm():
         answer = predict(*rows["text"], index=rows.index)
@@ -205,6 +239,9 @@ def test_the_stored_example_calls_nobody(name, folder, service, monkeypatch):
     monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", service.url)
     monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", "all-MiniLM-L6-v2")
     model, stored = str(folder(find(name))), Model.load(str(folder(find(name))))
-    example, params = stored.load_input_example(model), stored.load_input_example_params(model)
+    example, params = (
+        stored.load_input_example(model),
+        stored.load_input_example_params(model),
+    )
     mlflow.pyfunc.load_model(model).predict(example, params)
     assert service.requests == []

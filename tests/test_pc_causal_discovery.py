@@ -1,5 +1,7 @@
 """pc_causal_discovery: known graphs, knowledge, refusals, what the page says of real cells."""
 
+from shared.recipes import find
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -7,7 +9,6 @@ import pytest
 
 from recipes.pc_causal_discovery import evaluation, model_code, networks
 from recipes.pc_causal_discovery.model_code import discover
-from shared.recipes import find
 
 RECIPE = find("pc_causal_discovery")
 CELLS = networks.real_cells()
@@ -23,7 +24,9 @@ def said(table, **params):
 def collider(kind):
     a, c, noise = np.random.default_rng(7).normal(size=(3, 4000))
     table = pd.DataFrame({"a": a, "b": a + c + noise, "c": c})
-    return table if kind == "numbers" else (table > 0).replace({True: "yes", False: "no"})
+    return (
+        table if kind == "numbers" else (table > 0).replace({True: "yes", False: "no"})
+    )
 
 
 @pytest.mark.parametrize("kind", ["numbers", "text"])
@@ -52,7 +55,9 @@ def test_knowledge_directs_and_bans_and_max_k_tests_less():
 
 
 def test_mixed_columns_are_binned_on_request():
-    table = CELLS[["Raf", "Mek", "Erk", "Akt"]].assign(Raf=np.where(CELLS["Raf"] > 40, "y", "n"))
+    table = CELLS[["Raf", "Mek", "Erk", "Akt"]].assign(
+        Raf=np.where(CELLS["Raf"] > 40, "y", "n")
+    )
     with pytest.raises(ValueError, match="'Mek', 'Erk', 'Akt'. are numbers"):
         discover(table)
     assert "Erk - Akt" in said(table, bins=3)
@@ -65,7 +70,11 @@ KINDS = {
     "JSON doesn't keep 1 and 1.0 apart": (WHOLE * 1.0, "auto", "gsq"),
     "21 values": (MORE, "auto", "fisherz"),
     "halves": (HALVES, "auto", "fisherz"),
-    "whole numbers and a half": (np.array([0.5, *MORE[1:]], dtype=object), "auto", "fisherz"),
+    "whole numbers and a half": (
+        np.array([0.5, *MORE[1:]], dtype=object),
+        "auto",
+        "fisherz",
+    ),
     "fisherz as told": (WHOLE, "fisherz", "fisherz"),
     "chisq as told": (STEPS % 3 > 0, "chisq", "chisq"),
 }
@@ -73,7 +82,9 @@ KINDS = {
 
 @pytest.mark.parametrize("values, test, chosen", KINDS.values(), ids=KINDS)
 def test_the_test_follows_from_the_columns(values, test, chosen):
-    data, used = model_code.read(pd.DataFrame({"x": values, "y": np.roll(values, 1)}), test, 0)
+    data, used = model_code.read(
+        pd.DataFrame({"x": values, "y": np.roll(values, 1)}), test, 0
+    )
     assert used == chosen and (data.dtype == float) == (chosen == "fisherz")
 
 
@@ -92,7 +103,11 @@ REFUSED = {
     "a huge cell": (with_cell("x" * 10_000), {}, "column 'Mek', row 3: 'xxx"),
     "text among numbers": (with_cell("1.75"), {}, "column 'Mek', row 3: '1.75'; give"),
     "constant": (CELLS.assign(Jnk=1.5), {}, "column 'Jnk' is constant"),
-    "equal": (CELLS.assign(Jnk=CELLS["Raf"]), {}, "'Raf', 'Jnk'.* determine each other"),
+    "equal": (
+        CELLS.assign(Jnk=CELLS["Raf"]),
+        {},
+        "'Raf', 'Jnk'.* determine each other",
+    ),
     "an identifier": (
         ASIA.assign(x=[f"id {i}" for i in range(500)]),
         {},
@@ -108,17 +123,33 @@ REFUSED = {
     "max_k": (CELLS, {"max_k": -2}, "max_k=-2"),
     "unknown": (CELLS, {"alhpa": 0.1}, "alhpa=0.1"),
     "no table": ("x", {}, "give a table"),
-    "tiers as text": (CELLS, {"knowledge": {"tiers": ["Raf"]}}, "knowledge.tiers.0='Raf'"),
-    "no column": (CELLS, {"knowledge": {"required": [["Raf", "MEK"]]}}, "no column 'MEK'"),
+    "tiers as text": (
+        CELLS,
+        {"knowledge": {"tiers": ["Raf"]}},
+        "knowledge.tiers.0='Raf'",
+    ),
+    "no column": (
+        CELLS,
+        {"knowledge": {"required": [["Raf", "MEK"]]}},
+        "no column 'MEK'",
+    ),
     "required, no edge": (
         CELLS,
         {"knowledge": {"required": [["Raf", "Jnk"]]}},
         "rule out .'Raf', 'Jnk'",
     ),
     "two tiers": (CELLS, {"knowledge": {"tiers": [["Raf"], ["Raf"]]}}, "in two tiers"),
-    "equal text": (ASIA.assign(x=ASIA["smoke"]), {}, "'smoke', 'x'.* determine each other"),
+    "equal text": (
+        ASIA.assign(x=ASIA["smoke"]),
+        {},
+        "'smoke', 'x'.* determine each other",
+    ),
     "beyond floats": (with_cell(10**400), {}, "column 'Mek', row 3: 1000"),
-    "dates": (CELLS.assign(x=pd.Timestamp("2020-01-01")), {}, "column 'x', row 0: Timestamp"),
+    "dates": (
+        CELLS.assign(x=pd.Timestamp("2020-01-01")),
+        {},
+        "column 'x', row 0: Timestamp",
+    ),
 }
 
 
@@ -137,7 +168,9 @@ def test_a_directed_cycle_is_said():
     b += a
     c += b
     d += c + a
-    with pytest.raises(ValueError, match="cycle through .'a', 'b', 'd', 'e'.: lower alpha"):
+    with pytest.raises(
+        ValueError, match="cycle through .'a', 'b', 'd', 'e'.: lower alpha"
+    ):
         discover(pd.DataFrame({"a": a, "b": b, "c": c, "d": d, "e": e + d}))
 
 
@@ -146,7 +179,11 @@ def test_no_edge_is_false_in_real_cells_and_in_drawn_ones(drawn, shd, recall, ca
     table = networks.sample("sachs", 10_000, 0) if drawn else CELLS
     truth = evaluation.cpdag(list(table), networks.true_edges("sachs"))
     quality = evaluation.compare(discover(table), truth)
-    assert quality["precision"] == 1 and quality["recall"] >= recall and quality["SHD"] <= shd
+    assert (
+        quality["precision"] == 1
+        and quality["recall"] >= recall
+        and quality["SHD"] <= shd
+    )
     assert capfd.readouterr() == ("", "")
 
 
@@ -158,6 +195,12 @@ def test_of_the_truth_only_colliders_keep_their_arrows():
 
 def test_the_picture_tells_found_from_missed():
     truth = evaluation.cpdag(list(CELLS), networks.true_edges("sachs"))
-    figure = evaluation.draw(list(CELLS), discover(CELLS), truth.drop(truth.index[0]), "")
+    figure = evaluation.draw(
+        list(CELLS), discover(CELLS), truth.drop(truth.index[0]), ""
+    )
     said = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert said == ["found, in the reference (7)", "found, not in it (1)", "in it, not found (9)"]
+    assert said == [
+        "found, in the reference (7)",
+        "found, not in it (1)",
+        "in it, not found (9)",
+    ]

@@ -2,6 +2,8 @@
 
 import runpy
 
+from shared.recipes import find
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -13,7 +15,6 @@ from recipes.pc_causal_discovery import model_code as lesson
 from recipes.pc_causal_discovery import networks
 from recipes.pc_fast import model_code
 from recipes.pc_fast.model_code import TESTS, directed_cycle, discover
-from shared.recipes import find
 
 RECIPE = find("pc_fast")
 CELLS = networks.real_cells()
@@ -27,7 +28,10 @@ def random_cases():
     """Yield 225 times (data, alpha, test): continuous, and cut into three or two classes."""
     for seed in range(75):
         random = np.random.default_rng(seed)
-        columns, rows = int(random.integers(4, 13)), int(random.choice([200, 500, 2000]))
+        columns, rows = (
+            int(random.integers(4, 13)),
+            int(random.choice([200, 500, 2000])),
+        )
         data = linear(columns, rows, seed, degree=random.choice([1.5, 2.5, 4]))
         alpha = float(random.choice([0.01, 0.05]))
         yield data, alpha, "fisherz"
@@ -73,17 +77,23 @@ def test_fisher_z_is_that_of_the_partial_correlation():
     np.testing.assert_allclose(p, 2 * stats.norm.sf(abs(z)), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("test", "power"), [("gsq", "log-likelihood"), ("chisq", "pearson")])
+@pytest.mark.parametrize(
+    ("test", "power"), [("gsq", "log-likelihood"), ("chisq", "pearson")]
+)
 def test_contingency_tests_add_up_the_strata(test, power):
     data = np.random.default_rng(5).integers(0, 3, (400, 3))
     data[:, 1] = np.where(np.arange(400) % 9 == 0, data[:, 0], data[:, 1])
     data[0, 2] = 3  # a stratum of one row tells nothing
     parts = [
-        stats.chi2_contingency(pd.crosstab(part[:, 0], part[:, 1]), correction=False, lambda_=power)
+        stats.chi2_contingency(
+            pd.crosstab(part[:, 0], part[:, 1]), correction=False, lambda_=power
+        )
         for part in (data[data[:, 2] == level] for level in range(4))
     ]
     expected = stats.chi2.sf(sum(p.statistic for p in parts), sum(p.dof for p in parts))
-    copies = np.column_stack([data, *[data[:, 2]] * 6])  # 4**7 combinations, of which 4 occur
+    copies = np.column_stack(
+        [data, *[data[:, 2]] * 6]
+    )  # 4**7 combinations, of which 4 occur
     for given in ([2], range(2, 9)):
         p = TESTS[test](copies).p_values(np.array([[0, 1, *given]]))
         np.testing.assert_allclose(p, expected, rtol=1e-9)
@@ -95,7 +105,10 @@ def test_contingency_tests_add_up_the_strata(test, power):
         ([(0.5, 0.01)], True),  # joining y makes x and z dependent
         ([(0.5, 0.06)], False),  # not at the level
         ([(0.04, 0.01)], False),  # they were dependent without y already
-        ([(0.5, 0.01), (0.001, 0.5)], False),  # leaving y out of another set does so more clearly
+        (
+            [(0.5, 0.01), (0.001, 0.5)],
+            False,
+        ),  # leaving y out of another set does so more clearly
         ([(0.5, 0.001), (0.01, 0.5)], True),  # less clearly
         ([], False),
     ],
@@ -109,7 +122,9 @@ def test_a_collider_is_confirmed_where_dependence_appears_with_it(pairs, collide
 
 def test_bootstrap_gives_shares_and_repeats_itself():
     first = discover(CELLS.head(200), bootstrap=20)
-    assert (first["confidence"] <= first["adjacency"]).all() and first["adjacency"].max() > 0.9
+    assert (first["confidence"] <= first["adjacency"]).all() and first[
+        "adjacency"
+    ].max() > 0.9
     pd.testing.assert_frame_equal(first, discover(CELLS.head(200), bootstrap=20))
     assert not first.equals(discover(CELLS.head(200), bootstrap=20, seed=1))
 
@@ -166,13 +181,27 @@ def test_whole_numbers_of_up_to_20_values_are_categories_and_so_is_a_categorical
 
 def test_the_reference_is_the_lesson_s():
     own = runpy.run_path(str(RECIPE.path / "cells.py"))
-    edges = {(cause, effect) for cause, effects in own["REFERENCE"].items() for effect in effects}
-    assert edges == set(networks.true_edges("sachs")) and own["real_cells"]().equals(CELLS)
+    edges = {
+        (cause, effect)
+        for cause, effects in own["REFERENCE"].items()
+        for effect in effects
+    }
+    assert edges == set(networks.true_edges("sachs")) and own["real_cells"]().equals(
+        CELLS
+    )
 
 
 REFUSED = {
-    "one column": (CELLS[["Raf"]], {}, "853 rows x 1 columns: give two columns or more"),
-    "a sum": (CELLS.assign(Jnk=CELLS["Raf"] + CELLS["Mek"]), {}, "determine each other"),
+    "one column": (
+        CELLS[["Raf"]],
+        {},
+        "853 rows x 1 columns: give two columns or more",
+    ),
+    "a sum": (
+        CELLS.assign(Jnk=CELLS["Raf"] + CELLS["Mek"]),
+        {},
+        "determine each other",
+    ),
     "text among numbers": (with_cell("1.75"), {}, "'1.75' makes"),
     "true among numbers": (with_cell(True), {}, "True makes"),
     "no table": ("x", {}, "give a table"),
@@ -180,10 +209,26 @@ REFUSED = {
     "bins true": (CELLS, {"bins": True}, "bins=True"),
     "bootstrap null": (CELLS, {"bootstrap": None}, "bootstrap=None"),
     "unknown": (CELLS, {"alhpa": 0.1}, "unknown parameter 'alhpa'"),
-    "tiers as text": (CELLS, {"knowledge": {"tiers": "Raf"}}, "knowledge, tiers: give lists"),
-    "tier as text": (CELLS, {"knowledge": {"tiers": ["Raf"]}}, "knowledge, tiers: give lists"),
-    "a cycle": (CELLS, {"knowledge": {"required": [["Raf", "Mek"], ["Mek", "Raf"]]}}, "cycle"),
-    "no column": (CELLS, {"knowledge": {"required": [["Raf", "MEK"]]}}, "no column 'MEK'"),
+    "tiers as text": (
+        CELLS,
+        {"knowledge": {"tiers": "Raf"}},
+        "knowledge, tiers: give lists",
+    ),
+    "tier as text": (
+        CELLS,
+        {"knowledge": {"tiers": ["Raf"]}},
+        "knowledge, tiers: give lists",
+    ),
+    "a cycle": (
+        CELLS,
+        {"knowledge": {"required": [["Raf", "Mek"], ["Mek", "Raf"]]}},
+        "cycle",
+    ),
+    "no column": (
+        CELLS,
+        {"knowledge": {"required": [["Raf", "MEK"]]}},
+        "no column 'MEK'",
+    ),
 }
 
 
@@ -197,8 +242,12 @@ def test_refusals_say_what_and_where(case):
 
 def test_a_cycle_of_what_the_data_keep_is_told_in_80_characters():
     random = np.random.default_rng(0).normal(size=(200, 3))
-    table = pd.DataFrame(random + random.sum(axis=1, keepdims=True), columns=["a", "b", "c" * 100])
+    table = pd.DataFrame(
+        random + random.sum(axis=1, keepdims=True), columns=["a", "b", "c" * 100]
+    )
     a, b, c = table
-    with pytest.raises(ValueError, match="the data keep it makes the cycle a -> b -> c+$") as error:
+    with pytest.raises(
+        ValueError, match="the data keep it makes the cycle a -> b -> c+$"
+    ) as error:
         discover(table, knowledge={"forbidden": [[b, a], [c, b], [a, c]]})
     assert "c" * 80 not in str(error.value)

@@ -13,16 +13,17 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+from shared.local_embeddings import EMBEDDING_MODEL, local_embeddings
+from shared.local_llm import local_llm
+from shared.recipes import ROOT
+from shared.spark import replies
+
 import mlflow
 import numpy as np
 import openai
 import pandas as pd
 import pytest
 
-from shared.local_embeddings import EMBEDDING_MODEL, local_embeddings
-from shared.local_llm import local_llm
-from shared.recipes import ROOT
-from shared.spark import replies
 from tests.verify.processes import free_port, running
 
 HERE = ROOT / "recipes/reference_qa"
@@ -126,7 +127,9 @@ class Fake(BaseHTTPRequestHandler):
             self.wfile.write(json.dumps({"error": said}).encode())
         elif self.path.endswith("embeddings"):
             vector = [1.0, *[0.0] * 383]
-            self.wfile.write(json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode())
+            self.wfile.write(
+                json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode()
+            )
         for word in ("One ", "two\ud800") if self.path.endswith("completions") else ():
             delta = {"choices": [{"index": 0, "delta": {"content": word}}]}
             self.wfile.write(f"data: {json.dumps(delta)}\n\n".encode())
@@ -161,7 +164,9 @@ def test_answers_refuses_and_cites(local):
     (note,) = content["annotations"]
     passage = answer["custom_outputs"]["passages"][note["file_id"]]
     assert content["text"] in " ".join(passage["text"].split())
-    refused = agent.predict(ask("How do I bake sourdough bread?")).model_dump()["output"][0]
+    refused = agent.predict(ask("How do I bake sourdough bread?")).model_dump()[
+        "output"
+    ][0]
     said = {"type": "output_text", "text": model_code.REFUSAL, "annotations": []}
     assert refused["content"][0] == said
     later = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
@@ -176,8 +181,12 @@ def test_streams_the_events_of_the_api_and_the_same_text(local, answer):
     kinds = [event["type"].removeprefix("response.") for event in events]
     assert list(dict.fromkeys(kinds)) == EVENTS and kinds[-1] == "completed"
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert {(e["content_index"], e["output_index"]) for e in events if "item_id" in e} == {(0, 0)}
-    assert {e.get("output_index", 0) for e in events} == {0} and events[1]["item"]["content"] == []
+    assert {
+        (e["content_index"], e["output_index"]) for e in events if "item_id" in e
+    } == {(0, 0)}
+    assert {e.get("output_index", 0) for e in events} == {0} and events[1]["item"][
+        "content"
+    ] == []
     joined = "".join(event.get("delta") or "" for event in events)
     assert joined == text(agent.predict(ask(CALLABLE))) != ""
     assert answer == "extract" or kinds.count("output_text.delta") > 1
@@ -211,12 +220,19 @@ def test_another_language_and_parts_of_text(local):
     agent = make_agent()
     chinese = agent.predict(ask("如何在列表中添加元素？" * 80)).model_dump()
     assert chinese["status"] in ("completed", "failed") and chinese["output"]
-    parts = [{"type": "input_text", "text": CALLABLE}, {"type": "input_image", "image_url": "x"}]
+    parts = [
+        {"type": "input_text", "text": CALLABLE},
+        {"type": "input_image", "image_url": "x"},
+    ]
     assert "__call__" in text(agent.predict(ask(parts)))
 
 
-@pytest.mark.parametrize(("status", "code"), [(500, "InternalServerError"), (401, "Authentic")])
-def test_a_service_that_fails_is_an_error_as_data_and_in_the_trace(fake, traced, status, code):
+@pytest.mark.parametrize(
+    ("status", "code"), [(500, "InternalServerError"), (401, "Authentic")]
+)
+def test_a_service_that_fails_is_an_error_as_data_and_in_the_trace(
+    fake, traced, status, code
+):
     Fake.status = status
     answer = make_agent().predict(ask(CALLABLE)).model_dump()
     assert answer["status"] == "failed" and answer["error"]["code"].startswith(code)
@@ -226,7 +242,9 @@ def test_a_service_that_fails_is_an_error_as_data_and_in_the_trace(fake, traced,
     traces = newest(2)
     assert [str(trace.info.state.value) for trace in traces] == ["ERROR", "ERROR"]
     seen = str(answer) + "".join(trace.to_json() for trace in traces)
-    assert "Bearer ***?" in seen and KEY not in seen  # the service quotes it, and half a surrogate
+    assert (
+        "Bearer ***?" in seen and KEY not in seen
+    )  # the service quotes it, and half a surrogate
 
 
 def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
@@ -254,7 +272,9 @@ def test_the_passages_are_the_references_and_the_vectors_the_models(local):
     rows = pd.read_parquet(corpus.FILE)
     made = pd.DataFrame(corpus.rows())
     if rows.attrs["source"] == corpus.SOURCE:
-        assert rows["text"].equals(made["text"]) and rows["sentence"].equals(made["sentence"])
+        assert rows["text"].equals(made["text"]) and rows["sentence"].equals(
+            made["sentence"]
+        )
     sample = rows.sample(20, random_state=0).index
     again = corpus.embed(made["embedded"][sample].tolist()).astype(int)
     kept = [np.frombuffer(vector, np.int8) for vector in rows["vector"][sample]]
@@ -270,9 +290,13 @@ def test_the_openai_client_as_the_page_shows_it(local, saved, tmp_path, new_stor
     place = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
     with running(command, ROOT, f"{base}/health", tmp_path / "log", **place):
         client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
-        said = subprocess.check_output([sys.executable, "-c", client], text=True).splitlines()
+        said = subprocess.check_output(
+            [sys.executable, "-c", client], text=True
+        ).splitlines()
         assert said[1:3] == ["   stands in calls#10", model_code.REFUSAL]
-        assert [line.split()[0].removeprefix("response.") for line in said[3:]] == EVENTS
+        assert [
+            line.split()[0].removeprefix("response.") for line in said[3:]
+        ] == EVENTS
         create = openai.OpenAI(base_url=base, api_key="x").responses.create
         answer = create(model="m", input=CALLABLE)
         assert answer.id.startswith("resp_") and "__call__" in answer.output_text
@@ -292,7 +316,9 @@ def test_trap_agent_server_needs_httpx_but_does_not_require_it():
     assert "httpx" in done.stderr
 
 
-def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(fake, saved, tmp_path):
+def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(
+    fake, saved, tmp_path
+):
     for path, passages in ((save(tmp_path / "bare"), 5), (saved, 1)):
         model = mlflow.pyfunc.load_model(path, model_config={"passages": 1})
         assert len(model.predict(ask("x"))["custom_outputs"]["passages"]) == passages
@@ -304,7 +330,9 @@ def test_trap_a_table_of_questions_gets_one_answer(fake):
     table = pd.DataFrame({"input": [ask("x")["input"], ask("y")["input"]]})
     agent = _ResponsesAgentPyfuncWrapper(make_agent(least_score=-2), None)
     assert len(agent.predict(table)["output"]) == 1 and len(fake.calls) == 1
-    alone = replies(agent, pd.Series(["x", " "]))  # so `make score-spark` asks each by itself
+    alone = replies(
+        agent, pd.Series(["x", " "])
+    )  # so `make score-spark` asks each by itself
     assert alone["answer"][0] and "#" in alone["cited"][0][0]
     assert alone["_error"][0] is None and "need 1 to 1000" in alone["_error"][1]
 
@@ -319,11 +347,15 @@ def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, saved):
         assert plain.json()["object"] == "response"
         for asked, why in BAD:
             refused = served.post("/invocations", json={"input": asked})
-            assert refused.status_code == 400 and re.search(why, refused.text), refused.text
+            assert refused.status_code == 400 and re.search(why, refused.text), (
+                refused.text
+            )
 
 
 def test_trap_an_empty_input_reaches_the_agent():
-    assert model_code.api.ResponsesAgentRequest(input=[]).input == []  # [-1]: IndexError, a 500
+    assert (
+        model_code.api.ResponsesAgentRequest(input=[]).input == []
+    )  # [-1]: IndexError, a 500
 
 
 def test_trap_a_caught_error_leaves_the_trace_ok(traced):
@@ -351,7 +383,9 @@ def test_trap_a_trace_is_lost_while_others_write_to_sqlite(traced, monkeypatch):
     from mlflow.store.db.utils import sql
 
     text = sql.text  # it waits 20 s for its turn; here 0.2
-    monkeypatch.setattr(sql, "text", lambda said: text(said.replace("= 20000", "= 200")))
+    monkeypatch.setattr(
+        sql, "text", lambda said: text(said.replace("= 20000", "= 200"))
+    )
     before = {trace.info.trace_id for trace in newest(100)}
     with closing(sqlite3.connect("m.db")) as other:
         other.execute("BEGIN IMMEDIATE")

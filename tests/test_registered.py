@@ -1,16 +1,17 @@
 """The newest model and the life of a registered one, in a store of their own."""
 
-import mlflow
-import pandas as pd
-import pytest
-
-from recipes.circle_area.driver import HERE, SIGNATURE
 from shared import servers
 from shared.cli import main
 from shared.recipes import Recipe, find
 from shared.registry import promote, register, show
 from shared.run import recipe_run
 from shared.store import newest_model
+
+import mlflow
+import pandas as pd
+import pytest
+
+from recipes.circle_area.driver import HERE, SIGNATURE
 from tests.verify.processes import free_port
 
 CIRCLE = find("circle_area")
@@ -42,7 +43,9 @@ def two(tmp_path, monkeypatch, new_store):
 
 def test_the_newest_model_is_the_last_that_was_logged(two):
     assert two[0] != two[1] and newest_model(CIRCLE) == two[1]
-    with pytest.raises(LookupError, match="other: nothing logged yet; make log RECIPE=other"):
+    with pytest.raises(
+        LookupError, match="other: nothing logged yet; make log RECIPE=other"
+    ):
         newest_model(Recipe(CIRCLE.path.with_name("other")))
 
 
@@ -52,8 +55,12 @@ def test_versions_are_promoted_and_rolled_back(two, capsys):
         return capsys.readouterr().out
 
     assert "nothing is registered" in said(show)
-    assert f"circle_area version 1 is the challenger ({two[1]})" in said(register, CIRCLE)
-    assert "version 1 is the challenger" in said(register, CIRCLE), "the same model, once"
+    assert f"circle_area version 1 is the challenger ({two[1]})" in said(
+        register, CIRCLE
+    )
+    assert "version 1 is the challenger" in said(register, CIRCLE), (
+        "the same model, once"
+    )
     assert said(promote, CIRCLE) == "models:/circle_area@champion is version 1\n"
     with pytest.raises(LookupError, match="has no challenger; its versions: 1"):
         promote(CIRCLE)
@@ -75,13 +82,19 @@ WAYS += ["register", "promote", "rebuild"]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_way_in_runs_a_model_that_was_changed(way, two, tmp_path, monkeypatch, capfd):
+def test_no_way_in_runs_a_model_that_was_changed(
+    way, two, tmp_path, monkeypatch, capfd
+):
     if way == "promote":
         register(CIRCLE)
     (code,) = tmp_path.glob(f"artifacts/models/{two[1][8:]}/artifacts/model_code.py")
     code.write_text("raise SystemExit('ran')")
-    monkeypatch.setattr(servers, "run", lambda *_, **__: 0)  # it would start, and not end
+    monkeypatch.setattr(
+        servers, "run", lambda *_, **__: 0
+    )  # it would start, and not end
     monkeypatch.setenv("RECIPE", "circle_area")
     monkeypatch.setenv("PORT", str(free_port()))
     assert main([way]) == 1
-    assert "model_code.py was changed since it was logged: not used" in "".join(capfd.readouterr())
+    assert "model_code.py was changed since it was logged: not used" in "".join(
+        capfd.readouterr()
+    )

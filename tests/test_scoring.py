@@ -1,13 +1,13 @@
 """What `make score-spark` adds to spark_udf, without a Spark: rows that fail alone, params."""
 
+from shared.spark import answers, checked
+
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ParamSchema, ParamSpec
-
-from shared.spark import answers, checked
 
 
 class Inverse:
@@ -19,7 +19,9 @@ class Inverse:
     def predict(self, rows, params=None):
         self.sizes.append(len(rows))
         if (rows["x"] == 0).any():
-            raise mlflow.MlflowException(f"row {rows.index[rows['x'] == 0][0]}: 0 has no inverse")
+            raise mlflow.MlflowException(
+                f"row {rows.index[rows['x'] == 0][0]}: 0 has no inverse"
+            )
         inverse = (1 / rows["x"]).where(rows["x"] > 0)
         return pd.DataFrame({"y": inverse, "by": (params or {}).get("by")})
 
@@ -29,9 +31,13 @@ def test_each_row_keeps_its_place_and_bad_ones_their_reason(bad):
     x = np.arange(1.0, 8)
     x[list(bad)] = 0
     got = answers(Inverse(), pd.DataFrame({"x": x}), {"by": "me"})
-    said = [{name: v for name, v in row.items() if pd.notna(v)} for row in got.to_dict("records")]
+    said = [
+        {name: v for name, v in row.items() if pd.notna(v)}
+        for row in got.to_dict("records")
+    ]
     assert said == [
-        {"_error": "row 0: 0 has no inverse"} if v == 0 else {"y": 1 / v, "by": "me"} for v in x
+        {"_error": "row 0: 0 has no inverse"} if v == 0 else {"y": 1 / v, "by": "me"}
+        for v in x
     ]
 
 

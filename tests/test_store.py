@@ -9,14 +9,15 @@ import subprocess
 import sys
 from contextlib import closing
 
-import mlflow
-import pytest
-
 from shared.new import new
 from shared.recipes import Recipe, find
 from shared.run import born, end_dead_runs
 from shared.smoke import score_elsewhere, smoke
 from shared.store import Unusable, checked_copy, newest_model, open_store, use_store
+
+import mlflow
+import pytest
+
 from tests.conftest import environment
 
 
@@ -31,7 +32,9 @@ def store(tmp_path, monkeypatch, new_store):
 
 def test_asking_creates_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
-    with pytest.raises(LookupError, match="nothing logged yet; make log RECIPE=circle_area"):
+    with pytest.raises(
+        LookupError, match="nothing logged yet; make log RECIPE=circle_area"
+    ):
         newest_model(find("circle_area"))
     assert not open_store() and list(tmp_path.iterdir()) == []
 
@@ -46,12 +49,27 @@ def test_a_store_is_absent_until_it_is_whole(tmp_path, monkeypatch):
 
 
 HARMS = {  # what was done to the file: what is said of it
-    "junk": (lambda file: file.write_bytes(b"no database" * 1000), "not a database; it is damaged"),
+    "junk": (
+        lambda file: file.write_bytes(b"no database" * 1000),
+        "not a database; it is damaged",
+    ),
     # SQLite itself notices a page that is gone, not a part of one.
-    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-100]), "is cut short; it is damaged"),
-    "empty": (lambda file: file.write_bytes(b""), "it is not a store of MLflow: restore it"),
-    "newer": (lambda file: schema(file, "f00"), "schema is newer than MLflow .*: use the MLflow"),
-    "older": (lambda file: schema(file, "728d730b5ebd"), "is older than .*mlflow db upgrade"),
+    "cut": (
+        lambda file: file.write_bytes(file.read_bytes()[:-100]),
+        "is cut short; it is damaged",
+    ),
+    "empty": (
+        lambda file: file.write_bytes(b""),
+        "it is not a store of MLflow: restore it",
+    ),
+    "newer": (
+        lambda file: schema(file, "f00"),
+        "schema is newer than MLflow .*: use the MLflow",
+    ),
+    "older": (
+        lambda file: schema(file, "728d730b5ebd"),
+        "is older than .*mlflow db upgrade",
+    ),
 }
 
 
@@ -62,7 +80,9 @@ def test_a_store_that_cannot_be_used_is_named_and_left_alone(store, harm):
     for use in (open_store, lambda: use_store("circle_area")):
         with pytest.raises(Unusable, match=HARMS[harm][1]) as error:
             use()
-        assert str(error.value).startswith(f"{store}: ") and "\n" not in str(error.value)
+        assert str(error.value).startswith(f"{store}: ") and "\n" not in str(
+            error.value
+        )
     assert store.read_bytes() == before
 
 
@@ -73,7 +93,9 @@ def schema(file, version: str) -> None:
 
 def test_a_locked_store_is_said_to_be(store, monkeypatch):
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.1}))
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.1})
+    )
     with closing(connect(store)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unusable, match="another process is writing to it"):
@@ -85,7 +107,9 @@ def sealed(tmp_path_factory, new_store):
     """The folder of a starter with one logged model."""
     to = new(find("circle_area"), tmp_path_factory.mktemp("sealed") / "tank_volume")
     new_store(to / ".mlflow/mlflow.db")
-    subprocess.run([sys.executable, "driver.py"], cwd=to, env=environment(to), check=True)
+    subprocess.run(
+        [sys.executable, "driver.py"], cwd=to, env=environment(to), check=True
+    )
     return to
 
 
@@ -103,7 +127,11 @@ def model(sealed, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "file, how",
-    {"model_code.py": "was changed", "sitecustomize.py": "is new", "MLmodel": "is missing"}.items(),
+    {
+        "model_code.py": "was changed",
+        "sitecustomize.py": "is new",
+        "MLmodel": "is missing",
+    }.items(),
 )
 def test_a_model_that_was_changed_is_not_run(model, file, how):
     recipe, place = model
@@ -142,7 +170,9 @@ def test_a_pickled_model_is_refused(model, tmp_path):
         score_elsewhere(model[0], str(tmp_path / "m"))
 
 
-def test_runs_of_processes_that_died_end_as_failed_at_the_next_log(sealed, tmp_path, new_store):
+def test_runs_of_processes_that_died_end_as_failed_at_the_next_log(
+    sealed, tmp_path, new_store
+):
     """One that was killed, and one that still runs; the model that was being logged too."""
     code = """
 import sys, time
@@ -160,20 +190,30 @@ with recipe_run(sys.argv[1], ""):
         subprocess.Popen(words, env=alone, stdout=-1) as killed,
         subprocess.Popen(words, env=alone, stdout=-1) as alive,
     ):
-        assert [process.stdout.readline() for process in (killed, alive)] == [b"open\n"] * 2
+        assert [process.stdout.readline() for process in (killed, alive)] == [
+            b"open\n"
+        ] * 2
         killed.kill()  # nobody takes leave of it yet
-        done = subprocess.run([sys.executable, driver], env=alone, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, driver], env=alone, capture_output=True, text=True
+        )
         assert alive.poll() is None
         alive.terminate()
     assert done.stdout.count("was left by a process that died: marked as failed") == 1
     assert alive.returncode == 143
     with closing(sqlite3.connect(tmp_path / "runs.db")) as database:
-        asked = [f"SELECT status FROM {t} ORDER BY status" for t in ("runs", "logged_models")]
+        asked = [
+            f"SELECT status FROM {t} ORDER BY status" for t in ("runs", "logged_models")
+        ]
         ends = [[status for (status,) in database.execute(words)] for words in asked]
-    assert ends == [["FAILED", "FAILED", "FINISHED"], [2, 3, 3]], "of models READY, FAILED, FAILED"
+    assert ends == [["FAILED", "FAILED", "FINISHED"], [2, 3, 3]], (
+        "of models READY, FAILED, FAILED"
+    )
 
 
-def test_a_run_of_another_machine_is_left_and_one_whose_id_was_given_out_again_ends(store):
+def test_a_run_of_another_machine_is_left_and_one_whose_id_was_given_out_again_ends(
+    store,
+):
     assert len(born(os.getpid())) > 3, "a time, not a small number beside it"
     client, me = mlflow.MlflowClient(), f"{platform.node()} {os.getpid()}"
     processes = [f"elsewhere {os.getpid()} 1", f"{me} 1", f"{me} {born(os.getpid())}"]

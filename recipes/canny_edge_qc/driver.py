@@ -7,6 +7,8 @@ import base64
 import json
 from pathlib import Path
 
+from shared.run import recipe_run, report
+
 import cv2
 import mlflow
 import numpy as np
@@ -17,8 +19,6 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 from model_code import COLUMNS, calibrate, read_grey
 from parts import Parts, make_parts
-
-from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
@@ -58,7 +58,9 @@ def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     example = pd.DataFrame(**request["dataframe_split"])
     example["image"] = example["image"].map(base64.b64decode)
-    if own := pictures(HERE / "good"):  # your good parts, and your bad ones if you have any
+    if own := pictures(
+        HERE / "good"
+    ):  # your good parts, and your bad ones if you have any
         parts = Parts(own, [], [("bad", part) for part in pictures(HERE / "bad")])
     else:
         parts = make_parts(seed=0, golden=60, good=40, bad=10)
@@ -80,16 +82,22 @@ def main() -> None:
         numbers = summary(scored)
         if not own:
             textbook = summary(evaluate(parts, edge_density))
-            numbers |= {f"edge density: {name}": value for name, value in textbook.items()}
-        mlflow.log_params({"good parts": len(parts.golden), "parts scored": len(scored)})
+            numbers |= {
+                f"edge density: {name}": value for name, value in textbook.items()
+            }
+        mlflow.log_params(
+            {"good parts": len(parts.golden), "parts scored": len(scored)}
+        )
         mlflow.log_metrics(numbers, model_id=model.model_id, dataset=dataset)
-        greys = {str(name): read_grey(image) for name, image in example["image"].items()}
+        greys = {
+            str(name): read_grey(image) for name, image in example["image"].items()
+        }
         mlflow.log_figure(show(greys, answer, scored), "inspection.png")
-    said = (
-        f"{numbers['false alarms']:.0%} false alarms on {len(parts.good or own)} unseen good parts"
-    )
+    said = f"{numbers['false alarms']:.0%} false alarms on {len(parts.good or own)} unseen good parts"
     if parts.bad:
-        said += f", {numbers['found']:.0%} of bad parts found, AUROC {numbers['AUROC']:.2f}"
+        said += (
+            f", {numbers['found']:.0%} of bad parts found, AUROC {numbers['AUROC']:.2f}"
+        )
     else:
         said += "; no bad parts shown: nothing bounds the misses"
     report(model, headline=said, prediction=answer.round(3))

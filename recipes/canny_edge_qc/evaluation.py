@@ -11,7 +11,9 @@ from matplotlib.patches import Rectangle
 from model_code import calibrate, gradients, inspect
 from parts import Parts
 
-Scorer = Callable[[np.ndarray], tuple[float, bool]]  # a part's score, and whether it fails
+Scorer = Callable[
+    [np.ndarray], tuple[float, bool]
+]  # a part's score, and whether it fails
 
 
 def auroc(good: np.ndarray, bad: np.ndarray) -> float:
@@ -62,14 +64,20 @@ def summary(scored: pd.DataFrame) -> dict[str, float]:
     numbers = {"false alarms": float(scored["failed"][good].mean())}
     if not good.all():
         numbers["found"] = float(scored["failed"][~good].mean())
-        numbers["AUROC"] = auroc(*(scored["score"][side].to_numpy() for side in (good, ~good)))
+        numbers["AUROC"] = auroc(
+            *(scored["score"][side].to_numpy() for side in (good, ~good))
+        )
     return numbers
 
 
-def show(pictures: dict[str, np.ndarray], answer: pd.DataFrame, scored: pd.DataFrame) -> Figure:
+def show(
+    pictures: dict[str, np.ndarray], answer: pd.DataFrame, scored: pd.DataFrame
+) -> Figure:
     """Return each picture with its box over the gradients Canny sees, and the scores by defect."""
     figure = Figure(figsize=(2.4 * len(pictures) + 3, 5), layout="constrained")
-    grid = figure.add_gridspec(2, len(pictures) + 1, width_ratios=[*[1] * len(pictures), 1.3])
+    grid = figure.add_gridspec(
+        2, len(pictures) + 1, width_ratios=[*[1] * len(pictures), 1.3]
+    )
     rows = zip(pictures.items(), answer.to_dict("records"), strict=True)
     for column, ((name, grey), found) in enumerate(rows):
         slopes, _, turned = gradients(grey)
@@ -79,7 +87,9 @@ def show(pictures: dict[str, np.ndarray], answer: pd.DataFrame, scored: pd.DataF
         below.imshow(seen, cmap="gray", vmin=0, vmax=10_000)
         box = (found["x"], found["y"]), found["width"], found["height"]
         top.add_patch(Rectangle(*box, fill=False, color="#E69F00"))
-        top.set_title(f"{name}: {found['verdict']}, {found['defect_score']:.2f}", fontsize=9)
+        top.set_title(
+            f"{name}: {found['verdict']}, {found['defect_score']:.2f}", fontsize=9
+        )
         for axis in (top, below):
             axis.set(xticks=[], yticks=[])
     show_scores(figure.add_subplot(grid[:, -1]), scored)

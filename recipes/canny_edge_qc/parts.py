@@ -17,7 +17,9 @@ class Parts(NamedTuple):
     bad: list[tuple[str, np.ndarray]]
 
 
-def noise(rng: Random, shape: tuple[int, int], along: float, across: float) -> np.ndarray:
+def noise(
+    rng: Random, shape: tuple[int, int], along: float, across: float
+) -> np.ndarray:
     """Return smoothed white noise with mean 0 and deviation 1; its grain runs along the rows."""
     white = rng.standard_normal((shape[0] + 40, shape[1] + 40), dtype=np.float32)
     smooth = cv2.GaussianBlur(white, (0, 0), across)
@@ -39,7 +41,11 @@ def ground(rng: Random) -> np.ndarray:
         line = np.zeros(shape, np.float32)
         y, x = int(rng.integers(shape[0])), int(rng.uniform(-0.3, 0.7) * shape[1])
         cv2.line(line, (x, y), (x + int(rng.uniform(0.3, 1.2) * shape[1]), y), 1.0)
-        texture += rng.choice([-1, 1]) * rng.uniform(1, 4) * cv2.GaussianBlur(line, (0, 0), 0.8)
+        texture += (
+            rng.choice([-1, 1])
+            * rng.uniform(1, 4)
+            * cv2.GaussianBlur(line, (0, 0), 0.8)
+        )
     for _ in range(rng.poisson(4)):  # specks
         texture[rng.integers(shape[0]), rng.integers(shape[1])] += rng.choice([-1, 1])
     if rng.random() < 0.2:  # the part ends within the picture
@@ -47,7 +53,9 @@ def ground(rng: Random) -> np.ndarray:
     return texture / texture.std()
 
 
-def blemish(rng: Random, texture: np.ndarray, defect: str, strength: float) -> np.ndarray:
+def blemish(
+    rng: Random, texture: np.ndarray, defect: str, strength: float
+) -> np.ndarray:
     """Return the texture with a defect; `strength` 1 is 2 to 5 deviations, at a few pixels."""
     height, width = texture.shape
     side, mask = np.sqrt(texture.size), np.zeros_like(texture)
@@ -57,20 +65,26 @@ def blemish(rng: Random, texture: np.ndarray, defect: str, strength: float) -> n
         steps = rng.uniform(0.015, 0.04) * side * np.c_[np.cos(bends), np.sin(bends)]
         line = (16 * (middle + np.cumsum(steps, axis=0))).astype(np.int32)
         cv2.polylines(mask, [line], False, 1.0, int(rng.integers(1, 3)), cv2.LINE_8, 4)
-        return texture - strength * rng.uniform(2.5, 5) * cv2.GaussianBlur(mask, (0, 0), 0.6)
+        return texture - strength * rng.uniform(2.5, 5) * cv2.GaussianBlur(
+            mask, (0, 0), 0.6
+        )
     if defect == "pinhole":
         radius, centre = rng.uniform(2, 6), middle.astype(int).tolist()
         axes = int(radius * rng.uniform(1, 1.6)), int(radius)
         turn = rng.uniform(0, 180)
         cv2.ellipse(mask, centre, axes, turn, 0.0, 360.0, 1.0, -1)
-        return texture - strength * rng.uniform(2, 5) * cv2.GaussianBlur(mask, (0, 0), 0.8)
+        return texture - strength * rng.uniform(2, 5) * cv2.GaussianBlur(
+            mask, (0, 0), 0.8
+        )
     around = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     ring = side * np.c_[np.cos(around), np.sin(around)] * rng.uniform(0.6, 1.2, (16, 1))
     rough = noise(rng, (height, width), 2.5, 2.5)
     if defect == "chip":  # broken out of one of the four sides
         axis = int(rng.integers(2))
         middle[axis] = rng.choice([0, (width, height)[axis]])
-        cv2.fillPoly(mask, [(middle + rng.uniform(0.03, 0.1, 2) * ring).astype(np.int32)], 1.0)
+        cv2.fillPoly(
+            mask, [(middle + rng.uniform(0.03, 0.1, 2) * ring).astype(np.int32)], 1.0
+        )
         mask = cv2.GaussianBlur(mask, (0, 0), 1.0)
         shade = strength * rng.choice([-1, -1, 1]) * rng.uniform(1.5, 4)
         return texture * (1 - mask) + mask * (1.2 * rough + shade)
@@ -95,7 +109,9 @@ def shoot(rng: Random, texture: np.ndarray, contrast: float = 0.09) -> np.ndarra
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def make_parts(seed: int, golden: int, good: int, bad: int, strength: float = 1.0) -> Parts:
+def make_parts(
+    seed: int, golden: int, good: int, bad: int, strength: float = 1.0
+) -> Parts:
     """Return drawn parts, `bad` of each defect; `strength` as in blemish()."""
     rng = np.random.default_rng(seed)
     return Parts(

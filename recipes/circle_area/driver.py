@@ -6,12 +6,12 @@ python recipes/circle_area/driver.py
 import json
 from pathlib import Path
 
+from shared.run import recipe_run, report
+
 import mlflow
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
-
-from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
@@ -49,7 +49,9 @@ def main() -> None:
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(example)
         dataset = mlflow.data.from_pandas(example, name="request.json")
         mlflow.log_input(dataset, context="example")
-        mlflow.log_params({"inputs": SIGNATURE.inputs.input_names(), "rows": len(example)})
+        mlflow.log_params(
+            {"inputs": SIGNATURE.inputs.input_names(), "rows": len(example)}
+        )
         largest = answer.max(numeric_only=True).add_prefix("largest ").to_dict()
         mlflow.log_metrics(largest, model_id=model.model_id, dataset=dataset)
     asked, got = example.iloc[-1].dropna().to_dict(), answer.iloc[-1].to_dict()

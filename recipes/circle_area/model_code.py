@@ -29,7 +29,9 @@ def lengths(column: pd.Series) -> np.ndarray:
         row = int(good.argmin())
         got = values[row].item()
     else:
-        plain = [cell.item() if isinstance(cell, np.generic) else cell for cell in column]
+        plain = [
+            cell.item() if isinstance(cell, np.generic) else cell for cell in column
+        ]
         try:
             return np.array(LENGTHS.validate_python(plain), dtype=np.float64)
         except ValidationError as error:
@@ -45,12 +47,16 @@ def radii(frame: pd.DataFrame) -> np.ndarray:
     """Return the radius of each row, float64 (n,), from the one column of the two that gives it."""
     names = [name for name in frame if name in ("diameter", "radius")]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"give a column 'diameter' or 'radius', each once; got {names}")
+        raise ValueError(
+            f"give a column 'diameter' or 'radius', each once; got {names}"
+        )
     given = frame[names].notna().to_numpy()
     wrong = given.sum(axis=1) != 1
     if wrong.any():
         row = frame.index.tolist()[wrong.argmax()]
-        raise ValueError(f"row {row!r:.80}: give 'diameter' or 'radius', one of the two")
+        raise ValueError(
+            f"row {row!r:.80}: give 'diameter' or 'radius', one of the two"
+        )
     radius = np.empty(len(frame))
     for name, rows in zip(names, given.T, strict=True):
         radius[rows] = lengths(frame[name][rows]) / (2 if name == "diameter" else 1)

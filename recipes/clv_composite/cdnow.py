@@ -24,7 +24,9 @@ def load(sample: bool = False) -> pd.DataFrame:
         table = pd.read_csv(
             file,
             sep=r"\s+",
-            skiprows=0 if sample else 1,  # the sample has no header; its ids come first, twice
+            skiprows=0
+            if sample
+            else 1,  # the sample has no header; its ids come first, twice
             names=["master_id", *COLUMNS] if sample else COLUMNS,
         )
     return table[COLUMNS].assign(date=pd.to_datetime(table["date"], format="%Y%m%d"))

@@ -25,9 +25,13 @@ def textbook(c: pd.DataFrame, horizon: float, **of: float) -> pd.DataFrame:
 
 class Component(mlflow.pyfunc.PythonModel):
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
-        self.fitted = json.loads(Path(context.artifacts["fitted"]).read_text(encoding="utf-8"))
+        self.fitted = json.loads(
+            Path(context.artifacts["fitted"]).read_text(encoding="utf-8")
+        )
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: Any = None
+    ) -> pd.DataFrame:
         """Return what was fitted and its constants: exp(intercept + features @ coefficients)."""
         if "alpha" in self.fitted:
             return textbook(model_input, params["horizon_weeks"], **self.fitted)

@@ -3,7 +3,12 @@
 import pandas as pd
 
 WEEK = pd.Timedelta(weeks=1)
-AT = (0.4, 0.5, 0.6, 0.7)  # the days to learn from, in the time observed: see training_rows
+AT = (
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+)  # the days to learn from, in the time observed: see training_rows
 Day = str | pd.Timestamp
 
 
@@ -16,9 +21,14 @@ def orders(transactions: pd.DataFrame) -> pd.DataFrame:
     needed = ["customer_id", "date", "value"]
     if absent := [name for name in needed if name not in transactions]:
         raise ValueError(f"transactions lack the columns {absent}; needed are {needed}")
-    for name, kinds, remedy in (("date", "M", "pd.to_datetime"), ("value", "iuf", "pd.to_numeric")):
+    for name, kinds, remedy in (
+        ("date", "M", "pd.to_datetime"),
+        ("value", "iuf", "pd.to_numeric"),
+    ):
         if transactions[name].dtype.kind not in kinds:
-            raise ValueError(f"column '{name}' holds {transactions[name].dtype}; use {remedy}")
+            raise ValueError(
+                f"column '{name}' holds {transactions[name].dtype}; use {remedy}"
+            )
     bad = transactions[needed].isna()
     bad["value"] |= ~transactions["value"].between(0, float("inf"), inclusive="left")
     for name in needed:
@@ -31,7 +41,11 @@ def orders(transactions: pd.DataFrame) -> pd.DataFrame:
             )
     day = transactions["date"].dt.tz_localize(None).dt.normalize()
     by = ["customer_id", "date"]
-    return transactions.assign(date=day).groupby(by, as_index=False, observed=True)[["value"]].sum()
+    return (
+        transactions.assign(date=day)
+        .groupby(by, as_index=False, observed=True)[["value"]]
+        .sum()
+    )
 
 
 def customer_table(transactions: pd.DataFrame, cutoff: Day) -> pd.DataFrame:
@@ -44,14 +58,18 @@ def customer_table(transactions: pd.DataFrame, cutoff: Day) -> pd.DataFrame:
     seen = orders(transactions)
     seen = seen[seen["date"] <= cutoff]
     ago = (pd.Timestamp(cutoff) - seen["date"]).dt.days / 7
-    by_customer = seen.assign(ago=ago, in_4w=ago < 4, in_13w=ago < 13).groupby("customer_id")
+    by_customer = seen.assign(ago=ago, in_4w=ago < 4, in_13w=ago < 13).groupby(
+        "customer_id"
+    )
     table = by_customer.agg(
         orders=("value", "size"), T=("ago", "max"), since=("ago", "min"), spent=("value", "sum"),
         first_order_value=("value", "first"), orders_4w=("in_4w", "sum"),
         orders_13w=("in_13w", "sum"),
     ).astype(float)  # fmt: skip
     frequency = table["orders"] - 1
-    again = (table["spent"] - table["first_order_value"]) / frequency.where(frequency > 0)
+    again = (table["spent"] - table["first_order_value"]) / frequency.where(
+        frequency > 0
+    )
     table = table.assign(
         frequency=frequency,
         recency=table["T"] - table["since"],
@@ -94,7 +112,11 @@ def training_rows(
     """
     seen, cutoff = orders(transactions), pd.Timestamp(cutoff)
     seen = seen[seen["date"] <= cutoff]
-    begin, customer_ids, tables = seen["date"].min(), sorted(seen["customer_id"].unique()), []
+    begin, customer_ids, tables = (
+        seen["date"].min(),
+        sorted(seen["customer_id"].unique()),
+        [],
+    )
     numbers = pd.Series(range(len(customer_ids)), index=customer_ids)
     for number, fraction in enumerate(at):
         day = (begin + (cutoff - begin) * fraction).normalize()

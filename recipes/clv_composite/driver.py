@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shared.run import recipe_run, report
+
 import cdnow
 import fitting
 import mlflow
@@ -17,13 +19,20 @@ from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from mlflow.entities import LoggedModelInput
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.models.model import ModelInfo
-from mlflow.types.schema import AnyType, ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import (
+    AnyType,
+    ColSpec,
+    DataType,
+    ParamSchema,
+    ParamSpec,
+    Schema,
+)
 from model_code import COLUMNS, features
 
-from shared.run import recipe_run, report
-
 HERE = Path(__file__).parent
-REQUIREMENTS = str(HERE / "requirements.txt")  # a composite inherits none: one list for all
+REQUIREMENTS = str(
+    HERE / "requirements.txt"
+)  # a composite inherits none: one list for all
 CUTOFF, HORIZON = pd.Timestamp("1997-09-30"), 39.0  # weeks; the split of the papers
 PART = """
 **The {name} part of clv_composite**, from code, with the parameters in `fitted.json`; fitted on the
@@ -46,7 +55,9 @@ SIGNATURE = ModelSignature(
 )
 
 
-def log_part(name: str, seen: PandasDataset, x: pd.DataFrame, fitted: Any, fit: Any) -> ModelInfo:
+def log_part(
+    name: str, seen: PandasDataset, x: pd.DataFrame, fitted: Any, fit: Any
+) -> ModelInfo:
     """Log what was fitted on `x` as a model of its own: no pickle, but code and parameters."""
     with recipe_run(__file__, PART.format(name=name), name):
         mlflow.log_dict(fitted, "fitted.json")
@@ -67,8 +78,16 @@ def log_part(name: str, seen: PandasDataset, x: pd.DataFrame, fitted: Any, fit: 
 
 def main() -> None:
     transactions = cdnow.load()  # your orders
-    rows, customers = training_rows(transactions, CUTOFF), customer_table(transactions, CUTOFF)
-    x, once, back, paid = features(rows), rows["once"], rows["returned"], rows["value"] > 0
+    rows, customers = (
+        training_rows(transactions, CUTOFF),
+        customer_table(transactions, CUTOFF),
+    )
+    x, once, back, paid = (
+        features(rows),
+        rows["once"],
+        rows["returned"],
+        rows["value"] > 0,
+    )
     fits = {
         "retention": (x[once], *fitting.fit_retention(x[once], rows[once])),
         "frequency": (x[back], *fitting.fit_frequency(x[back], rows[back])),
@@ -78,10 +97,14 @@ def main() -> None:
         fits["textbook"] = (customers, *fitting.fit_textbook(customers))
     except ValueError as error:
         print(f"BG/NBD with Gamma-Gamma is left out: {error}")
-    seen = from_pandas(orders(transactions).query("date <= @CUTOFF"), name="orders to the cutoff")
+    seen = from_pandas(
+        orders(transactions).query("date <= @CUTOFF"), name="orders to the cutoff"
+    )
     parts = {name: log_part(name, seen, *fit) for name, fit in fits.items()}
 
-    example = pd.DataFrame(**json.loads((HERE / "request.json").read_text())["dataframe_split"])
+    example = pd.DataFrame(
+        **json.loads((HERE / "request.json").read_text())["dataframe_split"]
+    )
     with recipe_run(__file__, DESCRIPTION) as run:
         # Pinned by id, not by a name or alias that may move; the files are copied in.
         model = mlflow.pyfunc.log_model(
@@ -102,11 +125,17 @@ def main() -> None:
         if "textbook" in parts:
             textbook = mlflow.pyfunc.load_model(parts["textbook"].model_uri)
             forecasts["BG/NBD + Gamma-Gamma"] = textbook.predict(customers)["clv"]
-        dataset = from_pandas(customers.assign(spent=spent), name="holdout", targets="spent")
+        dataset = from_pandas(
+            customers.assign(spent=spent), name="holdout", targets="spent"
+        )
         mlflow.log_input(dataset, context="evaluation")
-        mlflow.log_params({"cutoff": CUTOFF.date(), "horizon_weeks": HORIZON, "learned at": AT})
+        mlflow.log_params(
+            {"cutoff": CUTOFF.date(), "horizon_weeks": HORIZON, "learned at": AT}
+        )
         ours, *theirs = (scores(spent, clv) for clv in forecasts.values())
-        measured = ours | {f"BG/NBD {k}": v for other in theirs for k, v in other.items()}
+        measured = ours | {
+            f"BG/NBD {k}": v for other in theirs for k, v in other.items()
+        }
         mlflow.log_metrics(measured, model_id=model.model_id, dataset=dataset)
         mlflow.log_figure(figure(spent, forecasts), "holdout.png")
     line = "deviance {deviance:.2f}, Gini {Gini:.3f}, total {total error in percent:+.1f} %".format

@@ -18,7 +18,10 @@ def gain(actual: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 def gini(actual: np.ndarray, predicted: np.ndarray) -> float:
     """Return the area between gain curve and diagonal, 1 for the ranking by what was spent."""
-    areas = [(gain(actual, by)[1:] + gain(actual, by)[:-1]).mean() for by in (predicted, actual)]
+    areas = [
+        (gain(actual, by)[1:] + gain(actual, by)[:-1]).mean()
+        for by in (predicted, actual)
+    ]
     return float((areas[0] - 1) / (areas[1] - 1))
 
 
@@ -42,13 +45,27 @@ def figure(actual: pd.Series, forecasts: Mapping[str, pd.Series]) -> Figure:
     chart = Figure(figsize=(9, 4), dpi=100, layout="constrained")
     deciles, gains = chart.subplots(1, 2)
     y, share = actual.to_numpy(float), np.linspace(0, 100, len(actual) + 1)
-    for (name, forecast), colour, marker in zip(forecasts.items(), COLOURS, "os", strict=False):
+    for (name, forecast), colour, marker in zip(
+        forecasts.items(), COLOURS, "os", strict=False
+    ):
         p = forecast.to_numpy(float)
         tenths = np.array_split(np.argsort(-p, kind="stable"), 10)
         predicted, spent = ([v[tenth].mean() for tenth in tenths] for v in (p, y))
         deciles.plot(range(1, 11), predicted, color=colour, label=f"{name}, predicted")
-        deciles.plot(range(1, 11), spent, marker, color=colour, mfc="none", label=f"{name}, spent")
-        gains.plot(share, 100 * gain(y, p), color=colour, label=f"{name}, Gini {gini(y, p):.3f}")
+        deciles.plot(
+            range(1, 11),
+            spent,
+            marker,
+            color=colour,
+            mfc="none",
+            label=f"{name}, spent",
+        )
+        gains.plot(
+            share,
+            100 * gain(y, p),
+            color=colour,
+            label=f"{name}, Gini {gini(y, p):.3f}",
+        )
     gains.plot(share, 100 * gain(y, y), "k:", label="by what was spent")
     gains.plot([0, 100], [0, 100], color="0.6", linewidth=1, label="at random")
     deciles.set(
@@ -61,6 +78,8 @@ def figure(actual: pd.Series, forecasts: Mapping[str, pd.Series]) -> Figure:
         ylabel="spending reached (%)",
     )  # fmt: skip
     for axes, place in ((deciles, "upper right"), (gains, "lower right")):
-        axes.legend(loc=place, frameon=False)  # to look for the best place warns if it takes long
+        axes.legend(
+            loc=place, frameon=False
+        )  # to look for the best place warns if it takes long
         axes.grid(alpha=0.3)
     return chart

@@ -21,7 +21,9 @@ Fitted = tuple[dict[str, Any], dict[str, float]]
 def fit_retention(x: pd.DataFrame, rows: pd.DataFrame) -> Fitted:
     """Fit weeks to the next order: log-normal AFT, censored where the customer did not return."""
     table = x.join(rows[["wait", "returned"]])
-    with threadpool_limits(1):  # a second thread costs more than it brings on a table this narrow
+    with threadpool_limits(
+        1
+    ):  # a second thread costs more than it brings on a table this narrow
         fitter = LogNormalAFTFitter(penalizer=1e-3).fit(table, "wait", "returned")
     location = fitter.params_["mu_"]
     parameters = {
@@ -31,7 +33,10 @@ def fit_retention(x: pd.DataFrame, rows: pd.DataFrame) -> Fitted:
         "constants": {"sigma": float(np.exp(fitter.params_["sigma_", "Intercept"]))},
     }
     share = float(rows["returned"].mean())
-    return parameters, {"concordance": fitter.concordance_index_, "share returned": share}
+    return parameters, {
+        "concordance": fitter.concordance_index_,
+        "share returned": share,
+    }
 
 
 def fit_frequency(x: pd.DataFrame, rows: pd.DataFrame) -> Fitted:
@@ -43,7 +48,9 @@ def fit_frequency(x: pd.DataFrame, rows: pd.DataFrame) -> Fitted:
 def fit_order_value(x: pd.DataFrame, rows: pd.DataFrame) -> Fitted:
     """Fit the mean value of an order: Gamma with log link, weighted by the number of orders."""
     regressor = GammaRegressor(alpha=1e-3, solver="newton-cholesky")
-    return fit_regression(regressor, "order_value", x, rows["order_value"], rows["orders"])
+    return fit_regression(
+        regressor, "order_value", x, rows["order_value"], rows["orders"]
+    )
 
 
 def fit_regression(
@@ -76,12 +83,16 @@ def fit_textbook(customers: pd.DataFrame) -> Fitted:
     paid = customers[(customers["frequency"] > 0) & (customers["monetary_value"] > 0)]
     try:
         purchases = lifetimes.BetaGeoFitter().fit(*history)
-        value = lifetimes.GammaGammaFitter().fit(paid["frequency"], paid["monetary_value"])
+        value = lifetimes.GammaGammaFitter().fit(
+            paid["frequency"], paid["monetary_value"]
+        )
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error!s:.80}") from None
     parameters = {**purchases.params_, **value.params_}
     good = np.isfinite(list(parameters.values())).all() and parameters["q"] > 1
     if not good:  # below 1 the mean of an order is infinite
         raise ValueError(f"parameters without a mean: {parameters}")
-    mean = -purchases._negative_log_likelihood(np.log(purchases.params_.to_numpy()), *history, 0)
+    mean = -purchases._negative_log_likelihood(
+        np.log(purchases.params_.to_numpy()), *history, 0
+    )
     return parameters, {"log-likelihood": float(mean * len(customers))}

@@ -8,15 +8,15 @@ import os
 import sys
 from pathlib import Path
 
+from shared.local_llm import local_llm
+from shared.run import recipe_run, report
+
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import LiveSpan
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
-
-from shared.local_llm import local_llm
-from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
@@ -29,10 +29,16 @@ a typed error, the tokens that the service says it used, and what they cost. Eac
 """
 FIELDS = {"product": "string", "price": "double", "sentiment": "string"}
 TOKENS = ["input_tokens", "output_tokens"]
-OTHERS = dict.fromkeys(TOKENS, "long") | {"cost": "double", "error": "string", "detail": "string"}
+OTHERS = dict.fromkeys(TOKENS, "long") | {
+    "cost": "double",
+    "error": "string",
+    "detail": "string",
+}
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "text")]),
-    outputs=Schema([ColSpec(kind, name, False) for name, kind in (FIELDS | OTHERS).items()]),
+    outputs=Schema(
+        [ColSpec(kind, name, False) for name, kind in (FIELDS | OTHERS).items()]
+    ),
     params=ParamSchema(
         [
             ParamSpec("input_price", "double", None),
@@ -68,7 +74,9 @@ def main() -> None:
         mlflow.log_params(request["params"])  # those of model_config are logged already
         mlflow.tracing.configure(span_processors=[without_key])
         mlflow.openai.autolog()  # one trace for each call, attached to the model
-        answer = mlflow.pyfunc.load_model(model.model_uri).predict(texts, request["params"])
+        answer = mlflow.pyfunc.load_model(model.model_uri).predict(
+            texts, request["params"]
+        )
         mlflow.flush_trace_async_logging(terminate=True)
 
         answered, tokens = answer["error"].isna(), answer[TOKENS].sum()
@@ -86,7 +94,9 @@ def main() -> None:
             dataset=dataset,
         )
         if not answered.any():
-            sys.exit(f"no text was answered: {answer['error'].iloc[0]}: {answer['detail'].iloc[0]}")
+            sys.exit(
+                f"no text was answered: {answer['error'].iloc[0]}: {answer['detail'].iloc[0]}"
+            )
     report(
         model,
         headline=f"{answered.sum()} texts answered, {(~answered).sum()} with a typed error, "

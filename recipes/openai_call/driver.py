@@ -8,14 +8,14 @@ import os
 import sys
 from pathlib import Path
 
+from shared.local_llm import local_llm
+from shared.run import recipe_run, report
+
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
-
-from shared.local_llm import local_llm
-from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
@@ -26,10 +26,17 @@ texts of the dataset that were answered, those that ended in a typed error, and 
 service says it used. Each call is a trace: prompt, reply, tokens, time.
 """
 FIELDS = {"product": "string", "price": "double", "sentiment": "string"}
-OTHERS = {"input_tokens": "long", "output_tokens": "long", "error": "string", "detail": "string"}
+OTHERS = {
+    "input_tokens": "long",
+    "output_tokens": "long",
+    "error": "string",
+    "detail": "string",
+}
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "text")]),
-    outputs=Schema([ColSpec(kind, name, False) for name, kind in (FIELDS | OTHERS).items()]),
+    outputs=Schema(
+        [ColSpec(kind, name, False) for name, kind in (FIELDS | OTHERS).items()]
+    ),
 )
 
 
@@ -51,7 +58,10 @@ def main() -> None:
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(texts)
         mlflow.flush_trace_async_logging(terminate=True)
 
-        answered, tokens = answer["error"].isna(), answer[["input_tokens", "output_tokens"]].sum()
+        answered, tokens = (
+            answer["error"].isna(),
+            answer[["input_tokens", "output_tokens"]].sum(),
+        )
         dataset = from_pandas(texts, name="feedback")
         mlflow.log_input(dataset, context="example")
         mlflow.log_metrics(
@@ -65,7 +75,9 @@ def main() -> None:
             dataset=dataset,
         )
         if not answered.any():
-            sys.exit(f"no text was answered: {answer['error'].iloc[0]}: {answer['detail'].iloc[0]}")
+            sys.exit(
+                f"no text was answered: {answer['error'].iloc[0]}: {answer['detail'].iloc[0]}"
+            )
     report(
         model,
         headline=f"{answered.sum()} texts answered, {(~answered).sum()} with a typed error, "

@@ -6,6 +6,8 @@ python recipes/pc_causal_discovery/driver.py
 import json
 from pathlib import Path
 
+from shared.run import recipe_run, report
+
 import mlflow
 import pandas as pd
 from evaluation import compare, cpdag, draw
@@ -14,8 +16,6 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 from model_code import PARAMS, Settings
 from networks import real_cells, sample, true_edges
-
-from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
@@ -38,7 +38,9 @@ def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     example = pd.DataFrame(**request["dataframe_split"])
     cells = real_cells()  # your table
-    truth = cpdag(list(cells), true_edges("sachs"))  # a graph to compare with, if there is one
+    truth = cpdag(
+        list(cells), true_edges("sachs")
+    )  # a graph to compare with, if there is one
     with recipe_run(__file__, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
             name="pc_causal_discovery",

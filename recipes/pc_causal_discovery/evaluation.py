@@ -9,7 +9,11 @@ from causallearn.graph.GraphNode import GraphNode
 from causallearn.utils.DAG2CPDAG import dag2cpdag
 from matplotlib.figure import Figure
 
-BLUE, GREY, ORANGE = "#0072B2", "#999999", "#D55E00"  # Okabe & Ito: apart for every kind of sight
+BLUE, GREY, ORANGE = (
+    "#0072B2",
+    "#999999",
+    "#D55E00",
+)  # Okabe & Ito: apart for every kind of sight
 
 
 def cpdag(names: list[str], arrows: list[tuple[str, str]]) -> pd.DataFrame:
@@ -26,7 +30,9 @@ def cpdag(names: list[str], arrows: list[tuple[str, str]]) -> pd.DataFrame:
         (
             cause,
             effect,
-            "directed" if graph.is_parent_of(nodes[cause], nodes[effect]) else "undirected",
+            "directed"
+            if graph.is_parent_of(nodes[cause], nodes[effect])
+            else "undirected",
         )
         for cause, effect in arrows
     ]
@@ -42,7 +48,9 @@ def compare(found: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
     got, want = marks(found), marks(truth)
     both = len(got.keys() & want.keys())
     return {
-        "SHD": sum(got.get(pair) != want.get(pair) for pair in got.keys() | want.keys()),
+        "SHD": sum(
+            got.get(pair) != want.get(pair) for pair in got.keys() | want.keys()
+        ),
         "precision": both / len(got) if got else 1.0,
         "recall": both / len(want) if want else 1.0,
         "edges": len(got),
@@ -52,21 +60,42 @@ def compare(found: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
 def marks(edges: pd.DataFrame) -> dict[frozenset[str], str]:
     """Return for each adjacent pair the column that its edge points to, or "" if undirected."""
     return {
-        frozenset((row["from"], row["to"])): row["to"] if row["type"] == "directed" else ""
+        frozenset((row["from"], row["to"])): row["to"]
+        if row["type"] == "directed"
+        else ""
         for row in edges.to_dict("records")
     }
 
 
-def draw(names: list[str], found: pd.DataFrame, truth: pd.DataFrame, title: str) -> Figure:
+def draw(
+    names: list[str], found: pd.DataFrame, truth: pd.DataFrame, title: str
+) -> Figure:
     """Return a drawing of `found`: edges of the truth blue, others orange, missed ones grey."""
     got, want = marks(found), marks(truth)
     groups = {
-        "found, in the reference": (BLUE, "solid", 2.5, {p: got[p] for p in got if p in want}),
-        "found, not in it": (ORANGE, "solid", 2.5, {p: got[p] for p in got if p not in want}),
-        "in it, not found": (GREY, "dashed", 1.5, {p: want[p] for p in want if p not in got}),
+        "found, in the reference": (
+            BLUE,
+            "solid",
+            2.5,
+            {p: got[p] for p in got if p in want},
+        ),
+        "found, not in it": (
+            ORANGE,
+            "solid",
+            2.5,
+            {p: got[p] for p in got if p not in want},
+        ),
+        "in it, not found": (
+            GREY,
+            "dashed",
+            1.5,
+            {p: want[p] for p in want if p not in got},
+        ),
     }
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
-    place = dict(zip(names, zip(np.cos(angles), np.sin(angles), strict=True), strict=True))
+    place = dict(
+        zip(names, zip(np.cos(angles), np.sin(angles), strict=True), strict=True)
+    )
     figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
     axes = figure.subplots()
     for label, (colour, style, width, edges) in groups.items():
@@ -76,7 +105,12 @@ def draw(names: list[str], found: pd.DataFrame, truth: pd.DataFrame, title: str)
             end = head or min(pair)
             (start,) = pair - {end}
             shape = "-|>,head_width=.5,head_length=.9" if head else "-"
-            arrow = {**line, "arrowstyle": shape, "shrinkA": 24, "shrinkB": 24}  # off the circles
+            arrow = {
+                **line,
+                "arrowstyle": shape,
+                "shrinkA": 24,
+                "shrinkB": 24,
+            }  # off the circles
             axes.annotate("", place[end], place[start], arrowprops=arrow)
     for name, (x, y) in place.items():
         axes.plot(x, y, "o", markersize=46, color="white", markeredgecolor="black")

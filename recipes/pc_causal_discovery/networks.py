@@ -44,7 +44,9 @@ def reference_network(name: str) -> tuple[dict[str, list[str]], Network]:
     variable = r"variable\s+(\S+)\s*\{\s*type\s+discrete\s*\[\s*\d+\s*\]\s*\{([^}]*)\}"
     states = {name: _split(listed) for name, listed in re.findall(variable, text)}
     network: Network = {}
-    for head, body in re.findall(r"probability\s*\(([^)]*)\)\s*\{(.*?)\n\}", text, re.DOTALL):
+    for head, body in re.findall(
+        r"probability\s*\(([^)]*)\)\s*\{(.*?)\n\}", text, re.DOTALL
+    ):
         child, _, given = head.partition("|")
         parents = _split(given)
         shape = [len(states[variable]) for variable in (*parents, child.strip())]
@@ -68,15 +70,21 @@ def sample(name: str, rows: int, seed: int) -> pd.DataFrame:
     for child in TopologicalSorter(causes).static_order():
         parents, table = network[child]
         chance = table[tuple(codes[parent] for parent in parents)].cumsum(axis=-1)
-        draw = random.random((rows, 1)) * chance[..., -1:]  # published tables sum to 1 roughly
+        draw = (
+            random.random((rows, 1)) * chance[..., -1:]
+        )  # published tables sum to 1 roughly
         codes[child] = (draw >= chance).sum(axis=1)
-    return pd.DataFrame({v: np.array(states[v], dtype=object)[codes[v]] for v in states})
+    return pd.DataFrame(
+        {v: np.array(states[v], dtype=object)[codes[v]] for v in states}
+    )
 
 
 def true_edges(name: str) -> list[tuple[str, str]]:
     """Return the (cause, effect) pairs of the reference network `name`."""
     _, network = reference_network(name)
-    return [(cause, effect) for effect, (causes, _) in network.items() for cause in causes]
+    return [
+        (cause, effect) for effect, (causes, _) in network.items() for cause in causes
+    ]
 
 
 def _package_folder(package: str) -> Path:

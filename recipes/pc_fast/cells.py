@@ -26,5 +26,7 @@ def real_cells() -> pd.DataFrame:
     spec = find_spec("cdt")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("no package cdt; it holds the data")
-    path = Path(spec.submodule_search_locations[0]) / "data/resources/cyto_full_data.csv"
+    path = (
+        Path(spec.submodule_search_locations[0]) / "data/resources/cyto_full_data.csv"
+    )
     return pd.read_csv(path, nrows=853).rename(columns=PROTEINS)

@@ -6,6 +6,8 @@ python recipes/pc_fast/driver.py
 import json
 from pathlib import Path
 
+from shared.run import recipe_run, report
+
 import mlflow
 import pandas as pd
 from cells import REFERENCE, real_cells
@@ -13,8 +15,6 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 from model_code import DEFAULTS, PARAMS
-
-from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
 RESAMPLES = 100
@@ -37,12 +37,16 @@ def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     example = pd.DataFrame(**request["dataframe_split"])
     cells = real_cells()  # your table
-    known = {frozenset((cause, effect)) for cause in REFERENCE for effect in REFERENCE[cause]}
+    known = {
+        frozenset((cause, effect)) for cause in REFERENCE for effect in REFERENCE[cause]
+    }
     with recipe_run(__file__, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
             name="pc_fast",
             python_model=HERE / "model_code.py",
-            code_paths=[str(HERE / "pc_fast")],  # the package alone: everything in it is copied
+            code_paths=[
+                str(HERE / "pc_fast")
+            ],  # the package alone: everything in it is copied
             signature=SIGNATURE,
             input_example=example,
             pip_requirements=str(HERE / "requirements.txt"),
@@ -54,7 +58,9 @@ def main() -> None:
         mlflow.log_input(dataset, context="discovery")
         used = {name: DEFAULTS[name] for name in ("alpha", "test", "orientation")}
         mlflow.log_params(used | {"resamples": RESAMPLES})
-        pairs = {frozenset(pair) for pair in found[["from", "to"]].itertuples(index=False)}
+        pairs = {
+            frozenset(pair) for pair in found[["from", "to"]].itertuples(index=False)
+        }
         numbers = {
             "edges": len(found),
             "precision": len(pairs & known) / max(len(pairs), 1),

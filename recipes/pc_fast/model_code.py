@@ -5,29 +5,53 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.types.schema import Array, DataType, Object, ParamSchema, ParamSpec, Property
+from mlflow.types.schema import (
+    Array,
+    DataType,
+    Object,
+    ParamSchema,
+    ParamSpec,
+    Property,
+)
 from pc_fast.independence import ChiSquare, ConditionalTest, FisherZ, GSquare
 from pc_fast.knowledge import read_knowledge
-from pc_fast.orientation import directed_cycle, meek, orient_by_knowledge, orient_colliders
+from pc_fast.orientation import (
+    directed_cycle,
+    meek,
+    orient_by_knowledge,
+    orient_colliders,
+)
 from pc_fast.skeleton import skeleton
 from pc_fast.table import check_table, choose_test, edge_list, encode, equal_columns
 from tqdm.auto import tqdm
 
 TESTS = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
 NAMES = Array(Array(DataType.string))
-KNOWLEDGE = Object([Property(part, NAMES, False) for part in ("tiers", "required", "forbidden")])
+KNOWLEDGE = Object(
+    [Property(part, NAMES, False) for part in ("tiers", "required", "forbidden")]
+)
 
 # The columns are the caller's business, so the model's signature has none; its parameters are here.
 PARAMS = ParamSchema(
     [
         ParamSpec("alpha", "double", 0.05),  # edges go whose p-value is above
         ParamSpec("test", "string", "auto"),  # auto, fisherz, gsq, chisq
-        ParamSpec("bins", "long", 0),  # > 0: cut continuous columns into so many categories
+        ParamSpec(
+            "bins", "long", 0
+        ),  # > 0: cut continuous columns into so many categories
         ParamSpec("knowledge", KNOWLEDGE, {}),  # tiers, required and forbidden edges
-        ParamSpec("orientation", "string", "confirmed"),  # or maxp, as causal-learn has it
-        ParamSpec("max_k", "long", -1),  # condition on so many columns at most; -1: any number
-        ParamSpec("separating_sets", "boolean", False),  # also say what separates the other pairs
-        ParamSpec("bootstrap", "long", 0),  # > 0: so many resamples for the edges' confidence
+        ParamSpec(
+            "orientation", "string", "confirmed"
+        ),  # or maxp, as causal-learn has it
+        ParamSpec(
+            "max_k", "long", -1
+        ),  # condition on so many columns at most; -1: any number
+        ParamSpec(
+            "separating_sets", "boolean", False
+        ),  # also say what separates the other pairs
+        ParamSpec(
+            "bootstrap", "long", 0
+        ),  # > 0: so many resamples for the edges' confidence
         ParamSpec("seed", "long", 0),  # of the resamples
     ]
 )
@@ -42,14 +66,21 @@ def check_settings(settings: dict[str, Any]) -> None:
                 f"unknown parameter {unknown.pop()!r:.80}; known: {', '.join(DEFAULTS)}"
             )
         kind = (int, float) if name == "alpha" else type(DEFAULTS[name])
-        if not isinstance(value, kind) or isinstance(value, bool) > (name == "separating_sets"):
-            raise ValueError(f"{name}={value!r:.80}: give a {type(DEFAULTS[name]).__name__}")
+        if not isinstance(value, kind) or isinstance(value, bool) > (
+            name == "separating_sets"
+        ):
+            raise ValueError(
+                f"{name}={value!r:.80}: give a {type(DEFAULTS[name]).__name__}"
+            )
     bins = settings["bins"]
     allowed = {
         "alpha": (0 < settings["alpha"] < 1, "between 0 and 1"),
         "test": (settings["test"] in ("auto", *TESTS), f"auto, {', '.join(TESTS)}"),
         "bins": (bins == 0 or 2 <= bins <= 10, "0 (off) or 2 to 10"),
-        "orientation": (settings["orientation"] in ("confirmed", "maxp"), "confirmed or maxp"),
+        "orientation": (
+            settings["orientation"] in ("confirmed", "maxp"),
+            "confirmed or maxp",
+        ),
         "max_k": (settings["max_k"] >= -1, "-1 (any number) or more"),
         "bootstrap": (0 <= settings["bootstrap"] <= 10_000, "0 (off) to 10000"),
     }
@@ -64,12 +95,17 @@ def find_graph(
     """Return the graph, bool (p, p), and for each pair that was separated the set that did it."""
     forbidden, required = read_knowledge(names, settings["knowledge"])
     start = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
-    alpha, largest = settings["alpha"], settings["max_k"] if settings["max_k"] >= 0 else len(names)
+    alpha, largest = (
+        settings["alpha"],
+        settings["max_k"] if settings["max_k"] >= 0 else len(names),
+    )
     adjacent, separators = skeleton(test, alpha, start, required | required.T, largest)
     graph = orient_by_knowledge(adjacent, forbidden)
     if cycle := directed_cycle(graph & ~graph.T):
         path = " -> ".join(names[i] for i in cycle)
-        raise ValueError(f"knowledge: with what the data keep it makes the cycle {path:.80}")
+        raise ValueError(
+            f"knowledge: with what the data keep it makes the cycle {path:.80}"
+        )
     confirm_at = alpha if settings["orientation"] == "confirmed" else None
     graph = orient_colliders(graph, test, forbidden, max(largest, 1), confirm_at)
     return meek(graph, forbidden), separators
@@ -100,7 +136,9 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     names = table.columns.tolist()
     repeats = settings["bootstrap"]
     if repeats and len(table) < 3 * len(names):
-        raise ValueError(f"bootstrap={repeats}: give three times as many rows as columns")
+        raise ValueError(
+            f"bootstrap={repeats}: give three times as many rows as columns"
+        )
     name = choose_test(table, settings["test"], settings["bins"])
     data = encode(table, name, settings["bins"])
     graph, separators = find_graph(TESTS[name](data), settings, names)
@@ -109,7 +147,9 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
         random = np.random.default_rng(settings["seed"])
         i, j = (table.columns.get_indexer(edges[end]) for end in ("from", "to"))
         same, adjacent = np.zeros(len(edges)), np.zeros(len(edges))
-        for _ in tqdm(range(repeats), "bootstrap", disable=None):  # None: only on a terminal
+        for _ in tqdm(
+            range(repeats), "bootstrap", disable=None
+        ):  # None: only on a terminal
             rows = random.integers(len(data), size=len(data))
             other, _ = find_graph(TESTS[name](data[rows]), settings, names)
             same += (other[i, j] == graph[i, j]) & (other[j, i] == graph[j, i])
@@ -122,11 +162,15 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
             for (x, y), given in sorted(separators.items())
         ]
         columns = [*edges.columns, "separating_set"]
-        edges = pd.DataFrame(edges.to_dict("records") + separated, columns=columns, dtype=object)
+        edges = pd.DataFrame(
+            edges.to_dict("records") + separated, columns=columns, dtype=object
+        )
     if stands:
         equal = [(kept, left, "equal") for left, kept in stands.items()]
         more = pd.DataFrame(equal, columns=["from", "to", "type"], dtype=object)
-        edges = pd.DataFrame(edges.to_dict("records") + more.to_dict("records"), dtype=object)
+        edges = pd.DataFrame(
+            edges.to_dict("records") + more.to_dict("records"), dtype=object
+        )
     return edges.where(edges.notna(), None)  # null in JSON, which has no NaN
 
 
@@ -143,9 +187,14 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
         # Without input columns in the signature, REST's "inputs" arrives as a dict of arrays.
         try:
             if not isinstance(model_input, pd.DataFrame | dict):
-                raise ValueError("give a table: columns with names, such as dataframe_split")
+                raise ValueError(
+                    "give a table: columns with names, such as dataframe_split"
+                )
             return discover(pd.DataFrame(model_input), **(params or {}))
-        except (ValueError, OverflowError) as error:  # an int beyond 1e308 makes the latter
+        except (
+            ValueError,
+            OverflowError,
+        ) as error:  # an int beyond 1e308 makes the latter
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
 
 

@@ -7,15 +7,15 @@ import json
 import os
 from pathlib import Path
 
+from shared.local_embeddings import local_embeddings
+from shared.run import recipe_run, report
+
 import mlflow
 import pandas as pd
 from evaluation import QUESTIONS, evaluate, summary
 from mlflow.data.pandas_dataset import from_pandas
 from model_code import CONFIG
 from passages import FILE
-
-from shared.local_embeddings import local_embeddings
-from shared.run import recipe_run, report
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
@@ -41,7 +41,9 @@ def main() -> None:
             pip_requirements=str(HERE / "requirements.txt"),
             registered_model_name="reference_qa",
         )
-        mlflow.log_params({**CONFIG, "embedding model": os.environ["OPENAI_EMBEDDING_MODEL"]})
+        mlflow.log_params(
+            {**CONFIG, "embedding model": os.environ["OPENAI_EMBEDDING_MODEL"]}
+        )
         agent = mlflow.pyfunc.load_model(model.model_uri)
         questions = pd.read_csv(QUESTIONS, keep_default_na=False)
         rows = evaluate(agent, questions, traced=1)

@@ -55,8 +55,12 @@ def answered(outputs: dict[str, Any]) -> bool:
 @scorer
 def retrieved(outputs: dict[str, Any], expectations: dict[str, Any]) -> int:
     """The rank of the first passage that answers the question; 0 where there is none."""
-    found = [passage["text"] for passage in outputs["custom_outputs"]["passages"].values()]
-    ranks = [i for i, text in enumerate(found, 1) if answers(text, expectations["phrase"])]
+    found = [
+        passage["text"] for passage in outputs["custom_outputs"]["passages"].values()
+    ]
+    ranks = [
+        i for i, text in enumerate(found, 1) if answers(text, expectations["phrase"])
+    ]
     return ranks[0] if ranks and expectations["phrase"] else 0
 
 
@@ -80,16 +84,23 @@ def evaluate(model: Any, questions: pd.DataFrame, traced: int) -> pd.DataFrame:
     for row in kept:
         answers[row] = model.predict(inputs[row])
         traces.append(mlflow.get_last_active_trace_id())
-    data = pd.DataFrame({"trace": map(mlflow.get_trace, traces), "expectations": known[kept]})
-    os.environ["MLFLOW_GENAI_EVAL_MAX_WORKERS"] = "1"  # more would wait for SQLite's one writer
+    data = pd.DataFrame(
+        {"trace": map(mlflow.get_trace, traces), "expectations": known[kept]}
+    )
+    os.environ["MLFLOW_GENAI_EVAL_MAX_WORKERS"] = (
+        "1"  # more would wait for SQLite's one writer
+    )
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # a page of hints
         mlflow.genai.evaluate(data=data, scorers=SCORERS)
     mlflow.tracing.disable()
-    answers |= {row: model.predict(inputs[row]) for row in inputs.index.difference(kept)}
+    answers |= {
+        row: model.predict(inputs[row]) for row in inputs.index.difference(kept)
+    }
     mlflow.tracing.enable()
     scores = {
         scorer.name: [
-            scorer.run(outputs=answers[row], expectations=known[row]) for row in inputs.index
+            scorer.run(outputs=answers[row], expectations=known[row])
+            for row in inputs.index
         ]
         for scorer in SCORERS
     }

@@ -15,12 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from shared.local_embeddings import local_embeddings
+from shared.local_llm import local_llm
+
 import numpy as np
 import pandas as pd
 from openai import OpenAI
-
-from shared.local_embeddings import local_embeddings
-from shared.local_llm import local_llm
 
 FILE = Path(__file__).with_name("passages.parquet")
 MAX_CHARS = 700  # of a passage: about 150 tokens
@@ -59,7 +59,11 @@ def sentences(passage: str) -> list[str]:
     """Return the sentences of a passage, each on one line; rows of tables are none."""
     parts = re.split(r"\n\s*\n|(?<=[.:;?!])\s+(?=[A-Z“\"*\[(])", passage)
     lines = [" ".join(part.split()) for part in parts]
-    return [line for line in lines if len(line) > 25 and not re.search(r"[-=]{3}|^\||\| \|", line)]
+    return [
+        line
+        for line in lines
+        if len(line) > 25 and not re.search(r"[-=]{3}|^\||\| \|", line)
+    ]
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -76,13 +80,17 @@ def rows() -> Iterator[dict[str, Any]]:
                 # The rules of tables are no words, but a token for each character.
                 embedded = re.sub(r"([-=*~+|])\1+", " ", about)
                 kept = passage.strip("\n") if line is None else None
-                yield dict(id=f"{name}#{number}", text=kept, sentence=line, embedded=embedded)
+                yield dict(
+                    id=f"{name}#{number}", text=kept, sentence=line, embedded=embedded
+                )
 
 
 def embed(texts: list[str]) -> np.ndarray:
     """Return the vectors of the texts, int8 (n, d), by the service that is named; progress."""
     found: list[list[float]] = []
-    with OpenAI(base_url=os.environ.get("OPENAI_EMBEDDING_BASE_URL"), timeout=600) as client:
+    with OpenAI(
+        base_url=os.environ.get("OPENAI_EMBEDDING_BASE_URL"), timeout=600
+    ) as client:
         model = os.environ["OPENAI_EMBEDDING_MODEL"]
         for start in range(0, len(texts), 64):
             reply = client.embeddings.create(

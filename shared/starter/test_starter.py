@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from shared.recipes import Recipe
 from shared.smoke import smoke
+
+import pytest
 
 HERE = Path(__file__).parent
 

@@ -2,14 +2,19 @@
 
 import json
 
-from docs.pitfalls import KEPT, cases, digest
 from shared.results import keep
+
+from docs.pitfalls import KEPT, cases, digest
 
 PRINTED: dict[str, dict[str, str]] = {}
 
 
 def pytest_runtest_logreport(report):
-    if report.when == "call" and report.passed and (said := dict(report.user_properties)):
+    if (
+        report.when == "call"
+        and report.passed
+        and (said := dict(report.user_properties))
+    ):
         PRINTED[report.nodeid.split("[")[-1].rstrip("]")] = said
 
 
@@ -17,8 +22,12 @@ def pytest_sessionfinish(session):
     if hasattr(session.config, "workerinput") or not PRINTED:
         return
     names = {case.name for case in cases()}
-    before = json.loads(KEPT.read_text(encoding="utf-8"))["output"] if KEPT.is_file() else {}
-    output = {name: said for name, said in {**before, **PRINTED}.items() if name in names}
+    before = (
+        json.loads(KEPT.read_text(encoding="utf-8"))["output"] if KEPT.is_file() else {}
+    )
+    output = {
+        name: said for name, said in {**before, **PRINTED}.items() if name in names
+    }
     output = dict(sorted(output.items()))
     if PRINTED.keys() < names:  # the page goes on naming the run of the others
         kept = json.loads(KEPT.read_text(encoding="utf-8"))

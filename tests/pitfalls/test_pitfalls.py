@@ -17,7 +17,11 @@ import pytest
 from docs.pitfalls import Pitfall, cases
 
 pytestmark = pytest.mark.pitfall
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONWARNINGS": "ignore",
+    "NO_COLOR": "1",
+}
 # Each script is a process forked from one that has imported these, which takes most of the time.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "mlflow.pyfunc.scoring_server"])
@@ -31,8 +35,13 @@ def script(path: Path, place: Path, environment: dict[str, str]) -> None:
         del os.environ[name]
     os.environ |= environment
     os.chdir(place)
-    sys.path = [str(place), *(each for each in sys.path if each.endswith("packages"))] + [
-        each for each in sys.path if "/lib/python" in each and not each.endswith("packages")
+    sys.path = [
+        str(place),
+        *(each for each in sys.path if each.endswith("packages")),
+    ] + [
+        each
+        for each in sys.path
+        if "/lib/python" in each and not each.endswith("packages")
     ]
     try:
         runpy.run_path(str(path), run_name="__main__")
@@ -47,16 +56,25 @@ def run(case: Pitfall, way: str, folder: Path) -> str:
     here, elsewhere = folder / "here", folder / "elsewhere"
     for place in (here, elsewhere):
         place.mkdir(parents=True)
-    files = case.ways["wrong"] | case.ways["right"] if way == "right" else case.ways["wrong"]
+    files = (
+        case.ways["wrong"] | case.ways["right"]
+        if way == "right"
+        else case.ways["wrong"]
+    )
     for name, text in files.items():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(text, encoding="utf-8")
-    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "MODEL": f"{here}/model"}
+    environment = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "MODEL": f"{here}/model",
+    }
     shown = ""
     for name, place in (("log.py", here), ("load.py", elsewhere)):
         if name in files:
             path = here / name
-            process = PROCESSES.Process(target=script, args=(path, place, QUIET | environment))
+            process = PROCESSES.Process(
+                target=script, args=(path, place, QUIET | environment)
+            )
             process.start()
             process.join(300)
             shown += f"$ python {name}\n{path.with_suffix('.out').read_text()}"

@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 from urllib.parse import urlparse
 
+from shared.recipes import ROOT
+
 import pytest
 from playwright.sync_api import sync_playwright
-
-from shared.recipes import ROOT
 
 SITE = ROOT / "site"
 FLAGS = [
@@ -25,7 +25,11 @@ FLAGS = [
 
 
 def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")  # Debian, others, GitHub's machines
+    names = (
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+    )  # Debian, others, GitHub's machines
     found = next(filter(None, map(shutil.which, names)), None)
     assert found, "no chromium: make system installs it on Debian"
     return found
@@ -63,7 +67,9 @@ def browser():
 @pytest.fixture(scope="session")
 def window(browser, base):
     """A page of the browser that notes what goes wrong in it, in `wrong`."""
-    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
+    with browser.new_context(
+        permissions=["clipboard-read", "clipboard-write"]
+    ) as context:
         tab = context.new_page()
         tab.wrong = []
         host = urlparse(base).netloc
@@ -79,7 +85,10 @@ def window(browser, base):
         tab.on("request", asked)
         tab.on("response", answered)
         tab.on("pageerror", lambda error: tab.wrong.append(f"error: {error}"))
-        tab.on("console", lambda m: m.type == "error" and tab.wrong.append(f"console: {m.text}"))
+        tab.on(
+            "console",
+            lambda m: m.type == "error" and tab.wrong.append(f"console: {m.text}"),
+        )
         yield tab
 
 

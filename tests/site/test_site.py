@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
 
+from shared import log_all
+from shared.recipes import ROOT, find
+
 import axe_playwright_python
 import pytest
 from mkdocs.exceptions import PluginError
 
 from docs import hook
 from docs.recipe_pages import reasons, split
-from shared import log_all
-from shared.recipes import ROOT, find
 from tests.site.conftest import SITE, pages
 
 pytestmark = pytest.mark.site
@@ -34,7 +35,10 @@ WCAG = """(() => {
         ({id, nodes}) => [id, nodes.length, nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]
     ));
 })()"""
-SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
+SIZES = {
+    "wide": {"width": 1440, "height": 900},
+    "narrow": {"width": 390, "height": 844},
+}
 LISTED = (Path(__file__).parent / "queries.csv").read_text(encoding="utf-8")
 QUERIES = list(csv.DictReader(LISTED.splitlines()))
 TRANSLATED = sorted((ROOT / "docs").rglob("*.zh.md"))
@@ -47,11 +51,15 @@ def test_page(tab, base, page):
     tab.goto(urljoin(base, page.lstrip("/")), wait_until="load")
     tab.evaluate(f"{AXE.read_text(encoding='utf-8')}; null")
     for scheme in ("default", "slate"):
-        tab.evaluate(f"document.querySelector('[data-md-color-scheme={scheme}]').click()")
+        tab.evaluate(
+            f"document.querySelector('[data-md-color-scheme={scheme}]').click()"
+        )
         for size, viewport in SIZES.items():
             tab.set_viewport_size(viewport)
             tab.wait_for_timeout(400)  # what scrolls gets its focus then
-            tab.wait_for_function("document.getAnimations().length === 0")  # colours change slowly
+            tab.wait_for_function(
+                "document.getAnimations().length === 0"
+            )  # colours change slowly
             over = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
             wrong += [(scheme, size, f"{over} px too wide")] if over > 0 else []
             wrong += [(scheme, size, *found) for found in tab.evaluate(WCAG)]
@@ -73,12 +81,16 @@ def test_links_and_anchors():
             url = urlparse(link)
             if url.scheme in ("http", "https", "data"):
                 if tag in ("script", "img") or (tag == "link" and "stylesheet" in link):
-                    broken.append(f"{path.relative_to(SITE)}: {link} is on another host")
+                    broken.append(
+                        f"{path.relative_to(SITE)}: {link} is on another host"
+                    )
                 continue
             target = (path.parent / unquote(url.path)).resolve() if url.path else path
             target = target / "index.html" if target.is_dir() else target
             if not target.is_file() or (
-                url.fragment and target in ids and unquote(url.fragment) not in ids[target]
+                url.fragment
+                and target in ids
+                and unquote(url.fragment) not in ids[target]
             ):
                 broken.append(f"{path.relative_to(SITE)}: {link}")
     assert broken == []
@@ -92,7 +104,9 @@ def test_search(tab, base):
     wrong = []
     for row in QUERIES:
         field.fill(row["query"])
-        tab.keyboard.press("End")  # the search listens to keys, which filling in doesn't send
+        tab.keyboard.press(
+            "End"
+        )  # the search listens to keys, which filling in doesn't send
         first = tab.locator(".md-search-result__item a").first
         first.wait_for(timeout=120_000)
         tab.wait_for_timeout(500)
@@ -132,7 +146,9 @@ def test_what_a_search_engine_reads():
         text = (SITE / page.lstrip("/") / "index.html").read_text(encoding="utf-8")
         for tag in ('name="description"', 'rel="canonical"', 'property="og:image"'):
             assert tag in text, f"{page}: {tag}"
-    english = [SITE / page.lstrip("/") / "index.html" for page in pages() if "zh/" not in page]
+    english = [
+        SITE / page.lstrip("/") / "index.html" for page in pages() if "zh/" not in page
+    ]
     text = "".join(path.read_text(encoding="utf-8") for path in english)
     described = re.findall(r'<meta name="description" content="(.*?)"', text)
     assert len(set(described)) == len(described), "two pages have one description"
@@ -153,9 +169,13 @@ def test_translation_is_of_the_english_page_of_today(file):
     assert marked == today, f"translate what changed, then set english: {today}"
 
 
-def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(monkeypatch, tmp_path):
+def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
+    monkeypatch, tmp_path
+):
     circle, text = find("circle_area"), "<!-- output -->\n```text\nbefore\n```"
-    monkeypatch.setattr(log_all, "output_file", lambda _: ROOT / "build" / "log" / "none.txt")
+    monkeypatch.setattr(
+        log_all, "output_file", lambda _: ROOT / "build" / "log" / "none.txt"
+    )
     with pytest.raises(PluginError, match="none.txt is missing: make log-all"):
         hook.fill(text, recipe=circle)
     (tmp_path / "said.txt").write_text("area 3.14")
@@ -167,7 +187,9 @@ def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(monkeyp
 
 
 def test_pages_are_small():
-    size = {path.relative_to(SITE): path.stat().st_size for path in SITE.rglob("*.html")}
+    size = {
+        path.relative_to(SITE): path.stat().st_size for path in SITE.rglob("*.html")
+    }
     assert {path: each for path, each in size.items() if each > 300_000} == {}
 
 
@@ -175,6 +197,7 @@ def test_pictures_are_small():
     large = {
         path.name: path.stat().st_size
         for path in SITE.rglob("*")
-        if path.suffix in {".webp", ".png", ".svg", ".jpg"} and path.stat().st_size > 150_000
+        if path.suffix in {".webp", ".png", ".svg", ".jpg"}
+        and path.stat().st_size > 150_000
     }
     assert large == {}

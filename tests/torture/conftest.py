@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 
+from shared.recipes import ROOT
+
 import mlflow
 import pytest
 from filelock import FileLock
 
-from shared.recipes import ROOT
 from tests.conftest import store
 
 

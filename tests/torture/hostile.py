@@ -34,7 +34,19 @@ TEXTS = [
     "é😀\u202e",
     "'; --",
 ]
-JSON_VALUES = [None, True, False, *NUMBERS, *TEXTS, MEGABYTE, [], [1], {}, {"a": 1}, [[1, 2], [3]]]
+JSON_VALUES = [
+    None,
+    True,
+    False,
+    *NUMBERS,
+    *TEXTS,
+    MEGABYTE,
+    [],
+    [1],
+    {},
+    {"a": 1},
+    [[1, 2], [3]],
+]
 VALUES = [
     *JSON_VALUES, pd.NA, pd.NaT, np.True_, np.int64(2), np.float32(0.1), np.nan, b"", b"\xff\x00",
     Decimal("1.1"), Decimal("NaN"), Fraction(1, 3), 1 + 2j, date(2026, 1, 1),
@@ -87,7 +99,9 @@ def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
         what = draw(st.sampled_from(WAYS))
         column = draw(st.integers(0, width - 1)) if width else 0
         if what == "cell" and rows and width:
-            frame = put(frame, [draw(st.integers(0, rows - 1))], column, draw(value(VALUES)))
+            frame = put(
+                frame, [draw(st.integers(0, rows - 1))], column, draw(value(VALUES))
+            )
         elif what == "dtype" and width:
             frame = retyped(frame, column, draw(st.sampled_from(DTYPES)))
         elif what == "constant" and rows and width:
@@ -108,16 +122,27 @@ def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
             )
             frame = frame.set_axis(pd.Index(names, tupleize_cols=False), axis=1)
         elif what == "levels":
-            frame = frame.set_axis(pd.MultiIndex.from_product([["a"], range(width)]), axis=1)
+            frame = frame.set_axis(
+                pd.MultiIndex.from_product([["a"], range(width)]), axis=1
+            )
         elif what == "extra":
             frame = frame.assign(**{"extra": draw(value(JSON_VALUES[:8]))})
         elif what == "rows":
-            frame = frame.iloc[draw(st.sampled_from([[], [0], [0] * 50, [0, 0]])) if rows else []]
+            frame = frame.iloc[
+                draw(st.sampled_from([[], [0], [0] * 50, [0, 0]])) if rows else []
+            ]
         elif what == "index":
-            labels = [["a"] * rows, list(range(rows, 0, -1)), [None] * rows, [MEGABYTE] * rows]
+            labels = [
+                ["a"] * rows,
+                list(range(rows, 0, -1)),
+                [None] * rows,
+                [MEGABYTE] * rows,
+            ]
             frame = frame.set_axis(draw(st.sampled_from(labels)), axis=0)
         elif what == "index levels" and rows:
-            frame = frame.set_axis(pd.MultiIndex.from_product([["a"], range(rows)]), axis=0)
+            frame = frame.set_axis(
+                pd.MultiIndex.from_product([["a"], range(rows)]), axis=0
+            )
     return frame
 
 
@@ -141,7 +166,9 @@ def params(known: dict) -> st.SearchStrategy:
     """None, the known ones with a value of another kind, or names that nobody knows."""
     names = st.sampled_from([*known, "unknown", ""])
     wild = st.dictionaries(names, value(JSON_VALUES), max_size=2)
-    return st.one_of(st.none(), st.just(known), wild.map(lambda some: {**known, **some}))
+    return st.one_of(
+        st.none(), st.just(known), wild.map(lambda some: {**known, **some})
+    )
 
 
 @st.composite
@@ -151,7 +178,11 @@ def altered(draw, request: dict, choices: list) -> dict:
     place, at = body, next(iter(body))
     while isinstance(place[at], dict | list) and place[at] and draw(st.integers(0, 9)):
         place = place[at]
-        at = draw(st.sampled_from(list(place if isinstance(place, dict) else range(len(place)))))
+        at = draw(
+            st.sampled_from(
+                list(place if isinstance(place, dict) else range(len(place)))
+            )
+        )
     place[at] = draw(value(choices))
     return body
 
@@ -167,11 +198,33 @@ def bodies(draw, request: dict) -> tuple[bytes, str | None]:
     elif kind == "params":
         body["params"] = draw(value(JSON_VALUES) | params(request.get("params", {})))
     elif kind == "shape":
-        names = ["dataframe_split", "dataframe_records", "inputs", "instances", "unknown"]
-        body = {draw(st.sampled_from(names)): draw(value(JSON_VALUES) | st.just(body[key]))}
+        names = [
+            "dataframe_split",
+            "dataframe_records",
+            "inputs",
+            "instances",
+            "unknown",
+        ]
+        body = {
+            draw(st.sampled_from(names)): draw(value(JSON_VALUES) | st.just(body[key]))
+        }
     if kind == "text":
-        raw = [b"", b"{", b"null", b"[]", b"1", b'"x"', b"NaN", b"\xff\xfe", b"\xef\xbb\xbf{}"]
-        raw += [b'{"inputs": NaN}', b"[" * 100_000, b'{"a":' * 2_000 + b"1" + b"}" * 2_000]
+        raw = [
+            b"",
+            b"{",
+            b"null",
+            b"[]",
+            b"1",
+            b'"x"',
+            b"NaN",
+            b"\xff\xfe",
+            b"\xef\xbb\xbf{}",
+        ]
+        raw += [
+            b'{"inputs": NaN}',
+            b"[" * 100_000,
+            b'{"a":' * 2_000 + b"1" + b"}" * 2_000,
+        ]
         return draw(st.sampled_from(raw)), content_type
     if kind == "type":
         content_type = draw(

@@ -7,10 +7,11 @@ from functools import cache
 from numbers import Real
 from typing import Any
 
+from shared.smoke import differences
+
 import numpy as np
 import pandas as pd
 
-from shared.smoke import differences
 from tests.torture.hostile import asks_a_table, first_frame
 
 
@@ -35,10 +36,14 @@ def table(given: object) -> pd.DataFrame | None:
 
 
 def circle_area(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
-    given = {name: asked[name].tolist() for name in ("diameter", "radius") if name in asked}
+    given = {
+        name: asked[name].tolist() for name in ("diameter", "radius") if name in asked
+    }
     for at, row in enumerate(rows):
         lengths = {name: number(values[at]) for name, values in given.items()}
-        ((name, length),) = [(n, value) for n, value in lengths.items() if value is not None]
+        ((name, length),) = [
+            (n, value) for n, value in lengths.items() if value is not None
+        ]
         radius = length / (2 if name == "diameter" else 1)
         assert 0 <= length <= 1e153
         assert math.isclose(row["area"], math.pi * radius**2, rel_tol=1e-14, abs_tol=0)
@@ -47,7 +52,9 @@ def circle_area(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
 def clv_composite(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
     for row in rows:
         assert min(row["clv"], row["expected_purchases"], row["aov"]) >= 0
-        assert math.isclose(row["clv"], row["aov"] * row["expected_purchases"], rel_tol=1e-9)
+        assert math.isclose(
+            row["clv"], row["aov"] * row["expected_purchases"], rel_tol=1e-9
+        )
         assert 0 <= row["p_return"] <= 1 and row["horizon_weeks"] > 0
 
 
@@ -55,7 +62,10 @@ def canny_edge_qc(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
     for row in rows:
         bad = row["defect_score"] > 1 or row["reason"] != "largest edge"
         assert row["verdict"] == ("fail" if bad else "pass")
-        assert min(row["defect_score"], row["x"], row["y"], row["width"], row["height"]) >= 0
+        assert (
+            min(row["defect_score"], row["x"], row["y"], row["width"], row["height"])
+            >= 0
+        )
 
 
 def edges(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
@@ -83,7 +93,9 @@ def agent(answer: dict[str, Any]) -> None:
     assert (answer["status"] == "failed") == bool(answer.get("error"))
     (message,) = answer["output"]
     (said,) = message["content"]
-    assert isinstance(said["text"], str) and (said["text"] or answer["status"] == "failed")
+    assert isinstance(said["text"], str) and (
+        said["text"] or answer["status"] == "failed"
+    )
     found = answer["custom_outputs"]["passages"]
     assert {note["file_id"] for note in said["annotations"]} <= set(found)
 
@@ -139,8 +151,14 @@ def check(recipe, given: object, params: object, answer: Any) -> None:
     if not asks_a_table(recipe.json("request.json")):
         return agent(answer)
     asked = table(given)
-    if isinstance(given, pd.DataFrame) and isinstance(answer, pd.DataFrame) and by_row(recipe):
-        assert answer.index.equals(given.index), "each answer stands under the label of its row"
+    if (
+        isinstance(given, pd.DataFrame)
+        and isinstance(answer, pd.DataFrame)
+        and by_row(recipe)
+    ):
+        assert answer.index.equals(given.index), (
+            "each answer stands under the label of its row"
+        )
     rows = answer.to_dict("records") if isinstance(answer, pd.DataFrame) else answer
     for row in rows:
         for value in row.values():
@@ -150,16 +168,22 @@ def check(recipe, given: object, params: object, answer: Any) -> None:
     assert not by_row(recipe) or len(rows) == len(asked)
     if recipe.name in ORACLES:
         ORACLES[recipe.name](asked, params, rows)
-    if ORACLES.get(recipe.name) is not feedback:  # its known answers are a language model's
+    if (
+        ORACLES.get(recipe.name) is not feedback
+    ):  # its known answers are a language model's
         assert as_known(recipe, asked, params, rows) == []
 
 
-def as_known(recipe, asked: pd.DataFrame, params: object, rows: list[dict]) -> list[str]:
+def as_known(
+    recipe, asked: pd.DataFrame, params: object, rows: list[dict]
+) -> list[str]:
     """Return where rows of the known request are answered in another way than it says."""
     columns, answers, (usual, tolerance) = known(recipe)
     if not set(columns) <= set(asked.columns) or not asked.columns.is_unique:
         return []
-    if (params or {}) != usual or (not by_row(recipe) and len(columns) < asked.shape[1]):
+    if (params or {}) != usual or (
+        not by_row(recipe) and len(columns) < asked.shape[1]
+    ):
         return []
     try:
         asked_rows = keys(asked, columns)
@@ -167,7 +191,13 @@ def as_known(recipe, asked: pd.DataFrame, params: object, rows: list[dict]) -> l
             (k, row) for k, row in zip(asked_rows, rows, strict=False) if k in answers
         ]
         if not by_row(recipe):
-            pairs = [(tuple(asked_rows), graph(rows))] if tuple(asked_rows) in answers else []
+            pairs = (
+                [(tuple(asked_rows), graph(rows))]
+                if tuple(asked_rows) in answers
+                else []
+            )
     except (TypeError, ValueError):  # a cell that has no hash, or no truth
         return []
-    return [line for key, row in pairs for line in differences(row, answers[key], tolerance)]
+    return [
+        line for key, row in pairs for line in differences(row, answers[key], tolerance)
+    ]

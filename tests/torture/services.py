@@ -9,16 +9,19 @@ import zlib
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from shared.local_embeddings import EMBEDDING_MODEL
 from shared.local_llm import environment
+
+import numpy as np
+
 from tests.fault_server import Handler, completion, running
 
 
 def vector(text: str) -> np.ndarray:
     """Return what the stand-in says of a text, in place of an embedding."""
-    return np.random.default_rng(zlib.crc32(text.encode("utf-8", "surrogatepass"))).normal(size=384)
+    return np.random.default_rng(
+        zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    ).normal(size=384)
 
 
 class Echo(Handler):
@@ -46,7 +49,11 @@ def service(recipe):
         return
     with running() as server:
         server.RequestHandlerClass = Echo
-        settings = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k" * 20, "OPENAI_MODEL": "m"}
+        settings = {
+            "OPENAI_BASE_URL": server.url,
+            "OPENAI_API_KEY": "k" * 20,
+            "OPENAI_MODEL": "m",
+        }
         settings["OPENAI_EMBEDDING_BASE_URL"] = server.url
         settings["OPENAI_EMBEDDING_MODEL"] = EMBEDDING_MODEL
         with environment(settings):

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import time
 
+from shared.recipes import ROOT
+
 import pytest
 
-from shared.recipes import ROOT
 from tests.conftest import environment, processes
 
 KILLS = """
@@ -47,7 +48,9 @@ for moment in range(moments):
 def kills(folder, moments: int) -> list[str]:
     """Stop as many processes while each makes a store; return for each whether there was one."""
     words = [sys.executable, "-c", KILLS, folder, str(moments)]
-    done = subprocess.run(words, env=environment(folder), capture_output=True, text=True)
+    done = subprocess.run(
+        words, env=environment(folder), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -69,7 +72,9 @@ def test_a_second_kill_does_not_cut_the_end_short(how, tmp_path):
         "servers.log = lambda recipe: servers.run(['sleep', '600'])\nsys.exit(cli.main(['log']))"
     )
     more = {"COOKBOOK_MARK": str(tmp_path), "RECIPE": "circle_area"}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment(ROOT, **more))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment(ROOT, **more)
+    )
     while "sleep 600" not in str(processes(str(tmp_path))) and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(how)

@@ -15,14 +15,15 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from shared.local_llm import local_llm
+from shared.recipes import discover, find
+from shared.smoke import differences, wrong
+
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
-from shared.local_llm import local_llm
-from shared.recipes import discover, find
-from shared.smoke import differences, wrong
 from tests.conftest import processes
 from tests.torture.hostile import asks_a_table, first_frame
 from tests.torture.oracles import ORACLES, by_row, edges, feedback
@@ -31,7 +32,9 @@ from tests.verify import processes as servers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
+    pytest.mark.skipif(
+        not Path("/proc/self/environ").exists(), reason="looks into /proc"
+    ),
 ]
 JSON = {"Content-Type": "application/json"}
 
@@ -53,13 +56,19 @@ def listening(ids: list[int]) -> set[str]:
 
 
 def address(kernel: str) -> str:
-    data = b"".join(bytes.fromhex(kernel[i : i + 8])[::-1] for i in range(0, len(kernel), 8))
+    data = b"".join(
+        bytes.fromhex(kernel[i : i + 8])[::-1] for i in range(0, len(kernel), 8)
+    )
     return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
 
 
-def ask(port: int, body: bytes | None = None, server: HTTPConnection | None = None) -> Any:
+def ask(
+    port: int, body: bytes | None = None, server: HTTPConnection | None = None
+) -> Any:
     server = server or HTTPConnection("127.0.0.1", port, timeout=120)
-    server.request("POST" if body else "GET", "/invocations" if body else "/ping", body, JSON)
+    server.request(
+        "POST" if body else "GET", "/invocations" if body else "/ping", body, JSON
+    )
     response = server.getresponse()
     text = response.read()
     assert response.status == 200, text[:500]
@@ -70,10 +79,15 @@ def ask(port: int, body: bytes | None = None, server: HTTPConnection | None = No
 
 
 @contextmanager
-def running(target: str, checkout: Path, **variables: str) -> Iterator[tuple[int, list[int]]]:
+def running(
+    target: str, checkout: Path, **variables: str
+) -> Iterator[tuple[int, list[int]]]:
     """Run serve or ui as make does: (its port, the ids of its processes)."""
     port = servers.free_port()
-    words, health = [sys.executable, "-m", "shared.cli", target], f"http://127.0.0.1:{port}/health"
+    words, health = (
+        [sys.executable, "-m", "shared.cli", target],
+        f"http://127.0.0.1:{port}/health",
+    )
     more = {"PORT": str(port), "COOKBOOK_MARK": f"torture {target} {port}", **variables}
     with servers.running(words, checkout, health, servers.NULL, **more):
         yield port, list(processes(more["COOKBOOK_MARK"]))
@@ -99,8 +113,14 @@ def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
             column = {"circle_area": "radius", "clv_composite": "first_order_value"}
             rows = frame.tail(1).copy().astype(object)
             rows[column[recipe.name]] = rows[column[recipe.name]].astype(float) + at / 7
-        split = rows.astype(object).where(rows.notna(), None).to_dict("split", index=False)
-        rest = {"params": asked["params"]} if "params" in asked and kind is not edges else {}
+        split = (
+            rows.astype(object).where(rows.notna(), None).to_dict("split", index=False)
+        )
+        rest = (
+            {"params": asked["params"]}
+            if "params" in asked and kind is not edges
+            else {}
+        )
         yield {"dataframe_split": split, **rest}
 
 
@@ -116,7 +136,9 @@ def cropped(image: bytes, at: int) -> str:
 def memory(ids: list[int]) -> int:
     """Return the kB of the largest of the processes: the one that answers."""
     sizes = [Path(f"/proc/{pid}/status").read_text() for pid in ids]
-    return max(int(found[1]) for text in sizes if (found := re.search(r"VmRSS:\s+(\d+)", text)))
+    return max(
+        int(found[1]) for text in sizes if (found := re.search(r"VmRSS:\s+(\d+)", text))
+    )
 
 
 def expected(recipe, place: Path, asked: list[dict[str, Any]]) -> list[Any]:
@@ -140,10 +162,16 @@ def nearest(place: Path, questions: list[str]) -> list[list[dict[str, Any]]]:
     rows = pd.read_parquet(place / "artifacts/passages.parquet")
     kept = np.frombuffer(b"".join(rows["vector"]), np.int8).reshape(len(rows), -1)
     near = kept / rows.attrs["scale"] @ np.array([vector(text) for text in questions]).T
-    part = pd.DataFrame(near).groupby([rows["id"].to_numpy(), rows["sentence"].notna()]).max()
+    part = (
+        pd.DataFrame(near)
+        .groupby([rows["id"].to_numpy(), rows["sentence"].notna()])
+        .max()
+    )
     total = part.xs(False, level=1) + part.xs(True, level=1) / 2
     best = [column.nlargest(5).items() for _, column in total.items()]
-    return [[{"passage": name, "score": score} for name, score in five] for five in best]
+    return [
+        [{"passage": name, "score": score} for name, score in five] for five in best
+    ]
 
 
 def told(answer: Any) -> list[dict[str, Any]]:
@@ -162,7 +190,9 @@ def flood(port: int, bodies: list[bytes], clients: int) -> list[Any]:
     """Return the answers to the bodies, asked by so many clients at once, a connection each."""
 
     def client(part: list[bytes]) -> list[Any]:
-        with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=120)) as server:
+        with contextlib.closing(
+            HTTPConnection("127.0.0.1", port, timeout=120)
+        ) as server:
             return [ask(port, body, server) for body in part]
 
     with ThreadPoolExecutor(clients) as pool:
@@ -185,7 +215,9 @@ def test_many_clients(recipe, logged, folder, cases, counts):
     clients, stuck, each = 32, 40, cases(4, 200)
     asked = list(requests(recipe, clients * each))
     with service(recipe) as settings, ExitStack() as stack:
-        port, ids = stack.enter_context(running("serve", logged, RECIPE=recipe.name, **settings))
+        port, ids = stack.enter_context(
+            running("serve", logged, RECIPE=recipe.name, **settings)
+        )
         assert listening(ids) == {"127.0.0.1"}
         hang(port, stack, stuck)
         answers = flood(port, [json.dumps(body).encode() for body in asked], clients)
@@ -217,7 +249,10 @@ def test_memory_of_a_server(logged, cases, counts):
         flood(port, [body] * (total - warm), 4)
         after = memory(ids)
     counts["requests to circle_area"] = total
-    counts["MB after the first 5 %"], counts["MB at the end"] = before // 1000, after // 1000
+    counts["MB after the first 5 %"], counts["MB at the end"] = (
+        before // 1000,
+        after // 1000,
+    )
     assert after < 1.05 * before, f"{before} kB, {after} kB"
 
 
@@ -226,7 +261,9 @@ def test_what_else_listens_is_on_loopback(logged, counts):
         assert listening(ids) == {"127.0.0.1"}
     before = listening([os.getpid()])
     with local_llm():
-        assert listening([os.getpid()]) - before <= {"127.0.0.1"} and listening([os.getpid()])
+        assert listening([os.getpid()]) - before <= {"127.0.0.1"} and listening(
+            [os.getpid()]
+        )
     with socket.create_server(("0.0.0.0", 0)):
         assert "0.0.0.0" in listening([os.getpid()]), "it would be seen"
     counts["servers"] += 2
@@ -237,7 +274,9 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
     circle = find("circle_area")
     shutil.copytree(folder(circle), tmp_path / "v2")
     code = tmp_path / "v2/model_code.py"
-    code.write_text(code.read_text().replace("np.pi * radius**2", "2 * np.pi * radius**2"))
+    code.write_text(
+        code.read_text().replace("np.pi * radius**2", "2 * np.pi * radius**2")
+    )
     with ExitStack() as stack:
         models = []
         for recipe in discover():
@@ -255,7 +294,9 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
                 said = json.loads(answer.to_json(orient="records", double_precision=15))
                 assert wrong(recipe, {"predictions": said}) == []
             radius = pd.DataFrame({"radius": [float(at)]}, dtype=object)
-            one, two = (m.predict(radius)["area"].item() for m in (models[0][1], double))
+            one, two = (
+                m.predict(radius)["area"].item() for m in (models[0][1], double)
+            )
             assert two == 2 * one == pytest.approx(2 * np.pi * at**2)
 
         calls = cases(60, 2_000)

@@ -3,20 +3,23 @@
 import json
 from types import SimpleNamespace
 
+from shared.recipes import find
+
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
 from recipes.pc_causal_discovery import networks
-from shared.recipes import find
 
 LONG, OTHER = "x" * 1000, "x" * 1001
 CELLS = networks.real_cells()
 NAMED = CELLS.rename(columns={"Raf": LONG, "Mek": OTHER})
 CLASSES = NAMED.assign(**{LONG: np.where(CELLS["Raf"] > 40, "y", "n")})
 NEARLY = 0.5 + 0.1 * (np.arange(len(CELLS)) < 3)
-ONE = dict(frequency=2, recency=30.0, T=38.0, monetary_value=20.0, first_order_value=35.0)
+ONE = dict(
+    frequency=2, recency=30.0, T=38.0, monetary_value=20.0, first_order_value=35.0
+)
 ONE |= {"orders_4w": 1, "orders_13w": 2}
 RANDOM = np.random.default_rng(217).normal(size=(60, 5))
 
@@ -36,7 +39,9 @@ def cyclic():
     b = b + a
     c = c + b
     d = d + c + a
-    return pd.DataFrame({f"a{LONG}": a, f"b{LONG}": b, "c": c, f"d{LONG}": d, f"e{LONG}": e + d})
+    return pd.DataFrame(
+        {f"a{LONG}": a, f"b{LONG}": b, "c": c, f"d{LONG}": d, f"e{LONG}": e + d}
+    )
 
 
 def knows(part, *lists):
@@ -47,7 +52,9 @@ def at(label, **columns):
     return pd.DataFrame({k: [v] for k, v in columns.items()}, index=[label])
 
 
-SAID: dict[str, list] = {  # the recipe: what it is asked, with which params, and what it says of it
+SAID: dict[
+    str, list
+] = {  # the recipe: what it is asked, with which params, and what it says of it
     "circle_area": [
         (at(LONG, diameter=-1.0), {}, "-1.0 is no length"),
         (at("a", diameter=LONG), {}, "is no length"),
@@ -72,7 +79,11 @@ SAID: dict[str, list] = {  # the recipe: what it is asked, with which params, an
         (NAMED, {"test": "gsq"}, "are numbers; drop"),
         (NAMED.assign(**{LONG: 1.5}), {}, "is constant"),
         (NAMED.assign(**{OTHER: NAMED[LONG]}), {}, "determine each other"),
-        (CELLS.assign(**{LONG: [f"id {i}" for i in range(len(CELLS))]}), {}, "853 categories"),
+        (
+            CELLS.assign(**{LONG: [f"id {i}" for i in range(len(CELLS))]}),
+            {},
+            "853 categories",
+        ),
         (CELLS, knows("required", ["Raf", LONG]), "has no column"),
         (NAMED, knows("required", [LONG, "Jnk"]), "rule out"),
         (cyclic(), {}, "directed cycle through"),
@@ -86,13 +97,25 @@ SAID: dict[str, list] = {  # the recipe: what it is asked, with which params, an
         (CELLS.set_axis([("x", LONG), *CELLS.columns[1:]], axis=1), {}, "is not text"),
         (NAMED.rename(columns={OTHER: LONG}), {}, "occurs more than once"),
         (NAMED.assign(**{LONG: 1.5}), {}, "is constant"),
-        (NAMED.assign(**{LONG: [f"id {i}" for i in range(len(CELLS))]}), {}, "853 categories"),
+        (
+            NAMED.assign(**{LONG: [f"id {i}" for i in range(len(CELLS))]}),
+            {},
+            "853 categories",
+        ),
         (NAMED.assign(**{LONG: NEARLY}), {"bins": 2}, "leave one class"),
         (CLASSES, {}, "mixed columns"),
         (CLASSES, {"test": "fisherz"}, "has categories"),
         (NAMED, {"test": "gsq"}, "needs categories"),
-        (NAMED.assign(**{OTHER: NAMED[LONG] + NAMED["Jnk"]}), {}, "determine each other"),
-        (NAMED.assign(**{OTHER: NAMED[LONG]}), knows("required", ["c", OTHER]), "says the same as"),
+        (
+            NAMED.assign(**{OTHER: NAMED[LONG] + NAMED["Jnk"]}),
+            {},
+            "determine each other",
+        ),
+        (
+            NAMED.assign(**{OTHER: NAMED[LONG]}),
+            knows("required", ["c", OTHER]),
+            "says the same as",
+        ),
         (CELLS, {LONG: 1}, "unknown parameter"),
         (CELLS, {"alpha": LONG}, "give a float"),
         (CELLS, {"test": LONG}, "give auto"),
@@ -109,21 +132,31 @@ SAID: dict[str, list] = {  # the recipe: what it is asked, with which params, an
 
 @pytest.mark.parametrize(
     "name, asked, params, says",
-    [pytest.param(name, *case, id=f"{name}, {case[2]}") for name in SAID for case in SAID[name]],
+    [
+        pytest.param(name, *case, id=f"{name}, {case[2]}")
+        for name in SAID
+        for case in SAID[name]
+    ],
 )
 def test_a_value_is_quoted_in_80_characters_at_most(folder, name, asked, params, says):
     model = mlflow.pyfunc.load_model(str(folder(find(name)))).unwrap_python_model()
     params = {"params": params} if params else {}
     try:
-        said = model.predict(None, asked, **params)["detail"].iloc[0]  # an error is data here
+        said = model.predict(None, asked, **params)["detail"].iloc[
+            0
+        ]  # an error is data here
     except mlflow.MlflowException as error:
         said = str(error)
     assert says in said and "x" * 81 not in said, said[:500]
 
 
 def test_nor_does_a_calibration_that_is_refused(folder, tmp_path):
-    model = mlflow.pyfunc.load_model(str(folder(find("canny_edge_qc")))).unwrap_python_model()
+    model = mlflow.pyfunc.load_model(
+        str(folder(find("canny_edge_qc")))
+    ).unwrap_python_model()
     (tmp_path / "known.json").write_text(json.dumps({"canny": LONG}))
     with pytest.raises(ValueError, match="make it with calibrate") as error:
-        model.load_context(SimpleNamespace(artifacts={"calibration": tmp_path / "known.json"}))
+        model.load_context(
+            SimpleNamespace(artifacts={"calibration": tmp_path / "known.json"})
+        )
     assert "x" * 81 not in str(error.value)

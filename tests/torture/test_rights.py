@@ -7,12 +7,13 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import mlflow
-import pytest
-
 from shared.new import new
 from shared.recipes import find
 from shared.store import Unusable, checked_copy, open_store, use_store
+
+import mlflow
+import pytest
+
 from tests.conftest import environment
 
 NOBODY = 65534
@@ -58,7 +59,10 @@ def test_a_store_without_rights_is_said_to_be(folder, monkeypatch, rights):
     file.chmod(of_file)
     folder.chmod(of_folder)
     for use in (open_store, lambda: use_store("circle_area")):
-        with as_somebody_else(), pytest.raises(Unusable, match=f"^{file}: ({said}){REMEDY}$"):
+        with (
+            as_somebody_else(),
+            pytest.raises(Unusable, match=f"^{file}: ({said}){REMEDY}$"),
+        ):
             use()
     folder.chmod(0o755)
     assert file.read_bytes() == before
@@ -76,12 +80,16 @@ def test_no_store_where_none_can_be_made(folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-def test_a_model_without_a_list_of_its_files_is_not_used(tmp_path, monkeypatch, new_store):
+def test_a_model_without_a_list_of_its_files_is_not_used(
+    tmp_path, monkeypatch, new_store
+):
     new_store(tmp_path / "runs.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
     use_store("circle_area")
     uri = f"models:/{mlflow.initialize_logged_model('circle_area').model_id}"
-    with pytest.raises(LookupError, match=f"{uri} was logged without a list of its files"):
+    with pytest.raises(
+        LookupError, match=f"{uri} was logged without a list of its files"
+    ):
         checked_copy(uri, str(tmp_path / "copy"))
 
 
@@ -92,8 +100,13 @@ def test_a_starter_says_the_same_of_its_store(tmp_path):
     store.write_bytes(b"no database" * 1000)
     for words in (["driver.py"], ["-m", "shared.smoke", "."]):
         words = [sys.executable, *words]
-        done = subprocess.run(words, cwd=starter, env=environment(starter), capture_output=True)
+        done = subprocess.run(
+            words, cwd=starter, env=environment(starter), capture_output=True
+        )
         said = (done.stdout + done.stderr).decode()
         assert done.returncode == 1 and said.count("\n") == 1, said
-        assert f"{store}: file is not a database; it is damaged: restore it from a backup" in said
+        assert (
+            f"{store}: file is not a database; it is damaged: restore it from a backup"
+            in said
+        )
     assert store.read_bytes() == b"no database" * 1000

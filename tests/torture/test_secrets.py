@@ -11,11 +11,12 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+from shared.recipes import ROOT
+
 import mlflow
 import pytest
 import requests
 
-from shared.recipes import ROOT
 from tests import fault_server
 from tests.conftest import environment, make
 from tests.torture.services import Echo
@@ -23,7 +24,12 @@ from tests.verify.processes import free_port, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 KEY = f"sk-{secrets.token_hex()}"
-ECHOES = ["401 for ever", "body echoes the key", "answer echoes the key", "307 elsewhere"]
+ECHOES = [
+    "401 for ever",
+    "body echoes the key",
+    "answer echoes the key",
+    "307 elsewhere",
+]
 TEXTS = ["a fine thing", *(f"[{fault}] x" for fault in ECHOES)]
 
 
@@ -32,8 +38,14 @@ TEXTS = ["a fine thing", *(f"[{fault}] x" for fault in ECHOES)]
 def test_a_key_is_in_no_store_trace_artifact_answer_or_output(name, fresh_checkout):
     checkout = fresh_checkout(name)
     with fault_server.running() as service:
-        where = {"OPENAI_BASE_URL": service.url, "OPENAI_API_KEY": KEY, "OPENAI_MODEL": "fake"}
-        where |= {"OPENAI_LOG": "debug"}  # logs what is sent and what comes, headers too
+        where = {
+            "OPENAI_BASE_URL": service.url,
+            "OPENAI_API_KEY": KEY,
+            "OPENAI_MODEL": "fake",
+        }
+        where |= {
+            "OPENAI_LOG": "debug"
+        }  # logs what is sent and what comes, headers too
         outputs = every_target(name, checkout, service, where)
     assert KEY not in outputs
     for file in filter(Path.is_file, checkout.rglob("*")):
@@ -62,22 +74,40 @@ def every_target(name, checkout, service, where) -> str:
     (experiment,) = client.search_experiments(filter_string=f"name = '{name}'")
     (run,) = client.search_runs([experiment.experiment_id])
     (model,) = client.search_logged_models([experiment.experiment_id])
-    assert run.data.metrics["texts answered"] == 1 and run.data.metrics["input tokens"] == 22
+    assert (
+        run.data.metrics["texts answered"] == 1
+        and run.data.metrics["input tokens"] == 22
+    )
     assert {metric.key for metric in model.metrics or []} == set(run.data.metrics)
     assert run.inputs and run.inputs.dataset_inputs and run.data.params
     traces = client.search_traces(locations=[experiment.experiment_id])
-    assert {trace.info.trace_metadata["mlflow.modelId"] for trace in traces} == {model.model_id}
+    assert {trace.info.trace_metadata["mlflow.modelId"] for trace in traces} == {
+        model.model_id
+    }
     # MLflow stores none for a body that is no reply of the API, where its warning is an error.
     assert len(traces) >= 4 and sum("***" in trace.to_json() for trace in traces) >= 3
 
-    assert do("accept", YES="1")[0] == 0 and "***" in (recipe / "response.json").read_text()
+    assert (
+        do("accept", YES="1")[0] == 0
+        and "***" in (recipe / "response.json").read_text()
+    )
     address = f"http://127.0.0.1:{(port := free_port())}"
-    command = ["make", "-o", ".venv/.recipes", "serve", f"RECIPE={name}", f"PORT={port}"]
+    command = [
+        "make",
+        "-o",
+        ".venv/.recipes",
+        "serve",
+        f"RECIPE={name}",
+        f"PORT={port}",
+    ]
     with running(command, checkout, f"{address}/ping", checkout / "serve.log", **where):
         answer = requests.post(f"{address}/invocations", json=request, timeout=60)
     assert answer.status_code == 200 and "***" in answer.text
     code, out = do("log", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
-    assert code == 2 and "no text was answered: APIConnectionError: Connection error." in out
+    assert (
+        code == 2
+        and "no text was answered: APIConnectionError: Connection error." in out
+    )
     return "".join([*said, answer.text])
 
 
@@ -90,8 +120,15 @@ ECHOED = {  # by an agent's service: what the agent says of it
     "elsewhere": "failed",  # the key doesn't go to another host
 }
 KEYS = [KEY] * len(ECHOED)
-ASKED = [*ECHOED.items(), ("401 for ever", "sent with Bearer none"), ("event", "Connection error.")]
-KEYS += ["none", f"{KEY}\n"]  # a placeholder is no secret; what h11 says of a line break quotes it
+ASKED = [
+    *ECHOED.items(),
+    ("401 for ever", "sent with Bearer none"),
+    ("event", "Connection error."),
+]
+KEYS += [
+    "none",
+    f"{KEY}\n",
+]  # a placeholder is no secret; what h11 says of a line break quotes it
 
 
 class ByAddress(Echo):
@@ -104,11 +141,19 @@ class ByAddress(Echo):
         self.fault = ""
         if call == "embeddings":
             vector = [key if fault == "vector" else 1.0] * 384
-            self.send(json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode(), {})
+            self.send(
+                json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode(), {}
+            )
         elif fault == "event":
-            self.send(f'data: {{"error": {{"message": "sent with {key}"}}}}\n\n'.encode(), {})
+            self.send(
+                f'data: {{"error": {{"message": "sent with {key}"}}}}\n\n'.encode(), {}
+            )
         elif fault == "elsewhere":
-            self.send(b"", {"Location": f"http://localhost:{self.server.server_port}/v1/x/y"}, 307)
+            self.send(
+                b"",
+                {"Location": f"http://localhost:{self.server.server_port}/v1/x/y"},
+                307,
+            )
         else:
             fault_server.Handler.answer(self, fault, 1, body)
 
@@ -137,7 +182,9 @@ def test_nor_in_what_an_agent_says_plain_or_streamed(tmp_path, new_store):
         places = [f"{service.url}/{fault.replace(' ', '_')}" for fault, _ in ASKED]
         where = {"OPENAI_MODEL": "fake"}
         where |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
-        where |= {"MLFLOW_EXPERIMENT_ID": "0"}  # mlflow.set_experiment leaves its own there
+        where |= {
+            "MLFLOW_EXPERIMENT_ID": "0"
+        }  # mlflow.set_experiment leaves its own there
         done = subprocess.run(
             [sys.executable, "-c", ASK, *chain(*zip(places, KEYS, strict=True))],
             cwd=tmp_path,
@@ -149,7 +196,10 @@ def test_nor_in_what_an_agent_says_plain_or_streamed(tmp_path, new_store):
     for (fault, says), (plain, events) in zip(ASKED, answers, strict=True):
         for answer in (plain, events[-1]["response"]):
             said = answer["output"][0]["content"][0]["text"]
-            assert says in f"{answer['status']}: {said}{answer.get('error')}", (fault, answer)
+            assert says in f"{answer['status']}: {said}{answer.get('error')}", (
+                fault,
+                answer,
+            )
         assert KEY not in "".join(event.get("delta") or "" for event in events), fault
     assert KEY not in done.stdout + done.stderr
     client = mlflow.MlflowClient(where["MLFLOW_TRACKING_URI"])

@@ -14,25 +14,37 @@ import warnings
 from contextlib import contextmanager
 from http.client import HTTPConnection
 
+from shared.recipes import discover
+
 import mlflow
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from shared.recipes import discover
 from tests.torture import hostile
 from tests.torture.oracles import check
 from tests.torture.services import service
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-every_recipe = pytest.mark.parametrize("recipe", discover(), ids=lambda recipe: recipe.name)
+every_recipe = pytest.mark.parametrize(
+    "recipe", discover(), ids=lambda recipe: recipe.name
+)
 of_tables = pytest.mark.parametrize(
     "recipe",
-    [recipe for recipe in discover() if hostile.asks_a_table(recipe.json("request.json"))],
+    [
+        recipe
+        for recipe in discover()
+        if hostile.asks_a_table(recipe.json("request.json"))
+    ],
     ids=lambda recipe: recipe.name,
 )
-MILLION = ("circle_area", "clv_composite", "pc_causal_discovery", "pc_fast")  # the others: 1,000
+MILLION = (
+    "circle_area",
+    "clv_composite",
+    "pc_causal_discovery",
+    "pc_fast",
+)  # the others: 1,000
 
 
 @pytest.fixture
@@ -51,14 +63,18 @@ def run(function, drawn, number: int) -> None:
 
 
 def short(message: str) -> None:
-    assert len(message) < 2000, f"a message of {len(message)} characters: {message[:300]}"
+    assert len(message) < 2000, (
+        f"a message of {len(message)} characters: {message[:300]}"
+    )
     assert "x" * 100 not in message, message[:300]
 
 
 def ours(error: BaseException) -> bool:
     """Whether the error left the model's own code (not MLflow before it)."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    return any("/artifacts/models/" in file or file.endswith("model_code.py") for file in files)
+    return any(
+        "/artifacts/models/" in file or file.endswith("model_code.py") for file in files
+    )
 
 
 def asked_in_python(recipe, model, given, params, counts) -> None:
@@ -86,7 +102,9 @@ def test_hostile_input_in_Python(recipe, model, cases, counts):
     asked = recipe.json("request.json")
     if hostile.asks_a_table(asked):
         frame = hostile.first_frame(asked)
-        given = hostile.tables(frame) | hostile.tables(frame) | hostile.containers(frame)
+        given = (
+            hostile.tables(frame) | hostile.tables(frame) | hostile.containers(frame)
+        )
     else:
         given = hostile.altered(asked, hostile.VALUES)
     drawn = st.tuples(given, hostile.params(asked.get("params", {})))
@@ -159,11 +177,15 @@ def test_hostile_requests_over_REST(recipe, model, cases, counts):
                 trace = said.get("stack_trace") or ""
             except ValueError:
                 said = {"message": text}
-            assert "model_code.py" not in trace and "code_model" not in trace, trace[-2000:]
+            assert "model_code.py" not in trace and "code_model" not in trace, trace[
+                -2000:
+            ]
             if status == 400 and not trace:
                 counts["refused, status 400"] += 1
             else:
-                counts[f"MLflow's own {status}{' with a stack trace' if trace else ''}"] += 1
+                counts[
+                    f"MLflow's own {status}{' with a stack trace' if trace else ''}"
+                ] += 1
 
         run(case, hostile.bodies(asked), cases(300, 2_000))
         status, text = post(port, json.dumps(asked))  # it lives, and answers as ever

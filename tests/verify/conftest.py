@@ -10,10 +10,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.recipes import Recipe, UnknownRecipe, discover, find
+
 import pandas as pd
 import pytest
 
-from shared.recipes import Recipe, UnknownRecipe, discover, find
 from tests.conftest import environment, make, only, store
 
 CELLS: dict[tuple[str, str], dict] = {}
@@ -38,13 +39,23 @@ class Logged:
 
     def folder(self, recipe: Recipe) -> Path:
         """Return the logged model's files (MLmodel, requirements.txt, ...)."""
-        return self.checkout / ".mlflow/artifacts/models" / self.uri(recipe)[8:] / "artifacts"
+        return (
+            self.checkout
+            / ".mlflow/artifacts/models"
+            / self.uri(recipe)[8:]
+            / "artifacts"
+        )
 
     def typed(self, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run lines of a guide in the checkout as they are printed; `make` is the one below."""
         make = 'make() { command make --no-print-directory --assume-old=.venv/.recipes "$@"; }'
-        words, env = ["bash", "-ec", f"{make}\n{lines}"], environment(self.checkout, **more)
-        return subprocess.run(words, cwd=self.checkout, env=env, capture_output=True, text=True)
+        words, env = (
+            ["bash", "-ec", f"{make}\n{lines}"],
+            environment(self.checkout, **more),
+        )
+        return subprocess.run(
+            words, cwd=self.checkout, env=env, capture_output=True, text=True
+        )
 
     def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run make as typed."""
@@ -71,7 +82,9 @@ def pytest_configure(config):
         sources = map(Path.read_text, Path(__file__).parents[1].rglob("test_*.py"))
         known = set(re.findall(r'mark\.verify\("(.+?)"', "".join(sources)))
         if way not in known:
-            raise pytest.UsageError(f"no way {way!r}; known: {', '.join(sorted(known))}")
+            raise pytest.UsageError(
+                f"no way {way!r}; known: {', '.join(sorted(known))}"
+            )
 
 
 def chosen(config) -> list[str]:
@@ -84,7 +97,9 @@ def chosen(config) -> list[str]:
 
 def pytest_generate_tests(metafunc):
     if "recipe" in metafunc.fixturenames:
-        recipes = [recipe for recipe in discover() if recipe.name in chosen(metafunc.config)]
+        recipes = [
+            recipe for recipe in discover() if recipe.name in chosen(metafunc.config)
+        ]
         metafunc.parametrize("recipe", recipes, ids=lambda recipe: recipe.name)
 
 
@@ -97,7 +112,9 @@ def pytest_collection_modifyitems(config, items):
             if hasattr(item, "callspec"):
                 recipe = item.callspec.id  # one parameter, the recipe
             item.user_properties.append(("cell", [recipe, way]))
-            only_recipe, only_way = (config.getoption(o, "") for o in ("--recipe", "--way"))
+            only_recipe, only_way = (
+                config.getoption(o, "") for o in ("--recipe", "--way")
+            )
             if only_recipe not in ("", recipe) or only_way not in ("", way):
                 dropped.append(item)
                 continue
@@ -109,18 +126,24 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_logreport(report):
     if where := dict(report.user_properties).get("cell"):
         cell = CELLS.setdefault(tuple(where), {"status": "ok", "seconds": 0.0})
-        if report.when == "call":  # what several cells share (setup) is in the run's total only
+        if (
+            report.when == "call"
+        ):  # what several cells share (setup) is in the run's total only
             cell["seconds"] += report.duration
         if report.outcome != "passed":  # a skipped cell is no proof either
             said = report.longreprtext.strip().splitlines() or [report.outcome]
-            errors = [line[1:].strip() for line in said if line.startswith("E ")] or said[-1:]
+            errors = [
+                line[1:].strip() for line in said if line.startswith("E ")
+            ] or said[-1:]
             cell |= {"status": "failed", "error": errors[0]}
 
 
 def pytest_terminal_summary(terminalreporter):
     """Print the matrix, and for what failed why, and how to run it again."""
     if CELLS:
-        shown = {where: f"{c['status']} {c['seconds']:.1f}" for where, c in CELLS.items()}
+        shown = {
+            where: f"{c['status']} {c['seconds']:.1f}" for where, c in CELLS.items()
+        }
         terminalreporter.section("recipe x way, seconds")
         terminalreporter.line(pd.Series(shown).unstack(fill_value="").to_string())
     for (recipe, way), cell in CELLS.items():

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shared.recipes import ROOT
+
 import requests
 
-from shared.recipes import ROOT
 from tests.conftest import environment
 
 
@@ -42,7 +43,9 @@ def running(
     try:
         deadline = time.monotonic() + 600
         while True:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            assert process.poll() is None and time.monotonic() < deadline, (
+                log.read_text()
+            )
             try:
                 if requests.get(address, timeout=5).ok:
                     break

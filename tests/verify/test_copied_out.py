@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from shared.new import new
 from shared.recipes import ROOT
+
+import pytest
+
 from tests.verify.processes import blocks
 
 # What is on the PATH but for this checkout; first of all the Python that made its environment.
@@ -25,7 +26,9 @@ def alone(words, folder):
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "MAKE", "MLFLOW", "PYTEST", "UV_BUILD"))
+        if not name.startswith(
+            ("PYTHON", "VIRTUAL_ENV", "MAKE", "MLFLOW", "PYTEST", "UV_BUILD")
+        )
     }
     env = {**kept, "PATH": PATH}
     return subprocess.run(words, cwd=folder, env=env, stdout=-1, stderr=-2, text=True)
@@ -42,7 +45,10 @@ def check(starter: Path, said: str) -> None:
 @pytest.mark.verify("copied out", recipe="circle_area")
 def test_what_the_guide_says(fresh_checkout):
     """The guide's commands as printed."""
-    checkout, own = fresh_checkout("copied out"), 'make() { command make -o .venv/.recipes "$@"; }'
+    checkout, own = (
+        fresh_checkout("copied out"),
+        'make() { command make -o .venv/.recipes "$@"; }',
+    )
     commands = f"{own}\n{blocks('copy-a-recipe', 'bash')[0]}"
     done = alone(["bash", "-ec", commands], checkout)
     assert done.returncode == 0 and "the known answer" in done.stdout, done.stdout

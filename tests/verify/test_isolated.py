@@ -4,11 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from shared.new import new
 from shared.recipes import Recipe, find
 from shared.smoke import smoke
+
+import pytest
 
 
 @pytest.mark.verify("isolated")
@@ -22,7 +22,9 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     """The check can fail: an import that this environment has and the requirements do not name."""
     copy = new(find("circle_area"), tmp_path / "tank_volume")
     code = copy / "model_code.py"
-    code.write_text(code.read_text().replace("import mlflow\n", "import cv2\nimport mlflow\n"))
+    code.write_text(
+        code.read_text().replace("import mlflow\n", "import cv2\nimport mlflow\n")
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
     subprocess.run([sys.executable, "driver.py"], cwd=copy, check=True)
     assert smoke(Recipe(copy)) == []
@@ -34,11 +36,16 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
 def test_dockerfile(recipe, logged):
     """The folder for docker holds the model, whole, and nothing that is on this machine only."""
     done = logged.make("dockerfile", f"RECIPE={recipe.name}")
-    assert done.returncode == 0 and "docker build" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "docker build" in done.stdout, (
+        done.stdout + done.stderr
+    )
     made = logged.checkout / "build/docker" / recipe.name
     assert "COPY model_dir/model /opt/ml/model" in (made / "Dockerfile").read_text()
     model = made / "model_dir" / "model"
     copied = {path.relative_to(model) for path in model.rglob("*")}
-    stored = {path.relative_to(logged.folder(recipe)) for path in logged.folder(recipe).rglob("*")}
+    stored = {
+        path.relative_to(logged.folder(recipe))
+        for path in logged.folder(recipe).rglob("*")
+    }
     assert Path("MLmodel") in stored <= copied
     assert str(logged.checkout) not in (made / "Dockerfile").read_text()

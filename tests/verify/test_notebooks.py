@@ -15,5 +15,7 @@ def test_notebook(recipe, tmp_path, monkeypatch):
     book = nbformat.reads(notebook.made(recipe), as_version=4)
     where = {"metadata": {"path": str(recipe.path)}}
     NotebookClient(book, timeout=600, resources=where).execute()
-    printed = "".join(out.get("text", "") for cell in book.cells for out in cell.get("outputs", []))
+    printed = "".join(
+        out.get("text", "") for cell in book.cells for out in cell.get("outputs", [])
+    )
     assert "models:/m-" in printed

@@ -4,10 +4,10 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from shared.recipes import ROOT
 from shared.results import RESULTS
+
+import pytest
 
 
 @pytest.mark.verify("other Pythons", recipe="circle_area")

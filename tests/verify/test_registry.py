@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+from shared.recipes import WARNINGS, find
+from shared.smoke import score_elsewhere, wrong
+
 import mlflow
 import pytest
 
-from shared.recipes import WARNINGS, find
-from shared.smoke import score_elsewhere, wrong
 from tests.conftest import environment
 from tests.verify.conftest import Logged
 from tests.verify.processes import blocks
@@ -30,7 +31,9 @@ def test_registered_and_loaded_by_alias(recipe, logged, monkeypatch):
     answer = score_elsewhere(recipe, f"models:/{recipe.name}@champion")
     assert wrong(recipe, answer) == []
     if recipe.name == "circle_area":
-        client = f"{blocks('registry', 'python')[0]}assert model.metadata.get_input_schema()"
+        client = (
+            f"{blocks('registry', 'python')[0]}assert model.metadata.get_input_schema()"
+        )
         env = environment(logged.checkout)
         subprocess.run([sys.executable, *WARNINGS, "-c", client], env=env, check=True)
 
@@ -41,7 +44,8 @@ def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch):
     name, checkout = "clv_composite", Logged(fresh_checkout("registry"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.store)
     register, promote = (
-        line.replace("circle_area", name) for line in blocks("registry", "bash")[0].splitlines()
+        line.replace("circle_area", name)
+        for line in blocks("registry", "bash")[0].splitlines()
     )
     back = blocks("registry", "bash")[1].strip().replace("circle_area", name)
     rebuild = blocks("registry", "bash")[-1].strip()
@@ -56,7 +60,11 @@ def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch):
     mlflow.set_tracking_uri(checkout.store)
     other = mlflow.MlflowClient().get_model_version("clv_frequency", "1")
     mlflow.register_model(other.source, "clv_aov")
-    said = [line for line in typed(checkout, "make registry").splitlines() if "newer" in line]
+    said = [
+        line
+        for line in typed(checkout, "make registry").splitlines()
+        if "newer" in line
+    ]
     assert [line.strip() for line in said] == [
         f"built from aov: clv_aov version 1; version 2 is newer: {rebuild}"
     ]

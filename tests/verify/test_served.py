@@ -9,11 +9,12 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from shared.recipes import ROOT, find
+from shared.smoke import wrong
+
 import pytest
 import requests
 
-from shared.recipes import ROOT, find
-from shared.smoke import wrong
 from tests.verify.conftest import Logged
 from tests.verify.processes import free_port, running
 
@@ -30,8 +31,12 @@ def serving(logged, tmp_path, line: str):
     """Run a line that serves a model, on a free port; the address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    command = line.replace("make serve", f"make --assume-old=.venv/.recipes serve PORT={port}")
-    with running(["bash", "-c", command], logged.checkout, f"{address}/ping", tmp_path / "log"):
+    command = line.replace(
+        "make serve", f"make --assume-old=.venv/.recipes serve PORT={port}"
+    )
+    with running(
+        ["bash", "-c", command], logged.checkout, f"{address}/ping", tmp_path / "log"
+    ):
         yield address
 
 
@@ -66,11 +71,15 @@ def test_what_the_guide_says(logged, tmp_path):
 def test_too_long_is_a_504(logged, fresh_checkout, tmp_path):
     """As the guide's table says, with the timeout that it names; ours with a sleep in it."""
     guide = (ROOT / "docs/guides/serve.md").read_text()
-    status, name = re.search(r"^\| (\d+) \| longer than `(MLFLOW\w+)`", guide, re.M).groups()
+    status, name = re.search(
+        r"^\| (\d+) \| longer than `(MLFLOW\w+)`", guide, re.M
+    ).groups()
     slow = Logged(fresh_checkout("slow"))
     code = slow.checkout / "recipes/circle_area/model_code.py"
     text = code.read_text()
-    code.write_text(text.replace("return np.pi", "__import__('time').sleep(5)\n    return np.pi"))
+    code.write_text(
+        text.replace("return np.pi", "__import__('time').sleep(5)\n    return np.pi")
+    )
     assert code.read_text() != text
     assert slow.make("log", "RECIPE=circle_area").returncode == 0
     with serving(slow, tmp_path, f"{name}=1 make serve RECIPE=circle_area") as address:

@@ -11,14 +11,15 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from shared.recipes import find
+from shared.smoke import differences
+from shared.spark import session
+
 import pandas as pd
 import pytest
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
-from shared.recipes import find
-from shared.smoke import differences
-from shared.spark import session
 from tests.conftest import environment, left_behind, processes
 from tests.torture.test_load import listening
 from tests.verify.processes import blocks, free_port, running
@@ -40,7 +41,10 @@ def cluster(tmp_path_factory):
     with ExitStack() as started:
         for number, (role, *words) in enumerate(roles):
             page, log = free_port(), folder / f"{number}.log"
-            command = [f"{home}/bin/spark-class", f"org.apache.spark.deploy.{role.lower()}.{role}"]
+            command = [
+                f"{home}/bin/spark-class",
+                f"org.apache.spark.deploy.{role.lower()}.{role}",
+            ]
             command += ["--host", "127.0.0.1", "--webui-port", str(page), *words]
             server = running(command, folder, f"http://127.0.0.1:{page}", log, **where)
             started.enter_context(server)
@@ -73,7 +77,9 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
     model, known = Model.load(logged.folder(recipe)), recipe.json("response.json")
     asked, more = recipe.json("request.json"), []
     agent, tolerance = "input" in asked, known.pop("tolerance", {})
-    whole = not agent and len(known["predictions"]) != len(asked["dataframe_split"]["data"])
+    whole = not agent and len(known["predictions"]) != len(
+        asked["dataframe_split"]["data"]
+    )
     if agent:
         questions = [asked["input"][0]["content"], "Who won the cup?", None]
         table = pd.DataFrame({"row": range(3), "question": questions})
@@ -84,7 +90,11 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
         table = pd.concat(tables).drop(columns="row" if whole else [])
         more = [f"PARAMS={json.dumps(params)}", *(["GROUP_BY=copy"] if whole else [])]
     table.to_parquet(tmp_path / "rows.parquet")
-    words = [f"RECIPE={recipe.name}", f"INPUT={tmp_path}/rows.parquet", f"OUTPUT={tmp_path}/scored"]
+    words = [
+        f"RECIPE={recipe.name}",
+        f"INPUT={tmp_path}/rows.parquet",
+        f"OUTPUT={tmp_path}/scored",
+    ]
     done = logged.make("score-spark", *words, *more, SPARK_MASTER=cluster, **LOOPBACK)
     scored = pd.read_parquet(tmp_path / "scored").sort_values([] if whole else "row")
     assert bool(done.returncode) == agent, done.stdout + done.stderr
@@ -114,9 +124,16 @@ def test_failed_rows_are_reported(logged, cluster):
     assert cluster in there
     for line in here, there:
         done = logged.typed(line, **LOOPBACK)
-        assert done.returncode != 0 and "5 rows" in done.stdout and "3 failed" in done.stdout
+        assert (
+            done.returncode != 0
+            and "5 rows" in done.stdout
+            and "3 failed" in done.stdout
+        )
         scored = pd.read_parquet(folder / "areas.parquet").set_index("id").sort_index()
-        assert scored["area"].dropna().round(6).to_dict() == {"a": 0.785398, "e": 3.141593}
+        assert scored["area"].dropna().round(6).to_dict() == {
+            "a": 0.785398,
+            "e": 3.141593,
+        }
         reasons = scored["_error"].dropna().map(lambda said: said.split(":")[0])
         assert reasons.to_dict() == {
             "b": "row 0",
@@ -130,12 +147,22 @@ def test_failed_rows_are_reported(logged, cluster):
     circles = pd.DataFrame({"diameter": [0.0, 1.0, 2.0, 10.5] * 50})
     circles.to_parquet(folder / "circles.parquet")
     plain = blocks("spark", "python")[-1]
-    plain = plain.replace("models:/circle_area@champion", logged.uri(find("circle_area")))
-    plain += "scored = circles.select(area(struct('diameter')).alias('answer')).collect()\n"
+    plain = plain.replace(
+        "models:/circle_area@champion", logged.uri(find("circle_area"))
+    )
+    plain += (
+        "scored = circles.select(area(struct('diameter')).alias('answer')).collect()\n"
+    )
     plain += "print([row.answer.area for row in scored])"
-    more = {"MLFLOW_TRACKING_URI": logged.store, "PYSPARK_PYTHON": sys.executable, **LOOPBACK}
+    more = {
+        "MLFLOW_TRACKING_URI": logged.store,
+        "PYSPARK_PYTHON": sys.executable,
+        **LOOPBACK,
+    }
     env = environment(folder, **more)
-    said = subprocess.check_output([sys.executable, "-c", plain], cwd=folder, env=env, text=True)
+    said = subprocess.check_output(
+        [sys.executable, "-c", plain], cwd=folder, env=env, text=True
+    )
     wanted = [math.pi * (d / 2) ** 2 for d in circles["diameter"]]
     assert json.loads(said.strip().splitlines()[-1]) == wanted
 
@@ -143,7 +170,12 @@ def test_failed_rows_are_reported(logged, cluster):
 @pytest.mark.verify("spark", recipe="circle_area")
 def test_a_polite_kill_leaves_no_process_behind(logged, tmp_path):
     (tmp_path / "circles.csv").write_text("diameter\n1\n")
-    words = ["score-spark", "RECIPE=circle_area", f"INPUT={tmp_path}/circles.csv", "OUTPUT=x"]
+    words = [
+        "score-spark",
+        "RECIPE=circle_area",
+        f"INPUT={tmp_path}/circles.csv",
+        "OUTPUT=x",
+    ]
     more = {"COOKBOOK_MARK": str(tmp_path), **LOOPBACK}
     assert left_behind(logged.checkout, words, 4, signal.SIGTERM, **more) == {}
 
@@ -167,17 +199,23 @@ def test_bootstrap_replicates(logged):
 
     recipe, folder = find("pc_causal_discovery"), logged.checkout
     split = recipe.json("request.json")["dataframe_split"]
-    pd.DataFrame(split["data"], columns=split["columns"]).to_parquet(folder / "cells.parquet")
+    pd.DataFrame(split["data"], columns=split["columns"]).to_parquet(
+        folder / "cells.parquet"
+    )
     make_replicates, count = blocks("spark", "python")[:2]
     env = environment(folder)
-    subprocess.run([sys.executable, "-c", make_replicates], cwd=folder, env=env, check=True)
+    subprocess.run(
+        [sys.executable, "-c", make_replicates], cwd=folder, env=env, check=True
+    )
     command = next(block for block in blocks("spark", "bash") if "GROUP_BY" in block)
     done = logged.typed(command)
     assert done.returncode == 0, done.stdout + done.stderr
     edges = pd.read_parquet(folder / "edges.parquet")
     assert edges["_error"].isna().all() and set(edges["replicate"]) == set(range(20))
     model = mlflow.pyfunc.load_model(str(logged.folder(recipe)))
-    for replicate, table in pd.read_parquet(folder / "replicates.parquet").groupby("replicate"):
+    for replicate, table in pd.read_parquet(folder / "replicates.parquet").groupby(
+        "replicate"
+    ):
         alone = model.predict(table.drop(columns="replicate"))
         spread = edges[edges["replicate"] == replicate][list(alone.columns)]
         assert spread.to_dict("list") == alone.to_dict("list")

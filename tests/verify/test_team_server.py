@@ -37,7 +37,9 @@ def team(checkout: Path, tmp_path: Path, start: str) -> Iterator[Team]:
     command = start.replace("/srv/mlflow", f"{tmp_path}/srv").replace("5000", str(port))
     address, log = f"http://127.0.0.1:{port}", tmp_path / "server.log"
     path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
-    with running(["bash", "-c", command], tmp_path, f"{address}/health", log, PATH=path):
+    with running(
+        ["bash", "-c", command], tmp_path, f"{address}/health", log, PATH=path
+    ):
         use = blocks("team-server", "bash")[0].replace("http://127.0.0.1:5000", address)
         done = Logged(checkout).typed(use)
         yield Team(Logged(checkout), address, before, done.stdout + done.stderr)
@@ -57,7 +59,9 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
     """The same on a PostgreSQL of its own, which Debian's package brings and the test starts."""
     debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     initdb = shutil.which("initdb") or max(debian, default="")
-    assert initdb, "PostgreSQL is missing: make system (Debian: apt-get install postgresql)"
+    assert initdb, (
+        "PostgreSQL is missing: make system (Debian: apt-get install postgresql)"
+    )
     bin, port = Path(initdb).resolve().parent, free_port()
     folder = Path(tempfile.mkdtemp(prefix="verify-postgresql-"))
     user = []
@@ -67,7 +71,9 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
         user = ["runuser", "-u", "postgres", "--"]
 
     def run(*words) -> None:
-        done = subprocess.run([*user, *words], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            [*user, *words], cwd=folder, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     auth = ["--auth-local=trust", "--auth-host=scram-sha-256"]
@@ -76,10 +82,21 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
     control = [bin / "pg_ctl", "-D", folder / "data", "-w"]
     run(*control, "start", "-l", folder / "log", "-o", options)
     try:
-        create, start = (block for block in blocks("team-server", "bash") if "postgres" in block)
+        create, start = (
+            block for block in blocks("team-server", "bash") if "postgres" in block
+        )
         for line in create.splitlines():
             words = shlex.split(line)[3:]
-            run(bin / words[0], "-h", folder, "-p", str(port), "-U", "postgres", *words[1:])
+            run(
+                bin / words[0],
+                "-h",
+                folder,
+                "-p",
+                str(port),
+                "-U",
+                "postgres",
+                *words[1:],
+            )
         start = start.replace(":5432", f":{port}")
         checkout = only(fresh_checkout("postgresql"), *chosen(pytestconfig))
         with team(checkout, tmp_path_factory.mktemp("postgresql"), start) as server:

@@ -30,11 +30,20 @@ class Config(Strict):
     """What log_model(model_config=...) may replace, key by key."""
 
     model: str = "SmolLM2-135M-Instruct"  # the environment's OPENAI_MODEL wins over it
-    api: Literal["auto", "responses", "chat"] = "auto"  # responses at the vendor's, else chat
-    request: dict[str, Any] = {"temperature": 0}  # further fields, in the service's own words
+    api: Literal["auto", "responses", "chat"] = (
+        "auto"  # responses at the vendor's, else chat
+    )
+    request: dict[str, Any] = {
+        "temperature": 0
+    }  # further fields, in the service's own words
     max_output_tokens: int = Field(100, gt=0)
-    client: dict[str, Any] = {"timeout": 20, "max_retries": 2}  # s of silence; further attempts
-    deadline_s: float = Field(60, gt=0)  # of one question: all attempts and the waits between
+    client: dict[str, Any] = {
+        "timeout": 20,
+        "max_retries": 2,
+    }  # s of silence; further attempts
+    deadline_s: float = Field(
+        60, gt=0
+    )  # of one question: all attempts and the waits between
     concurrency: int = Field(8, gt=0)
 
 
@@ -60,8 +69,14 @@ class Guarded(httpx2.AsyncClient):
         body: Any = _bounded(reply, key)
         if not stream:
             body = b"".join([piece async for piece in body])
-        head = {k: hidden(v, key) for k, v in reply.headers.items() if k != "content-encoding"}
-        return httpx2.Response(reply.status_code, headers=head, content=body, request=request)
+        head = {
+            k: hidden(v, key)
+            for k, v in reply.headers.items()
+            if k != "content-encoding"
+        }
+        return httpx2.Response(
+            reply.status_code, headers=head, content=body, request=request
+        )
 
 
 async def _bounded(reply: httpx2.Response, key: str) -> AsyncIterator[bytes]:
@@ -81,7 +96,9 @@ def hidden(text: str, key: str) -> str:
     return text.replace(key, "***") if len(key) >= 8 else text
 
 
-def in_a_loop_of_its_own(work: Callable[[Put], Coroutine[Any, Any, None]]) -> Iterator[Any]:
+def in_a_loop_of_its_own(
+    work: Callable[[Put], Coroutine[Any, Any, None]],
+) -> Iterator[Any]:
     """Yield what `work` puts, from a thread with an event loop.
 
     So it runs where a loop runs already (a notebook, an async server) and asyncio.run would refuse,
@@ -89,9 +106,13 @@ def in_a_loop_of_its_own(work: Callable[[Put], Coroutine[Any, Any, None]]) -> It
     """
     put: queue.SimpleQueue[Any] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
-    task = loop.create_task(work(put.put))  # in the caller's context, which holds its traces
+    task = loop.create_task(
+        work(put.put)
+    )  # in the caller's context, which holds its traces
     task.add_done_callback(put.put)
-    thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([task]),))
+    thread = threading.Thread(
+        target=loop.run_until_complete, args=(asyncio.wait([task]),)
+    )
     thread.start()
     try:
         while (item := put.get()) is not task:
@@ -111,14 +132,20 @@ class Service:
     """
 
     def __init__(self, schema: dict[str, Any], config: Config, tls: Any) -> None:
-        self.schema, self.config, self.key = schema, config, os.environ.get("OPENAI_API_KEY") or ""
+        self.schema, self.config, self.key = (
+            schema,
+            config,
+            os.environ.get("OPENAI_API_KEY") or "",
+        )
         if not self.key.isprintable():  # errors of the HTTP client would quote it
             raise ValueError("OPENAI_API_KEY holds a line break or the like")
         http = Guarded(verify=tls, limits=httpx2.Limits())  # `concurrency` is the limit
         try:
             self.client = AsyncOpenAI(**config.client, http_client=http)
         except (OpenAIError, httpx2.InvalidURL, TypeError) as error:
-            raise ValueError(f"OPENAI_API_KEY, OPENAI_BASE_URL or `client`: {error}") from None
+            raise ValueError(
+                f"OPENAI_API_KEY, OPENAI_BASE_URL or `client`: {error}"
+            ) from None
         # The vendor recommends its Responses API; most compatible servers keep to a schema over
         # Chat Completions only.
         vendor = self.client.base_url.host == "api.openai.com"
@@ -159,18 +186,28 @@ class Service:
                 reply: Any = await api.create(**self._request(messages, bool(put)))
                 return self._read(await self._pass_on(reply, put) if put else reply)
         except TimeoutError:
-            return self._failed("DeadlineExceeded", f"no answer in {self.config.deadline_s} s")
+            return self._failed(
+                "DeadlineExceeded", f"no answer in {self.config.deadline_s} s"
+            )
         except OpenAIError as error:  # after the client's own retries
             return self._failed(type(error).__name__, error)
-        except Exception as error:  # whatever shape a reply has, it costs its own row only
+        except (
+            Exception
+        ) as error:  # whatever shape a reply has, it costs its own row only
             return self._failed("InvalidResponse", f"{type(error).__name__}: {error}")
 
     def _request(self, messages: Messages, stream: bool) -> dict[str, Any]:
         """Return the arguments of the client's `create`, in the API's own words."""
         schema = {"name": "answer", "strict": True, "schema": self.schema}
         model = os.environ.get("OPENAI_MODEL") or self.config.model
-        limit, fields = self.config.max_output_tokens, {"model": model, "stream": stream}
-        fields |= {"store": False, **self.config.request}  # or the vendor keeps the text
+        limit, fields = (
+            self.config.max_output_tokens,
+            {"model": model, "stream": stream},
+        )
+        fields |= {
+            "store": False,
+            **self.config.request,
+        }  # or the vendor keeps the text
         if not self.chat:
             fields |= {"input": messages, "max_output_tokens": limit}
             return fields | {"text": {"format": {"type": "json_schema", **schema}}}
@@ -189,10 +226,14 @@ class Service:
                 piece = event.choices[0].delta.content if event.choices else None
             else:
                 response = getattr(event, "response", response)
-                piece = event.delta if event.type == "response.output_text.delta" else None
+                piece = (
+                    event.delta if event.type == "response.output_text.delta" else None
+                )
             held = hidden(held + (piece or ""), self.key)
             starts = [n for n in range(1, len(self.key)) if held.endswith(self.key[:n])]
-            ready = len(held) - max(starts, default=0)  # what may be the key's beginning waits
+            ready = len(held) - max(
+                starts, default=0
+            )  # what may be the key's beginning waits
             if ready:
                 put(held[:ready])
             held = held[ready:]
@@ -213,8 +254,12 @@ class Service:
             cut, text = response.incomplete_details, response.output_text
             stop = cut.reason if cut else response.status
         if stop in ("length", "max_output_tokens"):
-            return self._failed("Truncated", f"longer than max_output_tokens: {text!r}", *tokens)
-        if stop == "failed":  # the Responses API reports a failure of the service under status 200
+            return self._failed(
+                "Truncated", f"longer than max_output_tokens: {text!r}", *tokens
+            )
+        if (
+            stop == "failed"
+        ):  # the Responses API reports a failure of the service under status 200
             return self._failed("InternalServerError", response.error, *tokens)
         if stop == "content_filter" or not text:
             return self._failed("Refused", f"no text in the answer: {stop}", *tokens)

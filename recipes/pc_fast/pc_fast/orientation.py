@@ -41,9 +41,13 @@ def orient_colliders(
     neighbours = [set(np.flatnonzero(row).tolist()) for row in graph | graph.T]
     unshielded, _ = triples(graph)
     candidates = [
-        (x, y, z) for x, y, z in unshielded if x < z and not (forbidden[x, y] or forbidden[z, y])
+        (x, y, z)
+        for x, y, z in unshielded
+        if x < z and not (forbidden[x, y] or forbidden[z, y])
     ]
-    alike = defaultdict(list)  # pairs by their numbers of neighbours: shared, of x, of z alone
+    alike = defaultdict(
+        list
+    )  # pairs by their numbers of neighbours: shared, of x, of z alone
     for x, z in {(x, z) for x, _, z in candidates}:
         of_x, of_z = neighbours[x], neighbours[z]
         both, x_alone, z_alone = of_x & of_z, of_x - of_z, of_z - of_x
@@ -83,7 +87,9 @@ def subsets(shared: int, of_x: int, of_z: int, size: int) -> np.ndarray:
     second = [*range(2, 2 + shared), *range(first.stop, end)]
     sets = [*combinations(first, size)]
     if of_z and size:  # what holds shared ones alone is among the first
-        sets += (given for given in combinations(second, size) if given[-1] >= first.stop)
+        sets += (
+            given for given in combinations(second, size) if given[-1] >= first.stop
+        )
     return np.array(sets, np.intp).reshape(len(sets), size)
 
 
@@ -94,7 +100,9 @@ def joined(sets: list[np.ndarray], y: int) -> tuple[np.ndarray, np.ndarray]:
         2**63, size=1 + max(given.max(initial=y) for given in sets)
     )
     keys = np.concatenate([np.bitwise_xor.reduce(key[given], axis=1) for given in sets])
-    with_y = np.flatnonzero(np.concatenate([(given == y).any(axis=1) for given in sets]))
+    with_y = np.flatnonzero(
+        np.concatenate([(given == y).any(axis=1) for given in sets])
+    )
     order = np.argsort(keys)
     return order[np.searchsorted(keys, keys[with_y] ^ key[y], sorter=order)], with_y
 
@@ -103,7 +111,9 @@ def ask(test: ConditionalTest, columns: np.ndarray, given: np.ndarray) -> np.nda
     """Return the p-values of x and z, columns[:, :2], given each set of places, (n, sets)."""
     ends = np.broadcast_to(columns[:, None, :2], (len(columns), len(given), 2))
     questions = np.concatenate([ends, columns[:, given]], axis=2)
-    return test.p_values(questions.reshape(-1, questions.shape[2])).reshape(len(columns), -1)
+    return test.p_values(questions.reshape(-1, questions.shape[2])).reshape(
+        len(columns), -1
+    )
 
 
 def meek(graph: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
@@ -144,7 +154,12 @@ def meek(graph: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
             if directed(i, j) and directed(j, k):
                 point(i, k)
         for i, j, k, m in kites:
-            if undirected(i, j) and undirected(i, k) and directed(j, m) and directed(k, m):
+            if (
+                undirected(i, j)
+                and undirected(i, k)
+                and directed(j, m)
+                and directed(k, m)
+            ):
                 point(i, m)
         for i, j, k in unshielded if forbidden.any() else ():
             if directed(i, j) and directed(j, k):
@@ -183,7 +198,9 @@ def triples(graph: np.ndarray) -> tuple[list[Triple], list[Triple]]:
 
     In causal-learn's order, which decides between colliders whose p-values are both 0.
     """
-    pairs = np.concatenate([np.argwhere(graph), np.argwhere(graph.T & ~graph)])[:, ::-1].tolist()
+    pairs = np.concatenate([np.argwhere(graph), np.argwhere(graph.T & ~graph)])[
+        :, ::-1
+    ].tolist()
     follow = defaultdict(list)
     for j, k in pairs:
         follow[j].append(k)

@@ -7,7 +7,9 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 LEVELS = 20  # whole numbers with more distinct values count as continuous
-ROWS_PER_LEVEL = 5  # and so do those with fewer rows for each value; text is refused then
+ROWS_PER_LEVEL = (
+    5  # and so do those with fewer rows for each value; text is refused then
+)
 NUMBERS = ("integer", "floating", "mixed-integer-float")
 CATEGORIES = ("string", "boolean", "categorical")
 
@@ -17,10 +19,14 @@ def check_table(table: pd.DataFrame) -> None:
     rows, columns = table.shape
     for name in table.columns:
         if not isinstance(name, str):
-            raise ValueError(f"column name {name!r:.80} is not text; use table.columns.astype(str)")
+            raise ValueError(
+                f"column name {name!r:.80} is not text; use table.columns.astype(str)"
+            )
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
-        raise ValueError(f"column {twice!r:.80} occurs more than once; drop or rename one")
+        raise ValueError(
+            f"column {twice!r:.80} occurs more than once; drop or rename one"
+        )
     if columns < 2 or rows < columns + 2:
         raise ValueError(
             f"{rows} rows x {columns} columns: give two columns or more, and more rows than "
@@ -42,7 +48,8 @@ def _check_column(column: pd.Series) -> None:
         other = [type(value) is not type(column.iloc[0]) for value in column]
         value = column.iloc[int(np.argmax(other))]
         fail(
-            other, f"{value!r:.80} makes the column {kind}; give all numbers, all text or booleans"
+            other,
+            f"{value!r:.80} makes the column {kind}; give all numbers, all text or booleans",
         )
     if kind in NUMBERS and (infinite := np.isinf(column.to_numpy(dtype=float))).any():
         fail(infinite, "the value is infinite; drop the row or correct it")
@@ -83,12 +90,20 @@ def choose_test(table: pd.DataFrame, test: str, bins: int) -> str:
         return "gsq" if categorical or bins else "fisherz"
     if test == "fisherz":
         if bins:
-            raise ValueError(f"bins={bins} makes categories, fisherz needs numbers; leave one out")
-        words = [name for name, column in table.items() if infer_dtype(column) in CATEGORIES]
+            raise ValueError(
+                f"bins={bins} makes categories, fisherz needs numbers; leave one out"
+            )
+        words = [
+            name for name, column in table.items() if infer_dtype(column) in CATEGORIES
+        ]
         if words:
-            raise ValueError(f"test fisherz needs numbers; column {words[0]!r:.80} has categories")
+            raise ValueError(
+                f"test fisherz needs numbers; column {words[0]!r:.80} has categories"
+            )
     elif continuous and not bins:
-        raise ValueError(f"test {test} needs categories; {continuous:.80} continuous: pass bins=3")
+        raise ValueError(
+            f"test {test} needs categories; {continuous:.80} continuous: pass bins=3"
+        )
     return test
 
 
@@ -99,7 +114,9 @@ def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
     """
     if test == "fisherz":
         values = table.to_numpy(dtype=float)
-        values = values / np.abs(values).max(axis=0)  # or the squares of 1e300 and 1e-300 are lost
+        values = values / np.abs(values).max(
+            axis=0
+        )  # or the squares of 1e300 and 1e-300 are lost
         strength, mixes = np.linalg.eigh(np.corrcoef(values, rowvar=False))
         if strength[0] < 1e-10:
             names = table.columns[np.abs(mixes[:, 0]) > 1e-3]
@@ -110,10 +127,14 @@ def encode(table: pd.DataFrame, test: str, bins: int) -> np.ndarray:
     codes = np.empty(table.shape, dtype=np.int64)
     for i, (name, column) in enumerate(table.items()):
         if not is_categorical(column):
-            column = pd.qcut(column.astype(float), bins, labels=False, duplicates="drop")
+            column = pd.qcut(
+                column.astype(float), bins, labels=False, duplicates="drop"
+            )
         codes[:, i] = pd.factorize(column)[0]
         if not codes[:, i].any():
-            raise ValueError(f"column {name!r:.80} is nearly constant: {bins} bins leave one class")
+            raise ValueError(
+                f"column {name!r:.80} is nearly constant: {bins} bins leave one class"
+            )
     return codes
 
 
@@ -125,7 +146,11 @@ def equal_columns(table: pd.DataFrame) -> dict[str, str]:
     first: dict[bytes, str] = {}
     stands: dict[str, str] = {}
     for name, column in table.items():
-        says = pd.factorize(column)[0] if is_categorical(column) else column.to_numpy(dtype=float)
+        says = (
+            pd.factorize(column)[0]
+            if is_categorical(column)
+            else column.to_numpy(dtype=float)
+        )
         if (other := first.setdefault(says.tobytes(), str(name))) != name:
             stands[str(name)] = other
     return stands
