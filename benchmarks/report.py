@@ -55,12 +55,16 @@ def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
 
 
 def publish(
-    name: str, tables: Mapping[str, Rows], measured: Sequence[str] = ()
+    name: str,
+    tables: Mapping[str, Rows],
+    measured: Sequence[str] = (),
+    best: Mapping[str, str] | None = None,
 ) -> None:
     """Print the tables and write benchmarks/results/<name>.json.
 
     `measured` names the files and folders whose code the numbers are about: by default the recipe
-    of the running benchmark's name. Versions are those of its requirements.
+    of the running benchmark's name. Versions are those of its requirements. `best` says "min" or
+    "max" of a column, for the page to set its best value in bold.
     """
     benchmark = Path(str(sys.modules["__main__"].__file__)).stem
     measured = [*(measured or [f"recipes/{benchmark}"]), f"benchmarks/{benchmark}.py"]
@@ -77,5 +81,6 @@ def publish(
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
     file = RESULTS / f"{name}.json"
-    keep(file, names, digest(measured), measured=measured, tables=dict(tables))
+    more = {"measured": measured, "best": dict(best or {}), "tables": dict(tables)}
+    keep(file, names, digest(measured), **more)
     print(f"\n{file}")

@@ -102,7 +102,8 @@ def code(recipe: Recipe, file: str, locale: str) -> str:
         f"recipes/{recipe.name}/{file}",
         LANGUAGE.get(Path(file).suffix, "text"),
     )
-    if recipe.front_matter.get("level") != "further" and text.count("\n") < 150:
+    lesson = recipe.front_matter.get("level") != "further"
+    if lesson and (file == "model_code.py" or text.count("\n") < 150):
         block = f'```{language} title="{name}" linenums="1"\n{text}\n```'
         return block + (
             reasons(recipe, text, locale) if file == "model_code.py" else ""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -19,21 +20,43 @@ CODE = {".py", ".txt", ".json", ".csv"}
 
 
 def cell(value: Any) -> str:
-    """Return a value as it stands in a table: numbers with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return a value as it stands in a table: numbers with two significant digits."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    digits = 1 - math.floor(math.log10(abs(value))) if value else 1
+    rounded = round(value, digits)
+    return f"{rounded:,.{max(digits, 0)}f}"
 
 
-def markdown(rows: Rows) -> str:
-    """Return the rows as a Markdown table; the first row's keys are the columns."""
+def markdown(rows: Rows, best: dict[str, str] | None = None) -> str:
+    """Return the rows as a Markdown table; the first row's keys are the columns.
+
+    `best` says "min" or "max" of a column: the best value there is set in bold.
+    """
     head = list(rows[0])
-    lines = [
-        head,
-        ["---"] * len(head),
-        *([cell(row.get(c, "")) for c in head] for row in rows),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace(
-        "| +- |", "| ± |"
-    )
+    body = [[cell(row.get(column, "")) for column in head] for row in rows]
+    for column, which in (best or {}).items():
+        numbers = [
+            row[column] for row in rows if isinstance(row.get(column), int | float)
+        ]
+        if len(numbers) < 2:
+            continue
+        winner = cell(min(numbers) if which == "min" else max(numbers))
+        for line in body:
+            place = head.index(column)
+            if line[place] == winner:
+                line[place] = f"**{winner}**"
+    lines = [head, ["---"] * len(head), *body]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return text.replace("| +- |", "| ± |")
+
+
+def folded(title: str, table: str) -> str:
+    """Return a table under its title; one of more than eight rows opens on a click."""
+    if table.count("\n") <= 9:
+        return f"**{title}**\n\n{table}"
+    inside = table.replace("\n", "\n    ")
+    return f'??? note "{title}"\n\n    {inside}'
 
 
 def digest(measured: Iterable[str]) -> str:
@@ -69,8 +92,9 @@ def page(name: str) -> str:
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
+    best = kept.get("best", {})
     tables = [
-        f"**{title}**\n\n{markdown(rows)}" for title, rows in kept["tables"].items()
+        folded(title, markdown(rows, best)) for title, rows in kept["tables"].items()
     ]
     made = Path(kept["measured"][-1]).stem
     command = "make torture" if made == "torture" else f"make bench RECIPE={made}"

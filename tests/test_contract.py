@@ -371,7 +371,7 @@ def test_a_measurement_is_shown_with_its_origin_and_age(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     measured = ["recipes/circle_area", "benchmarks/serving.py"]
     more = {"tables": {"Speed": [{"n": 10, "s": 0.123456}]}, "measured": measured}
-    shown = "**Speed**\n\n| n | s |\n| --- | --- |\n| 10 | 0.1235 |\n\n*Made by `make bench RECIPE="
+    shown = "**Speed**\n\n| n | s |\n| --- | --- |\n| 10 | 0.12 |\n\n*Made by `make bench RECIPE="
     for digest, changed in (("old", True), (results.digest(measured), False)):
         results.keep(tmp_path / "x.json", {"mlflow"}, digest, **more)
         page = results.page("x")
