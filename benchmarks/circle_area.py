@@ -1,6 +1,11 @@
-"""What a signature costs, and the batch way without it: python -m benchmarks.circle_area"""
+"""Two ways to type a model: what each takes, what each costs.
 
+python -m benchmarks.circle_area
+"""
+
+import json
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,53 +13,102 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
+from mlflow.pyfunc.scoring_server import invocations
 from mlflow.types.schema import ColSpec, Schema
 
 from benchmarks.report import Rows, interleave, publish
 from recipes.circle_area.driver import HERE, SIGNATURE
 
 PINS = str(HERE / "requirements.txt")
-TYPED = """
-import math, mlflow
-class Circle(mlflow.pyfunc.PythonModel):
-    def predict(self, model_input: list[float], params=None) -> list[float]:
-        return [math.pi * (d / 2) ** 2 for d in model_input]
-mlflow.models.set_model(Circle())
-"""
+EXAMPLE = [{"diameter": 2.0}]
+VALUES = [2, 2.5, True, "3", None, -1, 1e200]
+SPLIT = {"columns": ["diameter"], "data": [[2]]}
+FORMS: dict[str, dict[str, Any]] = {
+    "`dataframe_split`": {"dataframe_split": SPLIT},
+    "`dataframe_records`": {"dataframe_records": [{"diameter": 2}]},
+    "`instances`": {"instances": [{"diameter": 2}]},
+    "`inputs`, rows": {"inputs": [{"diameter": 2}]},
+    "`inputs`, columns": {"inputs": {"diameter": [2]}},
+    "one more column": {"inputs": [{"diameter": 2, "unit": "m"}]},
+    "no `diameter`": {"inputs": [{"radius": 2}]},
+}
 
 
-def loaded(code: object, **how: Any) -> Any:
-    """Return the model that is this file, as it comes back from where it was saved."""
+def loaded(file: str, **how: Any) -> Any:
+    """Return the model that is this file of the recipe, saved and loaded again."""
+    how = {"input_example": EXAMPLE, "pip_requirements": PINS, **how}
     with tempfile.TemporaryDirectory() as name:
-        mlflow.pyfunc.save_model(
-            f"{name}/model", python_model=code, pip_requirements=PINS, **how
-        )
+        mlflow.pyfunc.save_model(f"{name}/model", python_model=HERE / file, **how)
         return mlflow.pyfunc.load_model(f"{name}/model")
 
 
-def cost(models: dict[str, Any]) -> Rows:
-    values = np.random.default_rng(0).uniform(0, 100, 1_000_000)
-    frame, plain = pd.DataFrame({"diameter": values}), values.tolist()
-    rivals = {"bare NumPy, `pi * (d / 2)**2`": lambda: np.pi * (values / 2) ** 2}
-    for what, predict in models.items():
-        rivals[what] = partial(predict, plain if "list" in what else frame)
+def both_ways() -> dict[str, Any]:
+    """Return the model in its two ways, under the names that the tables use."""
+    return {
+        "a table (`model_code.py`)": loaded("model_code.py", signature=SIGNATURE),
+        "a list of circles (`typed.py`)": loaded("typed.py"),
+    }
+
+
+def respond(model: Any, body: dict[str, Any]) -> str:
+    """Return what the model server's own code makes of a body: areas, or refused."""
+    schema = model.metadata.get_input_schema()
+    try:
+        response = invocations(json.dumps(body), "application/json", model, schema)
+    except mlflow.MlflowException as error:
+        return f"refused ({error.get_http_status_code()})"
+    rows = json.loads(response.response)["predictions"]
+    areas = [row["area"] if isinstance(row, dict) else row for row in rows]
+    return ", ".join(f"{area:.2f}" for area in areas)
+
+
+def values_taken(models: dict[str, Any]) -> Rows:
+    rows: Rows = []
+    for value in VALUES:
+        body = {"inputs": [{"diameter": value}]}
+        answers = {way: respond(model, body) for way, model in models.items()}
+        rows.append({"diameter": f"`{json.dumps(value)}`", **answers})
+    return rows
+
+
+def forms_taken(models: dict[str, Any]) -> Rows:
+    rows: Rows = []
+    for form, body in FORMS.items():
+        answers = {way: respond(model, body) for way, model in models.items()}
+        rows.append({"body of the request": form, **answers})
+    return rows
+
+
+def cost(rows: int = 100_000) -> Rows:
+    """Return each way's milliseconds, and how many times those of bare NumPy."""
+    values = np.random.default_rng(0).uniform(0, 100, rows)
+    table = pd.DataFrame({"diameter": values})
+    circles = [{"diameter": value} for value in values.tolist()]
+    column, typed = both_ways().values()
+    double = ModelSignature(Schema([ColSpec("double", "diameter")]))
+    numbers = loaded("model_code.py", signature=double)
+    rivals: dict[str, Callable[[], object]] = {
+        "bare NumPy, `np.pi * diameter**2 / 4`": lambda: np.pi * values**2 / 4,
+        "`predict` without the signature": partial(
+            column.unwrap_python_model().predict, table
+        ),
+        "a table, column `double`": partial(numbers.predict, table),
+        "a table, column of any type": partial(column.predict, table),
+        "a list of circles": partial(typed.predict, circles),
+    }
     seconds = interleave(rivals, rounds=5)
     bare = min(seconds.values())
     return [
-        {"what": w, "ms": 1000 * s, "times bare NumPy": s / bare}
-        for w, s in seconds.items()
+        {"way": way, "ms": 1000 * s, "times bare NumPy": s / bare}
+        for way, s in seconds.items()
     ]
 
 
 if __name__ == "__main__":
-    double = ModelSignature(Schema([ColSpec("double", "diameter")]))
-    column = loaded(HERE / "model_code.py", signature=SIGNATURE)
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        print(TYPED, file=file, flush=True)
-        models = {
-            "the batch way": partial(column.unwrap_python_model().predict, None),
-            "column `double`": loaded(HERE / "model_code.py", signature=double).predict,
-            "column of any type": column.predict,
-            "`list[float]` hint": loaded(file.name, input_example=[2.0]).predict,
-        }
-    publish("circle_area", {"Cost of a prediction of 1,000,000 rows": cost(models)})
+    models = both_ways()
+    tables = {
+        "One diameter, sent over REST": values_taken(models),
+        "One circle of diameter 2, in each form of a request": forms_taken(models),
+        "Cost of a prediction of 100,000 rows": cost(),
+    }
+    publish("circle_area", tables)

@@ -60,9 +60,7 @@ def first_answer(folder: Path) -> float:
 def changed(folder: Path) -> str:
     """Return the model file with one constant changed."""
     text = (folder / "model_code.py").read_text(encoding="utf-8")
-    assert (
-        new := re.sub(r"return \S+ \* radius", "return 3.14 * radius", text, count=1)
-    ) != text
+    assert (new := text.replace("return np.pi", "return 3.14")) != text
     return new
 
 

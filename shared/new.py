@@ -193,9 +193,8 @@ def recipe(name: str) -> int:
         if source.endswith("README.md"):
             title = slug.replace("_", " ").capitalize()
             head = f"---\nlevel: further\ntitle: {title}\nsummary: {title}, in a sentence.\n"
-            text = head + text[text.index("teaches:") :].replace(
-                "<!-- bench -->\n\n", ""
-            )
+            text = head + text[text.index("teaches:") :]
+            text = re.sub(r"## Two ways to type it\n.*?(?=## )", "", text, flags=re.S)
         place = ROOT / source.replace("circle_area", slug)
         place.parent.mkdir(exist_ok=True)
         place.write_text(text, encoding="utf-8")

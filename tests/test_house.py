@@ -93,7 +93,7 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path):
     code = (circle.path / "model_code.py").read_text()
     (file := tmp_path / "model_code.py").write_text(f"import shared.recipes\n{code}")
     model = str(tmp_path / "model")
-    asked = {"signature": SIGNATURE, "input_example": pd.DataFrame({"radius": [1.0]})}
+    asked = {"signature": SIGNATURE, "input_example": pd.DataFrame({"diameter": [1.0]})}
     mlflow.pyfunc.save_model(model, python_model=file, pip_requirements=[], **asked)
     with pytest.raises(RuntimeError, match="No module named 'shared"):
         smoke.score_elsewhere(circle, model)

@@ -1,4 +1,4 @@
-"""Log circle_area from its code and predict once.
+"""Log circle_area from its code, predict once, and register it.
 
 python recipes/circle_area/driver.py
 """
@@ -15,21 +15,15 @@ from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
-**Area of circles** from their `diameter` or `radius`, in the square of the unit that comes in.
+**Area of circles** from their `diameter`, in the square of its unit.
 
-The model is the file `model_code.py`: open the logged model and look under *Artifacts*. The metric
-is the largest answer to the dataset, the rows of `request.json`.
+The model is the file `model_code.py`: open the logged model and look under *Artifacts*.
 """
 
-# With a `double` column MLflow would turn true into 1.0 and "3" into 3 before the model sees them;
-# a column of any type arrives as it was sent, and the model itself can refuse.
+# In a `double` column MLflow would turn true into 1.0 and "3" into 3.0 before the model
+# sees them. A column of any type arrives as it was sent, and the model can refuse.
 SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(AnyType(), "diameter", required=False),
-            ColSpec(AnyType(), "radius", required=False),
-        ]
-    ),
+    inputs=Schema([ColSpec(AnyType(), "diameter")]),
     outputs=Schema([ColSpec(DataType.double, "area")]),
 )
 
@@ -44,18 +38,12 @@ def main() -> None:
             signature=SIGNATURE,
             input_example=example,
             pip_requirements=str(HERE / "requirements.txt"),
-            registered_model_name="circle_area",
         )
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(example)
-        dataset = mlflow.data.from_pandas(example, name="request.json")
-        mlflow.log_input(dataset, context="example")
-        mlflow.log_params(
-            {"inputs": SIGNATURE.inputs.input_names(), "rows": len(example)}
-        )
-        largest = answer.max(numeric_only=True).add_prefix("largest ").to_dict()
-        mlflow.log_metrics(largest, model_id=model.model_id, dataset=dataset)
-    asked, got = example.iloc[-1].dropna().to_dict(), answer.iloc[-1].to_dict()
-    report(model, headline=f"{asked} -> {got}", prediction=example.join(answer))
+        mlflow.register_model(model.model_uri, "circle_area")
+    last_row, last_answer = example.iloc[-1].to_dict(), answer.iloc[-1].to_dict()
+    headline = f"{last_row} -> {last_answer}"
+    report(model, headline, prediction=example.join(answer))
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
         elif "image" in frame:
             rows = pd.DataFrame({"image": [cropped(frame["image"].iloc[1], at)]})
         else:
-            column = {"circle_area": "radius", "clv_composite": "first_order_value"}
+            column = {"circle_area": "diameter", "clv_composite": "first_order_value"}
             rows = frame.tail(1).copy().astype(object)
             rows[column[recipe.name]] = rows[column[recipe.name]].astype(float) + at / 7
         split = (
@@ -275,7 +275,7 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
     shutil.copytree(folder(circle), tmp_path / "v2")
     code = tmp_path / "v2/model_code.py"
     code.write_text(
-        code.read_text().replace("np.pi * radius**2", "2 * np.pi * radius**2")
+        code.read_text().replace("np.pi * diameter**2", "2 * np.pi * diameter**2")
     )
     with ExitStack() as stack:
         models = []
@@ -293,11 +293,11 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
             if ORACLES.get(recipe.name) is not feedback:
                 said = json.loads(answer.to_json(orient="records", double_precision=15))
                 assert wrong(recipe, {"predictions": said}) == []
-            radius = pd.DataFrame({"radius": [float(at)]}, dtype=object)
+            circle = pd.DataFrame({"diameter": [float(at)]}, dtype=object)
             one, two = (
-                m.predict(radius)["area"].item() for m in (models[0][1], double)
+                m.predict(circle)["area"].item() for m in (models[0][1], double)
             )
-            assert two == 2 * one == pytest.approx(2 * np.pi * at**2)
+            assert two == 2 * one == pytest.approx(np.pi * at**2 / 2)
 
         calls = cases(60, 2_000)
         with ThreadPoolExecutor(16) as pool:
