@@ -1,4 +1,5 @@
-"""Run one benchmark, or all of them, each in a process of its own: python -m benchmarks [NAME]"""
+"""Run one benchmark, or all of them, each in a process of its own: python -m benchmarks
+[NAME]"""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""`make log-all` beside one run of the plain 101 listing: all recipes against one formula."""
+"""`make log-all` beside one run of the plain 101 listing: all recipes against one
+formula."""
 
 import os
 import shutil
@@ -27,13 +28,16 @@ DRIVER = """
 import mlflow
 example = [1.0, 2.0]
 with mlflow.start_run():
-    model = mlflow.pyfunc.log_model(name="model", python_model="circle.py", input_example=example)
+    model = mlflow.pyfunc.log_model(
+        name="model", python_model="circle.py", input_example=example
+    )
 print(mlflow.pyfunc.load_model(model.model_uri).predict([1.0, 2.0]))
 """
 
 
 def fresh(*command: str) -> None:
-    """Run a command in a new folder that holds the listing, recipes/ and shared/, and no store."""
+    """Run a command in a new folder that holds the listing, recipes/ and shared/, and
+    no store."""
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "circle.py").write_text(MODEL)
         for package in ("recipes", "shared"):

@@ -1,20 +1,21 @@
-"""One model stored both ways, as code and as a pickled object, then loaded by other Pythons.
+"""One model stored both ways, as code and as a pickled object, then loaded by other
+Pythons.
 
-The model is circle_area's, stored by the Python that runs this. Python 3.10 to 3.13 are looked for
-on the PATH and under ~/.pyenv/versions; what is not there is said to be absent.
+The model is circle_area's, stored by the Python that runs this. Python 3.10 to 3.13 are
+looked for on the PATH and under ~/.pyenv/versions; what is not there is said to be
+absent.
 """
 
-import json
+import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from shared.recipes import find
-from shared.smoke import SCORE, python_with, wrong
+from shared.recipes import CookbookError, find
+from shared.smoke import answer, find_faults, python_with
 
 import cloudpickle
 import mlflow
@@ -29,7 +30,8 @@ CIRCLE = find("circle_area")
 
 
 def interpreter(minor: str) -> str | None:
-    """Return a Python of that minor version which starts (a pyenv shim may not), or None."""
+    """Return a Python of that minor version which starts (a pyenv shim may not), or
+    None."""
     own = sys.executable if sys.version.startswith(f"{minor}.") else None
     pyenv = Path.home().glob(f".pyenv/versions/{minor}.*/bin/python")
     for python in filter(None, [own, shutil.which(f"python{minor}"), *map(str, pyenv)]):
@@ -38,20 +40,18 @@ def interpreter(minor: str) -> str | None:
     return None
 
 
-def outcome(python: list[str], model: Path) -> str:
+def try_model(python: list[str], model: Path) -> str:
     """Return `works`, `wrong answer`, `error: <its last line>` or `crash: <signal>`."""
-    (answer := model.with_suffix(".json")).unlink(missing_ok=True)
-    request = CIRCLE.path / "request.json"
-    words = [*python, "-I", "-c", SCORE, str(model), str(request), str(answer)]
-    done = subprocess.run(words, cwd="/", capture_output=True, text=True)
-    if done.returncode > 128:  # as uv passes on the end by a signal
-        return f"crash: {signal.strsignal(done.returncode - 128)}"
-    if done.returncode:
-        return f"error: {done.stderr.strip().splitlines()[-1]}"
-    return "wrong answer" if wrong(CIRCLE, json.loads(answer.read_text())) else "works"
+    try:
+        response = answer(CIRCLE, str(model), python)
+    except CookbookError as error:
+        last_line = str(error).splitlines()[-1]
+        return last_line if last_line.startswith("crash") else f"error: {last_line}"
+    return "wrong answer" if find_faults(CIRCLE, response) else "works"
 
 
 if __name__ == "__main__":
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "true"
     cloudpickle.register_pickle_by_value(
         model_code
     )  # else the pickle holds no more than its name
@@ -72,7 +72,7 @@ if __name__ == "__main__":
             row = {"Python": minor, **dict.fromkeys(models, "absent here")}
             if python := interpreter(minor):
                 alone = python_with(asked, python)
-                row |= {way: outcome(alone, Path(name) / way) for way in models}
+                row |= {way: try_model(alone, Path(name) / way) for way in models}
             rows.append(row)
     stored = ".".join(map(str, sys.version_info[:2]))
     publish(

@@ -1,4 +1,5 @@
-"""What benchmarks share: turns taken fairly, MLflow's servers, tables on screen and as JSON."""
+"""What benchmarks share: turns taken fairly, MLflow's servers, tables on screen and as
+JSON."""
 
 import os
 import statistics
@@ -8,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 from shared.results import RESULTS, Rows, cell, digest, keep, markdown
-
-from tests.verify.processes import NULL, free_port, running
 
 __all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
 
@@ -19,10 +19,12 @@ __all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
 def interleave(
     rivals: Mapping[str, Callable[[], object]], rounds: int = 7
 ) -> dict[str, float]:
-    """Return the median seconds of each callable; every round runs each one once, in turn.
+    """Return the median seconds of each callable; every round runs each one once, in
+    turn.
 
-    Taking turns spreads a machine's ups and downs over all rivals, so that ratios hold; each is
-    called once beforehand, uncounted. Garbage collection is off while one is timed.
+    Taking turns spreads a machine's ups and downs over all rivals, so that ratios hold;
+    each is called once beforehand, uncounted. Garbage collection is off while one is
+    timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for run in rivals.values():
@@ -50,7 +52,9 @@ def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    with running(command, ROOT, f"http://{address}/{health}", NULL, **settings):
+    with running_server(
+        command, ROOT, f"http://{address}/{health}", Path(os.devnull), **settings
+    ):
         yield address
 
 
@@ -62,9 +66,9 @@ def publish(
 ) -> None:
     """Print the tables and write benchmarks/results/<name>.json.
 
-    `measured` names the files and folders whose code the numbers are about: by default the recipe
-    of the running benchmark's name. Versions are those of its requirements. `best` says "min" or
-    "max" of a column, for the page to set its best value in bold.
+    `measured` names the files and folders whose code the numbers are about: by default
+    the recipe of the running benchmark's name. Versions are those of its requirements.
+    `best` says "min" or "max" of a column, for the page to set its best value in bold.
     """
     benchmark = Path(str(sys.modules["__main__"].__file__)).stem
     measured = [*(measured or [f"recipes/{benchmark}"]), f"benchmarks/{benchmark}.py"]

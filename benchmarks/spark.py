@@ -1,4 +1,5 @@
-"""When Spark pays: rows per second in one process and on this machine's cores through Spark."""
+"""When Spark pays: rows per second in one process and on this machine's cores through
+Spark."""
 
 import logging
 import os
@@ -7,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared.spark import score, session
+from shared.spark import score, start_spark
 
 import mlflow
 import numpy as np
@@ -75,7 +76,7 @@ if __name__ == "__main__":
         logging.ERROR
     )  # spark_udf warns of its environment
     start = time.perf_counter()
-    spark = session("benchmark")
+    spark = start_spark("benchmark")
     spark.range(1).count()
     started = {"starting Spark, s": time.perf_counter() - start}
     with tempfile.TemporaryDirectory() as name:

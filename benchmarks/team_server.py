@@ -1,4 +1,5 @@
-"""What a tracking server costs at rest: as MLflow starts it, and with the settings of the guide.
+"""What a tracking server costs at rest: as MLflow starts it, and with the settings of
+the guide.
 
 Linux only: it reads /proc.
 """
@@ -23,7 +24,8 @@ WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
 
 
 def proportional_bytes(process: int) -> int:
-    """Return the memory of a process, shared pages divided among those that share them (PSS)."""
+    """Return the memory of a process, shared pages divided among those that share them
+    (PSS)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(
         int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")
@@ -31,7 +33,8 @@ def proportional_bytes(process: int) -> int:
 
 
 def at_rest(way: str, folder: str) -> dict[str, Any]:
-    """Start the server, wait until it answers and starts no more processes, and look at it."""
+    """Start the server, wait until it answers and starts no more processes, and look at
+    it."""
     words, settings = WAYS[way]
     mark, seen = str(uuid.uuid4()), [0]
     store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]

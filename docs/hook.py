@@ -1,7 +1,8 @@
-"""MkDocs hook: pages come from docs/, from each recipe's own files and from its last run.
+"""MkDocs hook: pages come from docs/, from each recipe's own files and from its last
+run.
 
-Before the build, real Markdown files are written to build/docs. Each of these, alone on a line of a
-README or a page, is replaced; whatever is missing stops the build:
+Before the build, real Markdown files are written to build/docs. Each of these, alone on
+a line of a README or a page, is replaced; whatever is missing stops the build:
 
     <!-- output -->                 and the text fence after it: what the driver printed
     <!-- code: FILE -->             a file of the recipe; folded if long, or no lesson's
@@ -10,11 +11,12 @@ README or a page, is replaced; whatever is missing stops the build:
     <!-- bench -->                  the recipe's measurements, or <!-- bench: NAME -->
     <!-- cards: LEVEL -->           the lessons, or the further recipes
     <!-- pitfalls -->               the cases of tests/pitfalls with their kept output
-    <!-- built: FILE -->            build/FILE: text as it was printed, Markdown as it is
-    <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's own colours
-    <!-- kept: NAME -->             when docs/pictures/NAME-*.webp were made, and on what
+    <!-- built: FILE -->            build/FILE: text as printed, Markdown as it is
+    <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's colours
+    <!-- kept: NAME -->             when and on what docs/pictures/NAME-* were made
 
-docs/recipes/NAME.zh.md is a recipe's page in Chinese; docs/words.zh.yml has the words of code.
+docs/recipes/NAME.zh.md is a recipe's page in Chinese; docs/words.zh.yml has the words
+of code.
 """
 
 import hashlib
@@ -74,7 +76,8 @@ def page(recipe: Recipe, locale: str, source: Path) -> str:
     behind = (
         locale != "en" and head["english"] != hashlib.sha256(english).hexdigest()[:12]
     )
-    text = f"# {head['title']}\n\n{BEHIND if behind else ''}{fill(body.strip(), locale, recipe)}"
+    warning = BEHIND if behind else ""
+    text = f"# {head['title']}\n\n{warning}{fill(body.strip(), locale, recipe)}"
     return f"---\n{yaml.safe_dump(meta)}---\n{text}{recipe_pages.after(recipe, locale)}"
 
 
@@ -116,7 +119,8 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 kept = json.loads(
                     read(DOCS / "pictures" / f"{file}.json", f"make {file}")
                 )
-                return f"*{results.when(kept, f'make {file}', results.digest(kept['measured']))}*"
+                today = results.digest(kept["measured"])
+                return f"*{results.when(kept, f'make {file}', today)}*"
         raise PluginError(
             f"{recipe.name if recipe else locale}: unknown marker {mark[0]!r}"
         )
@@ -125,14 +129,16 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
 
 
 def repository() -> str | None:
-    """Return the repository's address: a workflow knows it, elsewhere REPO_URL says it."""
+    """Return the repository's address: a workflow knows it, elsewhere REPO_URL says
+    it."""
     if place := os.environ.get("GITHUB_REPOSITORY"):
         return f"{os.environ['GITHUB_SERVER_URL']}/{place}"
     return os.environ.get("REPO_URL")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Write build/docs and the navigation; link to the repository where its address is known."""
+    """Write build/docs and the navigation; link to the repository where its address is
+    known."""
     shutil.rmtree(OUT, ignore_errors=True)
     config.repo_url = repository()
     log.info(
@@ -190,7 +196,8 @@ def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Let search find an untranslated page once; leave line anchors to the recipes' code."""
+    """Let search find an untranslated page once; leave line anchors to the recipes'
+    code."""
     file = page.file.src_uri
     if page.url.startswith("zh/") and not file.endswith(".zh.md"):
         page.meta["search"] = {"exclude": True}

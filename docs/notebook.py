@@ -1,4 +1,5 @@
-"""A recipe's driver as a notebook: its comments and docstrings are the text between the cells."""
+"""A recipe's driver as a notebook: its comments and docstrings are the text between the
+cells."""
 
 import ast
 import textwrap
@@ -11,12 +12,14 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 START = """import sys
 from pathlib import Path
 
-__file__ = str(Path("driver.py").resolve())  # a notebook has none; the driver's paths start from it
+# a notebook has none; the driver's paths start from it
+__file__ = str(Path("driver.py").resolve())
 sys.path.insert(0, str(Path(__file__).parent))"""
 
 
 def cells(source: str) -> list[nbformat.NotebookNode]:
-    """Return the cells of a script; the body of its main() is laid open, its last lines dropped."""
+    """Return the cells of a script; the body of its main() is laid open, its last lines
+    dropped."""
     tree, lines, found = ast.parse(source), source.splitlines(), []
 
     def add(body: list[ast.stmt], start: int) -> None:
@@ -58,8 +61,9 @@ def made(recipe: Recipe) -> str:
     source = (recipe.path / "driver.py").read_text(encoding="utf-8")
     said = ast.get_docstring(ast.parse(source)) or ""
     text = (
-        f"# {recipe.front_matter['title']}\n\n{said}\n\nThe driver, cell by cell. Put this file "
-        "beside `driver.py`, in the recipe's folder or in its starter, and start Jupyter in the "
+        f"# {recipe.front_matter['title']}\n\n{said}\n\nThe driver, cell by cell. Put "
+        "this file beside `driver.py`, in the recipe's folder or in its starter, and "
+        "start Jupyter in the "
         "environment that `make` set up there."
     )
     start = f"{START}\n__doc__ = {said!r}" if "__doc__" in source else START

@@ -1,11 +1,11 @@
-"""Measure one model stored as code and as a pickled object, for the page: build/object-or-code.md.
+"""Measure one model stored as code and as a pickled object, for the page:
+build/object-or-code.md.
 
 python -m docs.object_or_code
 """
 
 import difflib
 import pickletools
-import re
 import resource
 import subprocess
 import sys
@@ -42,7 +42,8 @@ def save(model: object, folder: Path) -> float:
 
 
 def first_answer(folder: Path) -> float:
-    """Return the CPU seconds of a process elsewhere that loads the model and answers once."""
+    """Return the CPU seconds of a process elsewhere that loads the model and answers
+    once."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = [
         sys.executable,
@@ -96,7 +97,8 @@ def main() -> None:
             (
                 "what runs when it is loaded",
                 f"the file, all {text.count(chr(10))} lines of it, as you can read it",
-                f"{len(operations)} pickle operations, {calls} of which look up or call something",
+                f"{len(operations)} pickle operations, {calls} of which look up or "
+                "call something",
             ),
             (
                 "whom you must trust",

@@ -1,9 +1,11 @@
-"""The pitfalls: tests/pitfalls/<name>.md, each a wrong and a right way with what came out of them.
+"""The pitfalls: tests/pitfalls/<name>.md, each a wrong and a right way with what came
+out of them.
 
-A case has front matter (title, the error that people search for, said, both in Chinese, issues,
-and what each way must print), then `## wrong` and `## right` with files as titled fences. `log.py`
-and then `load.py` are run, each in a process of its own, load.py elsewhere; the right way starts
-from the files of the wrong one. `make pitfalls` runs them and keeps what they print in output.json.
+A case has front matter (title, the error that people search for, said, both in Chinese,
+issues, and what each way must print), then `## wrong` and `## right` with files as
+titled fences. `log.py` and then `load.py` are run, each in a process of its own,
+load.py elsewhere; the right way starts from the files of the wrong one. `make pitfalls`
+runs them and keeps what they print in output.json.
 """
 
 import hashlib
@@ -56,7 +58,8 @@ def digest() -> str:
 
 
 def fence(title: str, text: str) -> str:
-    return f'```{LANGUAGE.get(Path(title).suffix, "text")} title="{title}"\n{text.strip()}\n```'
+    language = LANGUAGE.get(Path(title).suffix, "text")
+    return f'```{language} title="{title}"\n{text.strip()}\n```'
 
 
 def page(locale: str) -> str:

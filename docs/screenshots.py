@@ -1,13 +1,17 @@
 """Pictures of MLflow's UI over what was logged, into docs/pictures: `make screenshots`.
 
-Light, cropped, at twice the pixels; one more is the drawing of the workflow, for link previews.
+Light, cropped, at twice the pixels; one more is the drawing of the workflow, for link
+previews.
 """
 
 import json
+import os
 import sys
 from io import BytesIO
+from pathlib import Path
 
 from shared import results
+from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 from shared.store import open_store
 
@@ -15,7 +19,6 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.site.conftest import FLAGS, chromium
-from tests.verify.processes import NULL, free_port, running
 
 PICTURES = ROOT / "docs" / "pictures"
 # The assistant's panel covers a quarter of the page unless it was closed before.
@@ -23,7 +26,7 @@ CLOSED = """localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");"""
 
 # Who made a run, on which branch, in which process: nobody's concern.
-OWN = """[data-testid="key-value-Created by"], [title="process"],
+OWN = """[data-testid="key-value-Created by"],
 [data-component-id$="runviewsourcebox.tsx_48"] { display: none; }"""
 
 
@@ -61,7 +64,9 @@ def main() -> None:
     experiment = {each.name: each.experiment_id for each in client.search_experiments()}
     address = f"http://127.0.0.1:{(port := free_port())}"
     words = [sys.executable, "-m", "shared.cli", "ui"]
-    ui = running(words, ROOT, f"{address}/health", NULL, PORT=str(port))
+    ui = running_server(
+        words, ROOT, f"{address}/health", Path(os.devnull), PORT=str(port)
+    )
     with ui, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(
@@ -74,7 +79,8 @@ def main() -> None:
             page.goto(f"{address}/#{place}", wait_until="load")
             page.get_by_text(wait).first.wait_for(timeout=60_000)
 
-        run = f"/experiments/{experiment['clv_composite']}/runs/{logged['clv_composite']['run_id']}"
+        run_id = logged["clv_composite"]["run_id"]
+        run = f"/experiments/{experiment['clv_composite']}/runs/{run_id}"
         visit(run, "Description")
         page.add_style_tag(content=OWN)
         keep(page, "ui-run", 800)

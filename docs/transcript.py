@@ -1,11 +1,11 @@
-"""What the OpenAI client prints against `make serve-agent`, for the page: build/transcript.txt."""
+"""What the OpenAI client prints against `make serve-agent`, for the page:
+build/transcript.txt."""
 
 import subprocess
 import sys
 
+from shared.processes import free_port, running_server
 from shared.recipes import ROOT
-
-from tests.verify.processes import free_port, running
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     settings = {"RECIPE": "reference_qa", "PORT": str(port)}
     client = (ROOT / "recipes/reference_qa/client.py").read_text(encoding="utf-8")
     client = client.replace("http://127.0.0.1:5001", address)
-    with running(words, ROOT, f"{address}/health", log, **settings):
+    with running_server(words, ROOT, f"{address}/health", log, **settings):
         said = subprocess.check_output([sys.executable, "-c", client], text=True)
     (ROOT / "build" / "transcript.txt").write_text(said, encoding="utf-8")
 

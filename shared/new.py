@@ -1,39 +1,40 @@
-"""Copy a recipe: out of here, as a starter that stands alone; or in here, as a new recipe."""
+"""Copy a recipe: out of here, as a starter that stands alone; or in here, as a new
+recipe."""
 
+import importlib.util
+import keyword
 import re
 import zipfile
 from pathlib import Path
 
-from shared.recipes import FILES, ROOT, Recipe, discover, find
+from shared.recipes import FILES, ROOT, CookbookError, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
-# What the copied helpers and the starter's test import, at the lock's versions; uv installs it all.
+# What the copied helpers and the starter's test import; uv installs it all.
 FRAME = ("filelock", "pyyaml", "pytest", "pip", "uv")
 NEUTRAL = "my_model"  # the name that a starter to download has
 
 
-class Refused(LookupError):
-    """The copy cannot be made there; nothing was written."""
-
-
-def checked(slug: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug):
-        raise Refused(
-            f"{slug!r} is no name for a recipe: small letters, digits, _ between words"
-        )
-    return slug
+def check_name(name: str) -> str:
+    """Return the name if a recipe, its package and its class can have it."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        rule = "small letters, digits, _ between words"
+        raise CookbookError(f"{name!r} is no name for a recipe: {rule}")
+    if keyword.iskeyword(name) or importlib.util.find_spec(name):
+        raise CookbookError(f"{name!r} is a word of Python or an installed package")
+    return name
 
 
 def renames(recipe: Recipe, slug: str) -> dict[str, str]:
     """Return old -> new name of the slug, the model's class and its packages.
 
-    A package keeps no name of the cookbook's: loaded in one process, two models that each bring a
-    `pc_fast` would both run the code of the first.
+    A package keeps no name of the cookbook's: loaded in one process, two models that
+    each bring a `pc_fast` would both run the code of the first.
     """
     code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
     called = re.search(r"^mlflow\.models\.set_model\((\w+)\(.*\)\s*\Z", code, re.M)
     if not called:
-        raise Refused(
+        raise CookbookError(
             f"{recipe.name}/model_code.py does not end in mlflow.models.set_model(...)"
         )
     camel = "".join(part.capitalize() for part in slug.split("_"))
@@ -51,7 +52,8 @@ def rewrite(text: str, names: dict[str, str]) -> str:
 
 
 def used(recipe: Recipe) -> set[Path]:
-    """Return what a starter takes of the recipe and of shared/: imported, or named in a string."""
+    """Return what a starter takes of the recipe and of shared/: imported, or named in a
+    string."""
     near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.py")]
     waiting = [recipe.path / "model_code.py", recipe.path / "driver.py"]
     if service := recipe.front_matter.get("runs_with"):
@@ -76,7 +78,8 @@ def used(recipe: Recipe) -> set[Path]:
 
 
 def requirements(recipe: Recipe) -> dict[str, str]:
-    """Return two files: what the driver and the helpers ask for, and what was tested with it.
+    """Return two files: what the driver and the helpers ask for, and what was tested
+    with it.
 
     The second holds a hash for each file that may be installed: uv compares.
     """
@@ -94,8 +97,9 @@ def requirements(recipe: Recipe) -> dict[str, str]:
     return {"requirements-driver.txt": asked_for, "constraints.txt": "".join(locks)}
 
 
-def adapted(text: str, recipe: Recipe, names: dict[str, str]) -> str:
-    """Return the recipe's text under the new names; paths are relative to the starter."""
+def adapt(text: str, recipe: Recipe, names: dict[str, str]) -> str:
+    """Return the recipe's text under the new names; paths are relative to the
+    starter."""
     text = text.replace(f"recipes/{recipe.name}/", "").replace(
         f" RECIPE={recipe.name}", ""
     )
@@ -103,13 +107,15 @@ def adapted(text: str, recipe: Recipe, names: dict[str, str]) -> str:
 
 
 def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
-    """Return the starter's README; it keeps the front matter's `runs_with`, which smoke reads."""
+    """Return the starter's README; it keeps the front matter's `runs_with`, which smoke
+    reads."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
-    said = re.search(
-        r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)", text, re.M | re.S
-    )
-    if not said:
-        raise Refused(f"{recipe.name}/README.md lacks its section: When you copy it")
+    section = r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)"
+    steps = re.search(section, text, re.M | re.S)
+    if not steps:
+        raise CookbookError(
+            f"{recipe.name}/README.md lacks its section: When you copy it"
+        )
     service = recipe.front_matter.get("runs_with")
     page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
     page = page.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
@@ -117,7 +123,7 @@ def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
         "SERVICE ", f"python -P shared/{service}.py " if service else ""
     )
     page = page.replace("SLUG", slug).replace("ORIGIN", recipe.name)
-    return page.replace("CHANGE_FIRST", adapted(said[1].strip(), recipe, names))
+    return page.replace("CHANGE_FIRST", adapt(steps[1].strip(), recipe, names))
 
 
 def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
@@ -125,8 +131,8 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     names, files = renames(recipe, slug), {}
     for path in used(recipe):
         ours, data = path.is_relative_to(recipe.path), path.read_bytes()
-        if ours and path.suffix == ".py":
-            data = adapted(data.decode(), recipe, names).encode()
+        if ours and path.suffix in (".py", ".json"):
+            data = adapt(data.decode(), recipe, names).encode()
         place = path.relative_to(recipe.path if ours else ROOT).as_posix()
         files[rewrite(place, names) if ours else place] = data
     written = {**requirements(recipe), "README.md": readme(recipe, slug, names)}
@@ -139,15 +145,16 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
 
 
 def new(recipe: Recipe, to: Path) -> Path:
-    """Make the starter in the new folder `to`, whose name becomes the slug; return its path."""
+    """Make the starter in the new folder `to`, whose name becomes the slug; return its
+    path."""
     to = to.expanduser().resolve()
-    slug = checked(to.name)
+    slug = check_name(to.name)
     if to.is_relative_to(ROOT):
-        raise Refused(
+        raise CookbookError(
             f"{to} is inside this repository: a starter stands alone, e.g. TO=../{slug}"
         )
     if to.exists():
-        raise Refused(f"{to} is there already")
+        raise CookbookError(f"{to} is there already")
     for place, data in starter(recipe, slug).items():
         (to / place).parent.mkdir(parents=True, exist_ok=True)
         (to / place).write_bytes(data)
@@ -157,22 +164,22 @@ def new(recipe: Recipe, to: Path) -> Path:
 def make(recipe: Recipe, to: str) -> int:
     """Make the starter and say what comes next."""
     if not to:
-        raise Refused("name the new folder: make new FROM=<recipe> TO=<folder>")
+        raise CookbookError("name the new folder: make new FROM=<recipe> TO=<folder>")
     made = new(recipe, Path(to))
     print(f"{made}\nnow: cd {made} && make test; README.md says what to change first")
     return 0
 
 
 def starters() -> int:
-    """Write each recipe's starter, under a neutral name, to build/starters/<recipe>.zip."""
+    """Write each recipe's starter, under a neutral name, to
+    build/starters/<recipe>.zip."""
     for recipe in discover():
         file = ROOT / "build" / "starters" / f"{recipe.name}.zip"
         file.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(file, "w") as archive:
             for place, data in starter(recipe, NEUTRAL).items():
-                entry = zipfile.ZipInfo(
-                    f"{NEUTRAL}/{place}"
-                )  # of 1980: the same each time
+                # An entry has the date 1980, so that the file is the same each time.
+                entry = zipfile.ZipInfo(f"{NEUTRAL}/{place}")
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
         print(file.relative_to(ROOT))
@@ -180,32 +187,36 @@ def starters() -> int:
 
 
 def recipe(name: str) -> int:
-    """Start recipes/<name> and its tests as a copy of circle_area; list it in README.md."""
-    origin, slug = find("circle_area"), checked(name)
-    if (ROOT / "recipes" / slug).exists():
-        raise Refused(f"recipes/{slug} is there already")
-    sources = [*(f"recipes/circle_area/{file}" for file in FILES)]
+    """Start recipes/<name> and its tests as a copy of circle_area; list it in
+    README.md."""
+    origin, slug = find("circle_area"), check_name(name)
+    sources = [f"recipes/circle_area/{file}" for file in FILES]
     sources += ["tests/test_circle_area.py", "tests/copies/circle_area.yaml"]
+    for source in sources:
+        place = source.replace("circle_area", slug)
+        if (ROOT / place).exists():
+            raise CookbookError(f"{place} is there already; nothing was written")
     for source in sources:
         text = rewrite(
             (ROOT / source).read_text(encoding="utf-8"), renames(origin, slug)
         )
         if source.endswith("README.md"):
             title = slug.replace("_", " ").capitalize()
-            head = f"---\nlevel: further\ntitle: {title}\nsummary: {title}, in a sentence.\n"
+            head = f"---\nlevel: further\ntitle: {title}\n"
+            head += f"summary: {title}, in a sentence.\n"
             text = head + text[text.index("teaches:") :]
             text = re.sub(r"## Two ways to type it\n.*?(?=## )", "", text, flags=re.S)
-        place = ROOT / source.replace("circle_area", slug)
-        place.parent.mkdir(exist_ok=True)
-        place.write_text(text, encoding="utf-8")
-        print(place.relative_to(ROOT))
+        file = ROOT / source.replace("circle_area", slug)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        print(file.relative_to(ROOT))
     page = ROOT / "README.md"
-    row = f"| [{slug}](recipes/{slug}/) | {Recipe(ROOT / 'recipes' / slug).front_matter['title']} |"
+    title = Recipe(ROOT / "recipes" / slug).front_matter["title"]
+    row = f"| [{slug}](recipes/{slug}/) | {title} |"
     table = re.sub(
         r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", page.read_text("utf-8"), flags=re.M
     )
     page.write_text(table, encoding="utf-8")
-    print(
-        f"README.md\nnow: make log smoke RECIPE={slug}; CONTRIBUTING.md says what to change"
-    )
+    print(f"README.md\nnow: make log smoke RECIPE={slug}")
+    print("CONTRIBUTING.md says what to change")
     return 0

@@ -1,13 +1,13 @@
-"""Imported for its effect, once, by the process that `make log-all` forks its drivers from.
+"""Import what at least two drivers use, once, in the process that drivers are forked
+from.
 
-What at least two drivers import; half of each one's time would go into it. Run by hand, a driver
-does it itself.
+Half of each driver's time would go into it. Run by hand, a driver imports for itself.
 """
 # ruff: noqa: E402, F401
 
 import gc
 
-gc.disable()  # there is nothing to collect yet: looking takes a fifth of the time
+gc.disable()  # imports leave nothing to collect, and looking takes a fifth of the time
 import shared.run
 
 import matplotlib.backends.backend_agg
@@ -20,8 +20,7 @@ import scipy.stats
 import sklearn.linear_model
 from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 
-warn_dependency_requirement_mismatches(
-    ["mlflow"]
-)  # reads the list of all installed packages
+# It keeps the list of all installed packages, which log_model reads.
+warn_dependency_requirement_mismatches(["mlflow"])
 gc.freeze()  # nor will a driver look through these
 gc.enable()

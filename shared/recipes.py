@@ -1,7 +1,6 @@
-"""The one place that knows which recipes there are, and what holds for all that is run here."""
+"""The one place that knows which recipes there are, and what they say of themselves."""
 
 import json
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,93 +9,106 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-# The house's rule for recipe runs; MLflow warns of its own type hints when it is imported.
+# Warnings are errors in recipe runs; MLflow warns of its own type hints when imported.
 WARNINGS = ["-W", "error", "-W", "ignore::UserWarning:mlflow.types.type_hints"]
 FILES = ["README.md", "model_code.py", "driver.py", "requirements.txt"]
 FILES += ["request.json", "response.json"]
 
 
-class UnknownRecipe(LookupError):
-    """The name is no recipe; the message lists those that are."""
+class CookbookError(Exception):
+    """What was asked for can't be done; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One folder under recipes/; its name is the slug, the experiment and the docs address."""
+    """One folder under recipes/, or a starter that was copied from one."""
 
     path: Path
 
     @property
     def name(self) -> str:
+        """Return the slug: the folder's name; a starter's stands in its front
+        matter."""
+        readme = self.path / "README.md"
+        if readme.is_file() and "\nname: " in readme.read_text(encoding="utf-8"):
+            return str(self.front_matter.get("name", self.path.name))
         return self.path.name
 
     @property
     def front_matter(self) -> dict[str, Any]:
-        """What README.md says between its two `---` lines; LookupError if it has none."""
+        """Return what README.md says between its two `---` lines.
+
+        Raises CookbookError with the file and the line of a slip.
+        """
         file = self.path / "README.md"
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
         if not text.startswith("---\n") or "\n---\n" not in text:
-            raise LookupError(
-                f"{file} must begin with front matter: --- title: ... ---"
+            raise CookbookError(
+                f"{file}:1: begin with front matter: --- title: ... ---"
             )
-        return dict(yaml.safe_load(text[4:].split("\n---\n", 1)[0]))
+        try:
+            parsed = yaml.safe_load(text[4:].split("\n---\n", 1)[0])
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 2 if error.problem_mark else 1
+            raise CookbookError(f"{file}:{line}: {error.problem}") from None
+        if not isinstance(parsed, dict):
+            raise CookbookError(f"{file}:2: give lines of the form `title: ...`")
+        return parsed
 
     @property
-    def runs_with(self) -> list[str]:
-        """Command prefix that brings up the local service the model needs, a module of shared/.
+    def service_command(self) -> list[str]:
+        """Return the command prefix that brings up the local service the model needs.
 
-        -P, or the folder shared/ would come first where the command looks for its imports.
+        -P, or the folder shared/ would come first where the command looks for imports.
         """
         service = self.front_matter.get("runs_with")
-        return (
-            [sys.executable, "-P", str(ROOT / "shared" / f"{service}.py")]
-            if service
-            else []
-        )
+        if not service:
+            return []
+        return [sys.executable, "-P", str(ROOT / "shared" / f"{service}.py")]
 
     def json(self, file: str) -> Any:
         return json.loads((self.path / file).read_text(encoding="utf-8"))
 
 
 def discover() -> list[Recipe]:
-    """Return every recipe in the order of the story: lessons by `order`, then `level: further`."""
-    found = [Recipe(path.parent) for path in (ROOT / "recipes").glob("*/model_code.py")]
-    if not found:
-        raise UnknownRecipe(f"no recipe under {ROOT / 'recipes'}")
+    """Return every recipe in the order of the story: lessons, then `level: further`.
 
-    def place(recipe: Recipe) -> tuple[bool, float, str]:
-        said = recipe.front_matter
-        return (
-            said.get("level") == "further",
-            said.get("order", float("inf")),
-            recipe.name,
-        )
+    A recipe with a slip in its front matter comes last; it says so when it is used.
+    """
+    recipes = [
+        Recipe(path.parent) for path in (ROOT / "recipes").glob("*/model_code.py")
+    ]
+    if not recipes:
+        raise CookbookError(f"no recipe under {ROOT / 'recipes'}")
 
-    return sorted(found, key=place)
+    def place_in_story(recipe: Recipe) -> tuple[float, str]:
+        try:
+            return float(recipe.front_matter.get("order", 1000)), recipe.name
+        except CookbookError:
+            return float("inf"), recipe.name
+
+    return sorted(recipes, key=place_in_story)
 
 
 def find(name: str, variable: str = "RECIPE") -> Recipe:
-    """Return the recipe of that name, or raise UnknownRecipe with the list of known ones."""
-    known = {recipe.name: recipe for recipe in discover()}
-    if name not in known:
-        said = (
-            f"unknown recipe {name!r}"
-            if name
-            else f"no recipe named: add {variable}=<name>"
-        )
-        raise UnknownRecipe(f"{said}\nknown: {', '.join(known)}")
-    return known[name]
+    """Return the recipe of that name; CookbookError lists the known ones."""
+    recipes = {recipe.name: recipe for recipe in discover()}
+    if name in recipes:
+        return recipes[name]
+    fault = (
+        f"unknown recipe {name!r}"
+        if name
+        else f"no recipe named: add {variable}=<name>"
+    )
+    raise CookbookError(f"{fault}\nknown: {', '.join(recipes)}")
 
 
-def leave(number: int, _: Any) -> None:
-    """End on TERM or Ctrl-C, once: a second one (make passes TERM on) would cut the end short."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-
-def show() -> int:
+def print_recipes() -> int:
     """Print the recipes, a line each."""
     for recipe in discover():
-        print(f"{recipe.name:<22}{recipe.front_matter['summary']}")
+        try:
+            summary = recipe.front_matter["summary"]
+        except CookbookError as error:
+            summary = str(error)
+        print(f"{recipe.name:<22}{summary}")
     return 0

@@ -1,107 +1,103 @@
-"""The life of a registered model: versions, the aliases champion and challenger, pinned components.
+"""The life of a registered model: versions, and the aliases champion and challenger.
 
-A recipe is registered under its own name. A version is a logged model and never changes; an alias
-says which version is in use, and moving it is all that promoting and rolling back do.
+A version is a logged model and never changes; an alias says which version is in use.
+Promoting and rolling back move it. Each verb prints the client's call that it makes.
 """
 
-import tempfile
 from typing import Any
 
-from shared.recipes import Recipe
+from shared.recipes import CookbookError, Recipe
 from shared.run import recipe_run
-from shared.store import checked_copy, newest_model, open_store
+from shared.store import newest_model, open_store
 
 import mlflow
 from mlflow.entities import LoggedModelInput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
-CHAMPION, CHALLENGER = "champion", "challenger"
-
 
 def versions(name: str) -> list[ModelVersion]:
     """Return the registered versions of that name with their aliases, oldest first."""
     client = mlflow.MlflowClient()
-    found = client.search_model_versions(f"name = '{name}'")
+    listed = client.search_model_versions(f"name = '{name}'")
     # The search leaves the aliases out.
-    full = [client.get_model_version(name, version.version) for version in found]
-    return sorted(full, key=lambda version: int(version.version))
+    complete = [client.get_model_version(name, entry.version) for entry in listed]
+    return sorted(complete, key=lambda version: int(version.version))
 
 
-def unchanged(uri: str) -> str:
-    """Return the URI of a model whose files are as they were logged; LookupError otherwise."""
-    with tempfile.TemporaryDirectory() as folder:
-        checked_copy(uri, folder)
-    return uri
+def set_alias(name: str, alias: str, version: str) -> None:
+    """Move the alias to the version, and print the call that does it."""
+    mlflow.MlflowClient().set_registered_model_alias(name, alias, version)
+    print(f'client.set_registered_model_alias("{name}", "{alias}", "{version}")')
 
 
 def register(recipe: Recipe) -> int:
-    """Register the recipe's newest model, unless it is a version already; it is the challenger."""
-    uri = unchanged(newest_model(recipe))
-    known = [version for version in versions(recipe.name) if version.source == uri]
-    version = known[0] if known else mlflow.register_model(uri, recipe.name)
-    mlflow.MlflowClient().set_registered_model_alias(
-        recipe.name, CHALLENGER, version.version
-    )
-    print(
-        f"{version.name} version {version.version} is the challenger ({version.source})"
-    )
+    """Make the recipe's newest model the challenger; register it unless it is a
+    version."""
+    uri = newest_model(recipe)
+    same = [version for version in versions(recipe.name) if version.source == uri]
+    if same:
+        version = same[0]
+    else:
+        version = mlflow.register_model(uri, recipe.name)
+        print(f'mlflow.register_model("{uri}", "{recipe.name}")')
+    set_alias(recipe.name, "challenger", version.version)
     return 0
 
 
 def promote(recipe: Recipe, number: str = "") -> int:
-    """Make the challenger, or any version, the champion; the way back is printed."""
+    """Make the challenger, or the version of that number, the champion."""
     name = recipe.name
-    known = versions(name) if open_store() else []
-    before = next((version for version in known if CHAMPION in version.aliases), None)
-    challenger = next(
-        (version for version in known if CHALLENGER in version.aliases), None
-    )
-    asked = next((version for version in known if str(version.version) == number), None)
-    version = asked if number else challenger
-    if not version:
-        has = ", ".join(str(v.version) for v in known) or "none"
+    registered = versions(name) if open_store() else []
+    numbers = [str(version.version) for version in registered]
+    holders = {alias: v for v in registered for alias in v.aliases}
+    if not number and "challenger" in holders:
+        number = str(holders["challenger"].version)
+    if number not in numbers:
         wanted = f"version {number}" if number else "challenger"
-        said = f"{name} has no {wanted}; its versions: {has}"
-        raise LookupError(f"{said} (make register RECIPE={name})")
-    unchanged(str(version.source))
-    client = mlflow.MlflowClient()
-    client.set_registered_model_alias(name, CHAMPION, version.version)
-    if challenger and challenger.version == version.version:
-        client.delete_registered_model_alias(name, CHALLENGER)
-    print(f"models:/{name}@champion is version {version.version}")
-    if before and before.version != version.version:
+        listed = ", ".join(numbers) or "none"
+        remedy = f"make register RECIPE={name}"
+        raise CookbookError(f"{name} has no {wanted}; versions: {listed} ({remedy})")
+    set_alias(name, "champion", number)
+    challenger = holders.get("challenger")
+    if challenger and str(challenger.version) == number:
+        mlflow.MlflowClient().delete_registered_model_alias(name, "challenger")
+        print(f'client.delete_registered_model_alias("{name}", "challenger")')
+    print(f"models:/{name}@champion is version {number}")
+    before = holders.get("champion")
+    if before and str(before.version) != number:
         print(f"back: make promote RECIPE={name} VERSION={before.version}")
     return 0
 
 
 def components(model: Model) -> list[tuple[str, ModelVersion, ModelVersion]]:
-    """Return for each registered model that was copied in: its key, its version, the newest one."""
-    client, found = mlflow.MlflowClient(), []
-    for key, artifact in model.flavors["python_function"].get("artifacts", {}).items():
-        for pinned in client.search_model_versions(
-            f"source_path = '{artifact['uri']}'"
-        ):
-            found.append((key, pinned, versions(pinned.name)[-1]))
-    return found
+    """Return each registered model that was copied in: key, its version, the newest
+    one."""
+    client = mlflow.MlflowClient()
+    pinned = []
+    artifacts = model.flavors.get("python_function", {}).get("artifacts", {})
+    for key, artifact in artifacts.items():
+        source = f"source_path = '{artifact['uri']}'"
+        for version in client.search_model_versions(source):
+            pinned.append((key, version, versions(version.name)[-1]))
+    return pinned
 
 
-def show() -> int:
-    """Print the registered versions, their aliases, and components that have a newer version."""
-    known = mlflow.MlflowClient().search_registered_models() if open_store() else []
-    for version in [
-        version for registered in known for version in versions(registered.name)
-    ]:
+def print_versions() -> int:
+    """Print the registered versions, their aliases, and components with a newer
+    version."""
+    models = mlflow.MlflowClient().search_registered_models() if open_store() else []
+    for version in [version for model in models for version in versions(model.name)]:
         aliases = ", ".join(version.aliases)
         print(f"{version.name:<22}{version.version:>3}  {version.source}  {aliases}")
-        for key, pinned, newest in (
-            components(Model.load(version.source)) if aliases else []
-        ):
-            said = f"built from {key}: {pinned.name} version {pinned.version}"
+        in_use = Model.load(version.source) if aliases else Model()
+        for key, pinned, newest in components(in_use):
+            line = f"built from {key}: {pinned.name} version {pinned.version}"
             if newest.version != pinned.version:
-                said += f"; version {newest.version} is newer: make rebuild RECIPE={version.name}"
-            print(f"{'':<27}{said}")
-    if not known:
+                remedy = f"make rebuild RECIPE={version.name}"
+                line += f"; version {newest.version} is newer: {remedy}"
+            print(f"{'':<27}{line}")
+    if not models:
         print("nothing is registered; make register RECIPE=<name>")
     return 0
 
@@ -111,13 +107,14 @@ def rebuild(recipe: Recipe) -> int:
 
     Code and requirements are those of the recipe now; signature and example stay.
     """
-    before = unchanged(newest_model(recipe))
+    before = newest_model(recipe)
     model: Any = Model.load(before)
-    if not (parts := components(model)):
-        raise LookupError(f"{recipe.name} is not composed of registered models")
-    said = f"Rebuilt from {before} with the newest version of each component."
-    with recipe_run(str(recipe.path / "driver.py"), said) as run:
-        logged = mlflow.pyfunc.log_model(
+    parts = components(model)
+    if not parts:
+        raise CookbookError(f"{recipe.name} is not composed of registered models")
+    description = f"Rebuilt from {before} with the newest version of each component."
+    with recipe_run(str(recipe.path / "driver.py"), description) as run:
+        rebuilt = mlflow.pyfunc.log_model(
             name=recipe.name,
             python_model=recipe.path / "model_code.py",
             artifacts={key: newest.source for key, _, newest in parts},
@@ -125,10 +122,9 @@ def rebuild(recipe: Recipe) -> int:
             input_example=mlflow.pyfunc.load_model(before).input_example,
             pip_requirements=str(recipe.path / "requirements.txt"),
         )
-        lineage = [
-            LoggedModelInput(str(n.source).rpartition("/")[2]) for _, _, n in parts
-        ]
+        model_ids = [str(newest.source).rpartition("/")[2] for _, _, newest in parts]
+        lineage = [LoggedModelInput(model_id) for model_id in model_ids]
         mlflow.MlflowClient().log_inputs(run.info.run_id, models=lineage)
-    print(f"model   {logged.model_uri}")
-    print(f"what it answers now, and to expect that: make accept RECIPE={recipe.name}")
+    print(f"model   {rebuilt.model_uri}")
+    print(f"its answer now, and to expect it: make accept RECIPE={recipe.name}")
     return 0

@@ -1,4 +1,5 @@
-"""Measurements that are kept: benchmarks/results/<name>.json, and how they look on a page."""
+"""Measurements that are kept: benchmarks/results/<name>.json, and how they look on a
+page."""
 
 import hashlib
 import json
@@ -74,7 +75,8 @@ def digest(measured: Iterable[str]) -> str:
 
 
 def when(kept: dict[str, Any], command: str, now: str) -> str:
-    """Return by what, when and on which code it was made; `now` is that code's digest today."""
+    """Return by what, when and on which code it was made; `now` is that code's digest
+    today."""
     machine = kept["machine"]
     versions = ", ".join(
         f"{name} {version}" for name, version in machine["versions"].items()
@@ -88,7 +90,8 @@ def when(kept: dict[str, Any], command: str, now: str) -> str:
 
 
 def page(name: str) -> str:
-    """Return a measurement's tables, and what, when and on which code they were measured."""
+    """Return a measurement's tables, and what, when and on which code they were
+    measured."""
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
@@ -109,7 +112,8 @@ def page(name: str) -> str:
 
 
 def provenance(packages: Collection[str]) -> dict[str, Any]:
-    """Return date, commit and machine; `packages`, in small letters, whose versions matter."""
+    """Return date, commit and machine; `packages`, in small letters, whose versions
+    matter."""
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     versions = {
         d.name: d.version for d in distributions() if d.name.lower() in packages
@@ -128,6 +132,7 @@ def provenance(packages: Collection[str]) -> dict[str, Any]:
 
 
 def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> None:
-    """Write what was made, `more`, as JSON with its provenance and the digest of its sources."""
+    """Write what was made, `more`, as JSON with its provenance and the digest of its
+    sources."""
     kept = {**provenance(packages), "digest": digest, **more}
     file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

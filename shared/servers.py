@@ -1,45 +1,25 @@
-"""Processes that end with us: a driver, and MLflow's own servers on loopback."""
+"""MLflow's own servers on loopback, in front of a recipe's newest model."""
 
 import os
+import shlex
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import time
 from contextlib import suppress
-from pathlib import Path
 
-from shared.recipes import ROOT, WARNINGS, Recipe
-from shared.store import checked_copy, newest_model, open_store, tracking_uri
+from shared.processes import run
+from shared.recipes import ROOT, WARNINGS, CookbookError, Recipe
+from shared.store import newest_model, open_store, tracking_uri
 
 MLFLOW = [sys.executable, "-m", "mlflow"]
+SERVICE = ["models", "serve", "--env-manager", "local"]
 
 
-def run(words: list[str], **environment: str) -> int:
-    """Run a command to its end, Ctrl-C or TERM; no process that it started is left behind.
-
-    The commands of this environment come first on its PATH: MLflow looks there for uvicorn.
-    """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    variables = {
-        **os.environ,
-        "PATH": path,
-        "MLFLOW_TRACKING_URI": tracking_uri(),
-        **environment,
-    }
-    process = subprocess.Popen(words, env=variables, start_new_session=True)
-    try:
-        return process.wait()
-    finally:
-        with suppress(ProcessLookupError):  # until nobody is left in its group
-            os.killpg(process.pid, signal.SIGTERM)
-            for _ in range(100):
-                process.poll()
-                os.killpg(process.pid, 0)
-                time.sleep(0.1)
-            os.killpg(process.pid, signal.SIGKILL)
+def print_command(words: list[str]) -> None:
+    """Print the plain command that a verb stands for."""
+    plain = "mlflow" if words[:3] == MLFLOW else "python"
+    rest = words[3:] if words[:3] == MLFLOW else words[1:]
+    print(f"$ {plain} {shlex.join(rest)}", flush=True)
 
 
 def log(recipe: Recipe) -> int:
@@ -47,70 +27,64 @@ def log(recipe: Recipe) -> int:
     return run([sys.executable, *WARNINGS, str(recipe.path / "driver.py")])
 
 
-def listen(words: list[str], port: int, what: str, **environment: str) -> int:
-    """Run one of MLflow's servers on 127.0.0.1:port until Ctrl-C; LookupError for a taken port."""
+def listen(
+    command: list[str], port: int, prefix: list[str] | None = None, **more: str
+) -> int:
+    """Run a server on 127.0.0.1:port until Ctrl-C; CookbookError for a taken port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            said = os.strerror(error.errno or 0).lower()
-            raise LookupError(
-                f"port {port}: {said}; choose another with PORT="
+            fault = os.strerror(error.errno or 0).lower()
+            raise CookbookError(
+                f"port {port}: {fault}; choose another: PORT="
             ) from None
-    print(f"{what} on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [*command, "--host", "127.0.0.1", "--port", str(port)]
+    print_command(command)
+    print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    more["MLFLOW_TRACKING_URI"] = tracking_uri()
     with suppress(KeyboardInterrupt):
-        return run([*words, "--host", "127.0.0.1", "--port", str(port)], **environment)
+        return run([*(prefix or []), *command], **more)
     return 0
 
 
 def serve(recipe: Recipe, port: int) -> int:
     """Serve the recipe's newest model over REST."""
-    uri = newest_model(recipe)
-    with tempfile.TemporaryDirectory() as folder:
-        model = str(checked_copy(uri, folder))
-        words = [*recipe.runs_with, *MLFLOW, "models", "serve", "-m", model]
-        return listen([*words, "--env-manager", "local"], port, f"{uri}, /invocations")
+    command = [*MLFLOW, *SERVICE, "-m", newest_model(recipe)]
+    return listen(command, port, recipe.service_command)
 
 
 def serve_agent(recipe: Recipe, port: int) -> int:
     """Serve the recipe's newest model, an agent, as the OpenAI client expects it."""
-    uri = newest_model(recipe)
-    with tempfile.TemporaryDirectory() as folder:
-        model = str(checked_copy(uri, folder))
-        words = [*recipe.runs_with, sys.executable, "-m", "shared.agent_server", model]
-        what = f"{uri}, /responses and /invocations"
-        return listen(words, port, what, MLFLOW_EXPERIMENT_NAME=recipe.name)
+    command = [sys.executable, "-m", "shared.agent_server", newest_model(recipe)]
+    more = {"MLFLOW_EXPERIMENT_NAME": recipe.name}
+    return listen(command, port, recipe.service_command, **more)
 
 
 def dockerfile(recipe: Recipe) -> int:
-    """Write build/docker/<recipe>: a Dockerfile and the recipe's newest model beside it."""
-    to = ROOT / "build" / "docker" / recipe.name
-    uri = newest_model(recipe)
-    shutil.rmtree(to, ignore_errors=True)
-    with tempfile.TemporaryDirectory() as folder:
-        words = [
-            *MLFLOW,
-            "models",
-            "generate-dockerfile",
-            "-m",
-            str(checked_copy(uri, folder)),
-        ]
-        failed = run([*words, "-d", str(to)], MLFLOW_LOGGING_LEVEL="WARNING")
+    """Write build/docker/<recipe>: a Dockerfile and the recipe's newest model beside
+    it."""
+    folder = ROOT / "build" / "docker" / recipe.name
+    command = [*MLFLOW, "models", "generate-dockerfile", "-m", newest_model(recipe)]
+    command += ["-d", str(folder)]
+    shutil.rmtree(folder, ignore_errors=True)
+    print_command(command)
+    store = tracking_uri()
+    failed = run(command, MLFLOW_LOGGING_LEVEL="WARNING", MLFLOW_TRACKING_URI=store)
     if not failed:
-        print(f"docker build -t {recipe.name} {to.relative_to(ROOT)}")
-        print(f"docker run -p 127.0.0.1:5001:8080 {recipe.name}")
+        print(f"$ docker build -t {recipe.name} {folder.relative_to(ROOT)}")
+        print(f"$ docker run -p 127.0.0.1:5001:8080 {recipe.name}")
     return failed
 
 
 def ui(port: int) -> int:
     """Show MLflow's page over the store; MLflow's defaults would start 15 processes."""
-    if not (uri := tracking_uri()).startswith("sqlite:"):
+    uri = tracking_uri()
+    if not uri.startswith("sqlite:"):
         print(f"the runs are on {uri}")
         return 0
     if not open_store():
-        raise LookupError("nothing logged yet; make log-all")
-    words = [*MLFLOW, "server", "--backend-store-uri", uri, "--workers", "1"]
-    return listen(
-        words, port, "runs and models", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"
-    )
+        raise CookbookError("nothing logged yet; make log-all")
+    command = [*MLFLOW, "server", "--backend-store-uri", uri, "--workers", "1"]
+    return listen(command, port, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")

@@ -1,7 +1,9 @@
-"""What the tests share: the recipes, and one checkout in which every recipe was logged."""
+"""What the tests share: the recipes, and one checkout in which every recipe was
+logged."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,19 +13,21 @@ from contextlib import suppress
 from pathlib import Path
 
 from shared.recipes import ROOT, discover
-from shared.store import _make
+from shared.store import create_store
 
 import pytest
 from filelock import FileLock
 
-# Before any test imports mlflow: no usage reports, whatever store the shell points to left alone.
+# Before any test imports mlflow: no usage reports, whatever store the shell points to
+# left alone.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(autouse=True)
 def _no_store_left_in_the_environment():
-    """MLflow writes them to os.environ, and what the next test starts would obey them."""
+    """MLflow writes them to os.environ, and what the next test starts would obey
+    them."""
     yield
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
         os.environ.pop(name, None)
@@ -33,8 +37,8 @@ def _no_store_left_in_the_environment():
 def fresh_checkout(tmp_path_factory):
     """Return a function that copies what git tracks or would track to a new folder.
 
-    The folder's name has a blank, as a user's may. It comes with `.venv` linked to this one, and
-    with the embedding model if it was written here.
+    The folder's name has a blank, as a user's may. It comes with `.venv` linked to this
+    one, and with the embedding model if it was written here.
     """
 
     def make(name: str) -> Path:
@@ -56,7 +60,8 @@ def fresh_checkout(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def logged(request, fresh_checkout, tmp_path_factory) -> Path:
-    """A checkout after `make log-all`, to look at: one for all workers; with --here, this one."""
+    """A checkout after `make log-all`, to look at: one for all workers; with --here,
+    this one."""
     if request.config.getoption("--here"):
         return ROOT
     place = tmp_path_factory.getbasetemp()
@@ -83,8 +88,9 @@ def folder(logged):
 
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory):
-    """Return a function that copies a store without runs: making its tables takes seconds."""
-    _make(made := tmp_path_factory.mktemp("store") / "mlflow.db")
+    """Return a function that copies a store without runs: making its tables takes
+    seconds."""
+    create_store(made := tmp_path_factory.mktemp("store") / "mlflow.db")
 
     def put(file: Path) -> None:
         file.parent.mkdir(exist_ok=True)
@@ -107,14 +113,16 @@ def only(checkout: Path, *names: str) -> Path:
 
 
 def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run make as typed, but for the environment: it is the running one, and is left alone."""
+    """Run make as typed, but for the environment: it is the running one, and is left
+    alone."""
     typed = ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words]
     env = environment(checkout, **more)
     return subprocess.run(typed, cwd=checkout, env=env, capture_output=True, text=True)
 
 
 def environment(checkout: Path, **more: str) -> dict[str, str]:
-    """Return the environment for a process that runs the `shared` and recipes of that checkout."""
+    """Return the environment for a process that runs the `shared` and recipes of that
+    checkout."""
     alone = {
         k: v
         for k, v in os.environ.items()
@@ -138,7 +146,8 @@ def processes(mark: str) -> dict[int, str]:
 def left_behind(
     checkout: Path, words: list[str], enough: int, how: int, **more: str
 ) -> dict:
-    """Start make, end it once it has started that many processes, return those that remain."""
+    """Start make, end it once it has started that many processes, return those that
+    remain."""
     mark, env = more["COOKBOOK_MARK"], environment(checkout, **more)
     typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
     process = subprocess.Popen(
@@ -154,6 +163,12 @@ def left_behind(
     while processes(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
     return processes(mark)
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    """Return the fenced blocks of docs/guides/GUIDE.md that are in that language."""
+    text = (ROOT / "docs" / "guides" / f"{guide}.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)
 
 
 def pytest_addoption(parser):

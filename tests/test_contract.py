@@ -158,7 +158,8 @@ def test_predict_is_typed(recipe):
 
 @every_recipe
 def test_predict_keeps_no_state(recipe):
-    """The model server runs predict in threads: what one request writes, another would read."""
+    """The model server runs predict in threads: what one request writes, another would
+    read."""
     for _, methods in model_classes(recipe):
         for name, method in methods.items():
             if name in ("__init__", "load_context"):
@@ -174,7 +175,8 @@ def test_predict_keeps_no_state(recipe):
 
 @every_recipe
 def test_model_code_carries_nothing_of_the_repository(recipe):
-    """What is no installed package must be a package folder of the recipe's, shipped with it."""
+    """What is no installed package must be a package folder of the recipe's, shipped
+    with it."""
     siblings = {path.stem for path in recipe.path.glob("*.py")} | {
         "shared",
         "recipes",
@@ -185,7 +187,8 @@ def test_model_code_carries_nothing_of_the_repository(recipe):
 
 
 def test_packages_that_travel_have_unique_names():
-    """Two models with a package of the same name in one process would run the first one's code."""
+    """Two models with a package of the same name in one process would run the first
+    one's code."""
     names = [
         path.parent.name
         for recipe in RECIPES
@@ -311,7 +314,8 @@ def declared(driver):
 
 @every_recipe
 def test_the_logged_signature_is_the_drivers(folder, recipe):
-    """And the answer is as it says, which MLflow leaves to us. An agent has that of its type."""
+    """And the answer is as it says, which MLflow leaves to us. An agent has that of its
+    type."""
     with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as process:
         signature = process.submit(declared, recipe.path / "driver.py").result()
     model = Model.load(folder(recipe))
@@ -363,15 +367,16 @@ def test_no_registry_or_address_in_what_pins():
 def test_readme_table_lists_every_recipe():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for recipe in RECIPES:
-        row = f"| [{recipe.name}](recipes/{recipe.name}/) | {recipe.front_matter['title']} |"
-        assert row in readme
+        title = recipe.front_matter["title"]
+        assert f"| [{recipe.name}](recipes/{recipe.name}/) | {title} |" in readme
 
 
 def test_a_measurement_is_shown_with_its_origin_and_age(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     measured = ["recipes/circle_area", "benchmarks/serving.py"]
     more = {"tables": {"Speed": [{"n": 10, "s": 0.123456}]}, "measured": measured}
-    shown = "**Speed**\n\n| n | s |\n| --- | --- |\n| 10 | 0.12 |\n\n*Made by `make bench RECIPE="
+    shown = "**Speed**\n\n| n | s |\n| --- | --- |\n| 10 | 0.12 |\n\n"
+    shown += "*Made by `make bench RECIPE="
     for digest, changed in (("old", True), (results.digest(measured), False)):
         results.keep(tmp_path / "x.json", {"mlflow"}, digest, **more)
         page = results.page("x")

@@ -1,4 +1,5 @@
-"""The way through the house: what a person types, on a checkout that was never used before."""
+"""The way through the house: what a person types, on a checkout that was never used
+before."""
 
 import json
 import os
@@ -12,9 +13,11 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+from shared import processes as house_processes
 from shared import servers, smoke
 from shared.cli import main
-from shared.recipes import ROOT, WARNINGS, Recipe, discover, find
+from shared.processes import free_port
+from shared.recipes import ROOT, WARNINGS, CookbookError, Recipe, discover, find
 
 import mlflow
 import pandas as pd
@@ -22,7 +25,6 @@ import pytest
 
 from recipes.circle_area.driver import SIGNATURE
 from tests.conftest import environment, left_behind, make, only, processes, store
-from tests.verify.processes import free_port
 
 RECIPES = discover()
 
@@ -38,12 +40,14 @@ def test_log_all_logs_every_recipe_without_a_warning(logged):
 
 
 def test_log_all_tells_the_truth(logged):
-    """What the JSON and the pages of the runs say is in the store, READY, with an example."""
+    """What the JSON and the pages of the runs say is in the store, READY, with an
+    example."""
     store = sqlite3.connect(logged / ".mlflow/mlflow.db")
     for row in json.loads((logged / "build/log-all.json").read_text()):
         status = "SELECT status FROM runs WHERE run_uuid = ?"
         assert store.execute(status, [row["run_id"]]).fetchone() == ("FINISHED",)
-        source = "SELECT source_run_id, name, artifact_location FROM logged_models WHERE model_id=?"
+        source = "SELECT source_run_id, name, artifact_location FROM logged_models"
+        source += " WHERE model_id=?"
         run, name, place = store.execute(source, [row["model_id"]]).fetchone()
         assert (run, name) == (row["run_id"], row["recipe"])
         files = list((logged / ".mlflow/artifacts/models" / row["model_id"]).rglob("*"))
@@ -88,19 +92,21 @@ def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout
 
 
 def test_smoke_sees_an_import_of_the_repository(tmp_path):
-    """In the process that logged the model the import works: the check is another process."""
+    """In the process that logged the model the import works: the check is another
+    process."""
     circle = find("circle_area")
     code = (circle.path / "model_code.py").read_text()
     (file := tmp_path / "model_code.py").write_text(f"import shared.recipes\n{code}")
     model = str(tmp_path / "model")
     asked = {"signature": SIGNATURE, "input_example": pd.DataFrame({"diameter": [1.0]})}
     mlflow.pyfunc.save_model(model, python_model=file, pip_requirements=[], **asked)
-    with pytest.raises(RuntimeError, match="No module named 'shared"):
-        smoke.score_elsewhere(circle, model)
+    with pytest.raises(CookbookError, match="No module named 'shared"):
+        smoke.answer(circle, model)
 
 
 def test_runs_keep_their_params_metrics_and_data(logged):
-    """As in runs.json, but for what machines differ in; whoever changes a driver changes both."""
+    """As in runs.json, but for what machines differ in; whoever changes a driver
+    changes both."""
     store = sqlite3.connect(logged / ".mlflow/mlflow.db")
     rows = json.loads((logged / "build/log-all.json").read_text())
     runs = {row["recipe"]: row["run_id"] for row in rows}
@@ -166,7 +172,8 @@ def test_one_failure_does_not_stop_the_others(fresh_checkout):
 
 
 def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_path):
-    """Two drivers at once, started elsewhere: one makes the store while the other waits."""
+    """Two drivers at once, started elsewhere: one makes the store while the other
+    waits."""
     checkout, elsewhere = fresh_checkout("elsewhere"), tmp_path / "elsewhere"
     elsewhere.mkdir()
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/team.db"}
@@ -192,7 +199,8 @@ def test_killed_driver_ends_its_run(tmp_path, fresh_checkout, new_store):
     new_store((checkout := fresh_checkout("killed")) / ".mlflow/mlflow.db")
     code = (
         "import os, signal\nfrom shared.run import recipe_run\n"
-        "with recipe_run('x/killed/driver.py', ''):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "with recipe_run('x/killed/driver.py', ''):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(checkout), cwd=tmp_path
@@ -208,16 +216,21 @@ def test_killed_driver_ends_its_run(tmp_path, fresh_checkout, new_store):
         ("no-such", {}, 2, "one command of: list, log"),
         ("list", {}, 0, ""),
         ("registry", {}, 0, ""),
-        ("log", {"RECIPE": "circel"}, 2, "known: circle_area, "),
-        ("log", {"RECIPE": "../recipes/circle_area"}, 2, "known: circle_area, "),
-        ("smoke", {}, 2, "no recipe named: add RECIPE=<name>"),
-        ("new", {}, 2, "no recipe named: add FROM=<name>"),
+        ("log", {"RECIPE": "circel"}, 1, "known: circle_area, "),
+        ("log", {"RECIPE": "../recipes/circle_area"}, 1, "known: circle_area, "),
+        ("smoke", {}, 1, "no recipe named: add RECIPE=<name>"),
+        ("new", {}, 1, "no recipe named: add FROM=<name>"),
         ("new", {"FROM": "circle_area"}, 1, "name the new folder"),
         ("recipe", {"NAME": "Bmi"}, 1, "no name for a recipe"),
         ("recipe", {"NAME": "circle_area"}, 1, "there already"),
-        ("serve", {"RECIPE": "circle_area", "PORT": "0"}, 1, "'0' is no port"),
-        ("serve", {"RECIPE": "circle_area", "PORT": "65536"}, 1, "'65536' is no port"),
-        ("ui", {"PORT": "http"}, 1, "'http' is no port"),
+        ("serve", {"RECIPE": "circle_area", "PORT": "0"}, 1, "PORT='0': give a number"),
+        (
+            "serve",
+            {"RECIPE": "circle_area", "PORT": "65536"},
+            1,
+            "PORT='65536': give a number",
+        ),
+        ("ui", {"PORT": "http"}, 1, "PORT='http': give a number"),
         ("ui", {"PORT": "65535"}, 1, "nothing logged yet"),
         ("serve", {"RECIPE": "circle_area"}, 1, "nothing logged yet"),
         ("accept", {"RECIPE": "circle_area"}, 1, "nothing logged yet"),
@@ -236,7 +249,7 @@ def test_exit_codes(command, values, code, said, monkeypatch, tmp_path, capsys):
 
 def test_an_unforeseen_error_is_one_line_and_so_is_an_interruption(monkeypatch, capsys):
     monkeypatch.setattr(
-        "shared.recipes.show", Mock(side_effect=[OSError, KeyboardInterrupt])
+        "shared.recipes.print_recipes", Mock(side_effect=[OSError, KeyboardInterrupt])
     )
     assert [main(["list"]), main(["list"])] == [1, 130]
     assert re.match(
@@ -252,7 +265,6 @@ def started(monkeypatch):
         servers, "run", lambda words, **more: seen.append((words, more)) or 0
     )
     monkeypatch.setattr(servers, "newest_model", lambda recipe: "models:/m-1")
-    monkeypatch.setattr(servers, "checked_copy", lambda uri, folder: Path(folder))
     monkeypatch.setattr(servers, "open_store", lambda: True)
     return seen
 
@@ -266,17 +278,20 @@ def test_servers_listen_on_loopback_at_a_free_port(
         port = str(server.getsockname()[1])
         monkeypatch.setenv("PORT", port)
         assert main([command]) == 1 and not started
-    said = f"port {port}: address already in use; choose another with PORT=\n"
+    said = f"port {port}: address already in use; choose another: PORT=\n"
     assert capsys.readouterr().err == said
     assert main([command]) == 0
     ((words, more),) = started
     assert words[-4:] == ["--host", "127.0.0.1", "--port", port]
-    assert command != "ui" or more == {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    assert command != "ui" or more["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 
 def test_no_usage_reports_and_no_lock_of_the_folder_in_a_model():
-    said = "import shared.store; from mlflow.telemetry.utils import is_telemetry_disabled as off; "
-    said += "import mlflow.environment_variables as v; print(off(), v.MLFLOW_UV_AUTO_DETECT.get())"
+    said = (
+        "import shared; from mlflow.telemetry.utils import is_telemetry_disabled as off"
+    )
+    said += "; import mlflow.environment_variables as v"
+    said += "; print(off(), v.MLFLOW_UV_AUTO_DETECT.get())"
     alone = {
         "cwd": ROOT,
         "text": True,
@@ -304,7 +319,7 @@ def test_help_and_list_import_no_mlflow_and_serve_few_files_of_ours():
         r"\bshared\.\w+", subprocess.check_output(words, cwd=ROOT, text=True)
     )
     assert sorted(ours) == [
-        f"shared.{name}" for name in ("cli", "recipes", "servers", "store")
+        f"shared.{name}" for name in ("cli", "processes", "recipes", "servers", "store")
     ]
 
 
@@ -349,14 +364,11 @@ def test_no_process_is_left_behind(
 
 
 def test_what_ignores_a_polite_end_is_killed(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        servers.time, "sleep", lambda _: None
-    )  # no ten seconds' patience
+    monkeypatch.setattr(house_processes, "PATIENCE", 1)
     monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
-    assert servers.run(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
-    assert not all(processes(str(tmp_path)) for _ in range(100)), (
-        "it is gone at one of the looks"
-    )
+    assert house_processes.run(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
+    looks = [processes(str(tmp_path)) for _ in range(100)]
+    assert not all(looks), "it is gone at one of the looks"
 
 
 # Breaks out of nothing, of single and of double quotes.

@@ -10,8 +10,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-from shared.new import Refused, new
-from shared.recipes import FILES, ROOT, WARNINGS, Recipe, find
+from shared.new import new
+from shared.recipes import FILES, ROOT, WARNINGS, CookbookError, Recipe, find
 
 import pytest
 
@@ -54,7 +54,8 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
 
 
 def test_starter_runs_beside_its_helpers(tmp_path):
-    """The driver and the check, in this environment (`make verify` does it in a new one)."""
+    """The driver and the check, in this environment (`make verify` does it in a new
+    one)."""
     to = new(find("circle_area"), tmp_path / "tank volume" / "tank_volume")
     driven = run(to, "driver.py")
     assert driven.returncode == 0, driven.stderr
@@ -68,7 +69,7 @@ def test_starter_runs_beside_its_helpers(tmp_path):
     assert re.findall(r"^row (\d)", done.stdout, re.M) == ["1"] and done.returncode == 0
     accepted = json.loads((to / "response.json").read_text())
     assert accepted["tolerance"] == response["tolerance"]
-    assert run(to, "-m", "shared.smoke", ".").stdout == "the known answer\n"
+    assert " ok " in run(to, "-m", "shared.smoke", ".").stdout
 
     (to / "model_code.py").write_text("import no_such_module\n")
     failed = run(to, "driver.py")
@@ -116,7 +117,8 @@ def test_starters_to_download_are_what_make_new_makes(tmp_path, fresh_checkout):
 
 
 def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
-    """CONTRIBUTING.md's commands under a name that nobody has, and all that knows it by itself.
+    """CONTRIBUTING.md's commands under a name that nobody has, and all that knows it by
+    itself.
 
     `make verify` has it in each way to use it, as every recipe.
     """
@@ -165,7 +167,7 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
 def test_refuses(to, said, tmp_path):
     (tmp_path / "there").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(CookbookError, match=said):
         new(find("circle_area"), tmp_path / to)
     assert (
         sorted(tmp_path.rglob("*")) == before

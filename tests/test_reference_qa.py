@@ -23,7 +23,6 @@ import numpy as np
 import openai
 import pandas as pd
 import pytest
-
 from tests.verify.processes import free_port, running
 
 HERE = ROOT / "recipes/reference_qa"

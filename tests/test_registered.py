@@ -1,9 +1,7 @@
 """The newest model and the life of a registered one, in a store of their own."""
 
-from shared import servers
-from shared.cli import main
-from shared.recipes import Recipe, find
-from shared.registry import promote, register, show
+from shared.recipes import CookbookError, Recipe, find
+from shared.registry import print_versions, promote, register
 from shared.run import recipe_run
 from shared.store import newest_model
 
@@ -12,7 +10,6 @@ import pandas as pd
 import pytest
 
 from recipes.circle_area.driver import HERE, SIGNATURE
-from tests.verify.processes import free_port
 
 CIRCLE = find("circle_area")
 
@@ -31,7 +28,8 @@ def log() -> str:
 
 @pytest.fixture
 def two(tmp_path, monkeypatch, new_store):
-    """Two models that were logged, and a later one that was not to its end: the two addresses."""
+    """Two models that were logged, and a later one that was not to its end: the two
+    addresses."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
     new_store(tmp_path / "runs.db")
     made = [log(), log()]
@@ -44,57 +42,34 @@ def two(tmp_path, monkeypatch, new_store):
 def test_the_newest_model_is_the_last_that_was_logged(two):
     assert two[0] != two[1] and newest_model(CIRCLE) == two[1]
     with pytest.raises(
-        LookupError, match="other: nothing logged yet; make log RECIPE=other"
+        CookbookError, match="other: nothing logged yet; make log RECIPE=other"
     ):
         newest_model(Recipe(CIRCLE.path.with_name("other")))
 
 
 def test_versions_are_promoted_and_rolled_back(two, capsys):
-    def said(command, *words) -> str:
-        assert command(*words) == 0
+    def printed(verb, *arguments) -> str:
+        assert verb(*arguments) == 0
         return capsys.readouterr().out
 
-    assert "nothing is registered" in said(show)
-    assert f"circle_area version 1 is the challenger ({two[1]})" in said(
-        register, CIRCLE
-    )
-    assert "version 1 is the challenger" in said(register, CIRCLE), (
-        "the same model, once"
-    )
-    assert said(promote, CIRCLE) == "models:/circle_area@champion is version 1\n"
-    with pytest.raises(LookupError, match="has no challenger; its versions: 1"):
+    champion = 'client.set_registered_model_alias("circle_area", "champion", "1")'
+    assert "nothing is registered" in printed(print_versions)
+    first = f'mlflow.register_model("{two[1]}", "circle_area")'
+    assert first in printed(register, CIRCLE)
+    assert "register_model(" not in printed(register, CIRCLE), "the same model, once"
+    promoted = printed(promote, CIRCLE)
+    assert champion in promoted and "back:" not in promoted
+    assert "models:/circle_area@champion is version 1" in promoted
+    with pytest.raises(CookbookError, match="has no challenger; versions: 1"):
         promote(CIRCLE)
     third = log()
-    assert f"version 2 is the challenger ({third})" in said(register, CIRCLE)
+    assert '"challenger", "2")' in printed(register, CIRCLE)
     back = "back: make promote RECIPE=circle_area VERSION=1"
-    assert said(promote, CIRCLE).splitlines()[1:] == [back]
-    assert "is version 1" in said(promote, CIRCLE, "1")
-    with pytest.raises(LookupError, match="has no version 7; its versions: 1, 2"):
+    assert printed(promote, CIRCLE).splitlines()[-1] == back
+    assert "is version 1" in printed(promote, CIRCLE, "1")
+    with pytest.raises(CookbookError, match="has no version 7; versions: 1, 2"):
         promote(CIRCLE, "7")
-    assert [line.split() for line in said(show).splitlines()] == [
+    assert [line.split() for line in printed(print_versions).splitlines()] == [
         ["circle_area", "1", two[1], "champion"],
         ["circle_area", "2", third],
     ]
-
-
-WAYS = ["smoke", "accept", "serve", "serve-agent", "dockerfile", "isolated"]
-WAYS += ["register", "promote", "rebuild"]
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_no_way_in_runs_a_model_that_was_changed(
-    way, two, tmp_path, monkeypatch, capfd
-):
-    if way == "promote":
-        register(CIRCLE)
-    (code,) = tmp_path.glob(f"artifacts/models/{two[1][8:]}/artifacts/model_code.py")
-    code.write_text("raise SystemExit('ran')")
-    monkeypatch.setattr(
-        servers, "run", lambda *_, **__: 0
-    )  # it would start, and not end
-    monkeypatch.setenv("RECIPE", "circle_area")
-    monkeypatch.setenv("PORT", str(free_port()))
-    assert main([way]) == 1
-    assert "model_code.py was changed since it was logged: not used" in "".join(
-        capfd.readouterr()
-    )

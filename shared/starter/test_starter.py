@@ -1,11 +1,12 @@
-"""The driver logs in an empty store; what it logged gives the known answer in a new process."""
+"""The driver logs in an empty store; what it logged gives the known answer in a new
+process."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 from shared.recipes import Recipe
-from shared.smoke import smoke
+from shared.smoke import answer, find_faults
 
 import pytest
 
@@ -15,4 +16,5 @@ HERE = Path(__file__).parent
 def test_known_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
     subprocess.run([sys.executable, HERE / "driver.py"], cwd=tmp_path, check=True)
-    assert smoke(Recipe(HERE)) == []
+    recipe = Recipe(HERE)
+    assert find_faults(recipe, answer(recipe)) == []

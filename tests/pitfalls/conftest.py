@@ -1,4 +1,5 @@
-"""After the pitfalls have run, keep what those that are as their page says have printed."""
+"""After the pitfalls have run, keep what those that are as their page says have
+printed."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""The built site, served from a subfolder as on GitHub Pages, and Debian's Chromium to read it."""
+"""The built site, served from a subfolder as on GitHub Pages, and Debian's Chromium to
+read it."""
 
 import functools
 import http.server

@@ -1,4 +1,5 @@
-"""`make test-docs`: each page of the site in a real browser, light and dark, wide and narrow."""
+"""`make test-docs`: each page of the site in a real browser, light and dark, wide and
+narrow."""
 
 import csv
 import hashlib
@@ -19,20 +20,24 @@ from tests.site.conftest import SITE, pages
 
 pytestmark = pytest.mark.site
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-# Each kind of word in code is looked at once: a page has thousands, and they differ by class alone.
-# What is right is not written out, which would take most of axe's time.
+# Each kind of word in code is looked at once: a page has thousands, and they differ by
+# class alone. What is right is not written out, which would take most of axe's time.
 WCAG = """(() => {
     const seen = new Set();
-    for (const word of document.querySelectorAll(".highlight :is(code, .linenodiv) :is(span, a)")) {
+    const words = ".highlight :is(code, .linenodiv) :is(span, a)";
+    for (const word of document.querySelectorAll(words)) {
         const around = word.closest(".wrong, .right, details")?.className;
         const kind = [around, word.localName, word.className].join();
-        if (!word.children.length && seen.size === seen.add(kind).size) word.dataset.again = "";
+        const again = seen.size === seen.add(kind).size;
+        if (!word.children.length && again) word.dataset.again = "";
     }
     return axe.run({exclude: ["[data-again]"]}, {
         runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
         resultTypes: ["violations"], selectors: false, preload: false,
     }).then((said) => said.violations.map(
-        ({id, nodes}) => [id, nodes.length, nodes.slice(0, 3).map((n) => n.html.slice(0, 200))]
+        ({id, nodes}) => [
+            id, nodes.length, nodes.slice(0, 3).map((n) => n.html.slice(0, 200))
+        ]
     ));
 })()"""
 SIZES = {
@@ -69,7 +74,8 @@ def test_page(tab, base, page):
 
 
 def test_links_and_anchors():
-    """Every link within the site leads to a file, every anchor to an id, no asset is elsewhere."""
+    """Every link within the site leads to a file, every anchor to an id, no asset is
+    elsewhere."""
     ids, broken = {}, []
     for path in SITE.rglob("*.html"):
         ids[path] = set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))

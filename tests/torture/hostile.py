@@ -1,7 +1,8 @@
-"""What nobody should send, and somebody will: values, tables, params and request bodies.
+"""What nobody should send, and somebody will: values, tables, params and request
+bodies.
 
-Each strategy starts from a recipe's own request, so that most of it is right and one or two things
-are wrong; entirely wrong requests are drawn too.
+Each strategy starts from a recipe's own request, so that most of it is right and one or
+two things are wrong; entirely wrong requests are drawn too.
 """
 
 import base64
@@ -48,14 +49,16 @@ JSON_VALUES = [
     [[1, 2], [3]],
 ]
 VALUES = [
-    *JSON_VALUES, pd.NA, pd.NaT, np.True_, np.int64(2), np.float32(0.1), np.nan, b"", b"\xff\x00",
-    Decimal("1.1"), Decimal("NaN"), Fraction(1, 3), 1 + 2j, date(2026, 1, 1),
-    datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1), pd.Period("2026-01"), pd.Interval(0, 1),
+    *JSON_VALUES, pd.NA, pd.NaT, np.True_, np.int64(2), np.float32(0.1), np.nan,
+    b"", b"\xff\x00", Decimal("1.1"), Decimal("NaN"), Fraction(1, 3), 1 + 2j,
+    date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1),
+    pd.Period("2026-01"), pd.Interval(0, 1),
     np.datetime64("NaT"), (1, 2), {1, 2}, object, np.array([1.0, 2.0]), range(3),
 ]  # fmt: skip
 DTYPES = [
-    "object", "bool", "boolean", "int8", "int64", "uint64", "Int64", "float16", "float32",
-    "Float64", "complex128", "str", "string", "category", "datetime64[ns]", "timedelta64[ns]",
+    "object", "bool", "boolean", "int8", "int64", "uint64", "Int64", "float16",
+    "float32", "Float64", "complex128", "str", "string", "category", "datetime64[ns]",
+    "timedelta64[ns]",
     "Sparse[float64]", "int64[pyarrow]", "double[pyarrow]", "string[pyarrow]",
 ]  # fmt: skip
 
@@ -67,7 +70,8 @@ def value(choices: list) -> st.SearchStrategy:
 
 
 def put(frame: pd.DataFrame, rows: list[int], column: int, new) -> pd.DataFrame:
-    """Return the frame with cells of a column replaced; the column holds objects from then on."""
+    """Return the frame with cells of a column replaced; the column holds objects from
+    then on."""
     fresh = frame.iloc[:, column].astype(object).copy()
     for row in rows:
         fresh.array[row] = new
@@ -81,7 +85,8 @@ def replaced(frame: pd.DataFrame, column: int, fresh: pd.Series) -> pd.DataFrame
 
 
 def retyped(frame: pd.DataFrame, column: int, dtype: str) -> pd.DataFrame:
-    """Return the frame with a column of another dtype, or as it was where pandas can't."""
+    """Return the frame with a column of another dtype, or as it was where pandas
+    can't."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,9 +160,10 @@ WAYS = ["cell"] * 4 + ["dtype"] * 2 + [
 def containers(frame: pd.DataFrame) -> st.SearchStrategy:
     """Something else than a DataFrame: what people hand to predict."""
     some = [
-        None, 1, "x", b"x", [], {}, [1, 2], [[1, 2]], {"a": 1}, object(), np.array([[1.0, 2.0]]),
-        np.array("x"), pd.Series([1, 2]), frame.to_dict("list"), frame.to_dict("records"),
-        frame.to_numpy(), frame.iloc[:, 0] if frame.shape[1] else None, (frame,), [frame],
+        None, 1, "x", b"x", [], {}, [1, 2], [[1, 2]], {"a": 1}, object(),
+        np.array([[1.0, 2.0]]), np.array("x"), pd.Series([1, 2]),
+        frame.to_dict("list"), frame.to_dict("records"), frame.to_numpy(),
+        frame.iloc[:, 0] if frame.shape[1] else None, (frame,), [frame],
     ]  # fmt: skip
     return st.sampled_from(some)
 
@@ -189,7 +195,8 @@ def altered(draw, request: dict, choices: list) -> dict:
 
 @st.composite
 def bodies(draw, request: dict) -> tuple[bytes, str | None]:
-    """A request body and its Content-Type; most are the known request with some value replaced."""
+    """A request body and its Content-Type; most are the known request with some value
+    replaced."""
     kind = draw(st.sampled_from(["value"] * 6 + ["params", "shape", "text", "type"]))
     body, content_type = copy.deepcopy(request), "application/json"
     key = next(iter(body))

@@ -1,4 +1,5 @@
-"""What an answer must be: computed anew without the recipe's code, or held by what must be true."""
+"""What an answer must be: computed anew without the recipe's code, or held by what must
+be true."""
 
 import math
 import re
@@ -83,7 +84,8 @@ def feedback(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
 
 
 def agent(answer: dict[str, Any]) -> None:
-    """What is cited was found; nothing else than a service's failure is said to be one."""
+    """What is cited was found; nothing else than a service's failure is said to be
+    one."""
     assert (answer["status"] == "failed") == bool(answer.get("error"))
     (message,) = answer["output"]
     (said,) = message["content"]
@@ -107,7 +109,8 @@ ORACLES = {
 
 @cache
 def known(recipe) -> tuple[list[str], Any, Any]:
-    """Return the columns, the answers to the rows and the params of the recipe's known request.
+    """Return the columns, the answers to the rows and the params of the recipe's known
+    request.
 
     Where the rows are one table, there is one answer, to all of them.
     """
@@ -121,7 +124,8 @@ def known(recipe) -> tuple[list[str], Any, Any]:
 
 
 def graph(edges: list[dict]) -> list[dict]:
-    """Return the edges in one order: columns in another order are the same graph, listed so."""
+    """Return the edges in one order: columns in another order are the same graph,
+    listed so."""
     found = []
     for edge in edges:
         ends = [edge["from"], edge["to"]]
@@ -171,7 +175,8 @@ def check(recipe, given: object, params: object, answer: Any) -> None:
 def as_known(
     recipe, asked: pd.DataFrame, params: object, rows: list[dict]
 ) -> list[str]:
-    """Return where rows of the known request are answered in another way than it says."""
+    """Return where rows of the known request are answered in another way than it
+    says."""
     columns, answers, (usual, tolerance) = known(recipe)
     if not set(columns) <= set(asked.columns) or not asked.columns.is_unique:
         return []

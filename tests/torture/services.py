@@ -1,6 +1,8 @@
-"""What a model needs around it: a stand-in on loopback for the services that some recipes ask.
+"""What a model needs around it: a stand-in on loopback for the services that some
+recipes ask.
 
-Its answer to a text holds the number in the text, or follows from it, so that a swap is seen.
+Its answer to a text holds the number in the text, or follows from it, so that a swap is
+seen.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Processes killed, interrupted, or out of disk while each makes a new store; killed twice."""
+"""Processes killed, interrupted, or out of disk while each makes a new store; killed
+twice."""
 
 import signal
 import subprocess
@@ -38,7 +39,7 @@ for moment in range(moments):
         time.sleep(seconds * 1.1 * moment / moments)
         os.kill(pid, signal.SIGINT if moment % 4 == 0 else signal.SIGKILL)
     os.waitpid(pid, 0)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     print(open_store())  # raises if it is there and broken
     if moment % -(-moments // 3) == 0:
         use_store("x")
@@ -46,7 +47,8 @@ for moment in range(moments):
 
 
 def kills(folder, moments: int) -> list[str]:
-    """Stop as many processes while each makes a store; return for each whether there was one."""
+    """Stop as many processes while each makes a store; return for each whether there
+    was one."""
     words = [sys.executable, "-c", KILLS, folder, str(moments)]
     done = subprocess.run(
         words, env=environment(folder), capture_output=True, text=True
@@ -69,7 +71,8 @@ def test_a_second_kill_does_not_cut_the_end_short(how, tmp_path):
     code = (
         "import os, sys\nfrom shared import cli, servers\nkill = os.killpg\n"
         f"os.killpg = lambda *to: (os.kill(os.getpid(), {int(how)}), kill(*to))\n"
-        "servers.log = lambda recipe: servers.run(['sleep', '600'])\nsys.exit(cli.main(['log']))"
+        "servers.log = lambda recipe: servers.run(['sleep', '600'])\n"
+        "sys.exit(cli.main(['log']))"
     )
     more = {"COOKBOOK_MARK": str(tmp_path), "RECIPE": "circle_area"}
     process = subprocess.Popen(

@@ -1,4 +1,5 @@
-"""Many clients, stuck clients, many requests at real servers; several models in one process."""
+"""Many clients, stuck clients, many requests at real servers; several models in one
+process."""
 
 import base64
 import contextlib
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.local_llm import local_llm
+from shared.processes import free_port, running_server
 from shared.recipes import discover, find
-from shared.smoke import differences, wrong
+from shared.smoke import differences, find_faults
 
 import mlflow
 import numpy as np
@@ -28,7 +30,6 @@ from tests.conftest import processes
 from tests.torture.hostile import asks_a_table, first_frame
 from tests.torture.oracles import ORACLES, by_row, edges, feedback
 from tests.torture.services import service, vector
-from tests.verify import processes as servers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -83,13 +84,13 @@ def running(
     target: str, checkout: Path, **variables: str
 ) -> Iterator[tuple[int, list[int]]]:
     """Run serve or ui as make does: (its port, the ids of its processes)."""
-    port = servers.free_port()
+    port = free_port()
     words, health = (
         [sys.executable, "-m", "shared.cli", target],
         f"http://127.0.0.1:{port}/health",
     )
     more = {"PORT": str(port), "COOKBOOK_MARK": f"torture {target} {port}", **variables}
-    with servers.running(words, checkout, health, servers.NULL, **more):
+    with running_server(words, checkout, health, Path(os.devnull), **more):
         yield port, list(processes(more["COOKBOOK_MARK"]))
     assert processes(more["COOKBOOK_MARK"]) == {}, "left behind"
 
@@ -155,9 +156,11 @@ def expected(recipe, place: Path, asked: list[dict[str, Any]]) -> list[Any]:
 
 
 def nearest(place: Path, questions: list[str]) -> list[list[dict[str, Any]]]:
-    """Return the five passages nearest to what the stand-in says of a question, for each question.
+    """Return the five passages nearest to what the stand-in says of a question, for
+    each question.
 
-    For all at once, in another way than the model's, which would take minutes for thousands.
+    For all at once, in another way than the model's, which would take minutes for
+    thousands.
     """
     rows = pd.read_parquet(place / "artifacts/passages.parquet")
     kept = np.frombuffer(b"".join(rows["vector"]), np.int8).reshape(len(rows), -1)
@@ -187,7 +190,8 @@ def plain(answer: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def flood(port: int, bodies: list[bytes], clients: int) -> list[Any]:
-    """Return the answers to the bodies, asked by so many clients at once, a connection each."""
+    """Return the answers to the bodies, asked by so many clients at once, a connection
+    each."""
 
     def client(part: list[bytes]) -> list[Any]:
         with contextlib.closing(
@@ -201,7 +205,8 @@ def flood(port: int, bodies: list[bytes], clients: int) -> list[Any]:
 
 
 def hang(port: int, stack: ExitStack, number: int) -> None:
-    """Leave connections open: half lack the end of the headers, half that of the body."""
+    """Leave connections open: half lack the end of the headers, half that of the
+    body."""
     for at in range(number):
         client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         head = b"POST /invocations HTTP/1.1\r\nHost: a\r\n"
@@ -239,11 +244,12 @@ def test_many_clients(recipe, logged, folder, cases, counts):
 
 @pytest.mark.torture
 def test_memory_of_a_server(logged, cases, counts):
-    """20,000 requests leave no more behind than 1,000; on circle_area, whose own work is least."""
+    """20,000 requests leave no more behind than 1,000; on circle_area, whose own work
+    is least."""
     recipe, total, warm = find("circle_area"), cases(400, 20_000), cases(200, 1_000)
     with running("serve", logged, RECIPE=recipe.name) as (port, ids):
         body = json.dumps(recipe.json("request.json")).encode()
-        assert wrong(recipe, {"predictions": ask(port, body)}) == []
+        assert find_faults(recipe, {"predictions": ask(port, body)}) == []
         flood(port, [body] * warm, 4)
         before = memory(ids)
         flood(port, [body] * (total - warm), 4)
@@ -270,7 +276,8 @@ def test_what_else_listens_is_on_loopback(logged, counts):
 
 
 def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, counts):
-    """All recipes and two versions of one, loaded side by side and asked from threads."""
+    """All recipes and two versions of one, loaded side by side and asked from
+    threads."""
     circle = find("circle_area")
     shutil.copytree(folder(circle), tmp_path / "v2")
     code = tmp_path / "v2/model_code.py"
@@ -292,7 +299,7 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
             answer = model.predict(first_frame(asked), params=asked.get("params"))
             if ORACLES.get(recipe.name) is not feedback:
                 said = json.loads(answer.to_json(orient="records", double_precision=15))
-                assert wrong(recipe, {"predictions": said}) == []
+                assert find_faults(recipe, {"predictions": said}) == []
             circle = pd.DataFrame({"diameter": [float(at)]}, dtype=object)
             one, two = (
                 m.predict(circle)["area"].item() for m in (models[0][1], double)

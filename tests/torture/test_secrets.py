@@ -1,7 +1,8 @@
-"""A canary key, with services that are honest, dead, or echo the key: 0 copies of it anywhere.
+"""A canary key, with services that are honest, dead, or echo the key: 0 copies of it
+anywhere.
 
-Echoes come in errors, in bodies and answers under status 200, in streams, cut between two pieces,
-and in a header of every reply.
+Echoes come in errors, in bodies and answers under status 200, in streams, cut between
+two pieces, and in a header of every reply.
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 
 import mlflow
@@ -20,7 +22,6 @@ import requests
 from tests import fault_server
 from tests.conftest import environment, make
 from tests.torture.services import Echo
-from tests.verify.processes import free_port, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 KEY = f"sk-{secrets.token_hex()}"
@@ -84,7 +85,8 @@ def every_target(name, checkout, service, where) -> str:
     assert {trace.info.trace_metadata["mlflow.modelId"] for trace in traces} == {
         model.model_id
     }
-    # MLflow stores none for a body that is no reply of the API, where its warning is an error.
+    # MLflow stores none for a body that is no reply of the API, where its warning is an
+    # error.
     assert len(traces) >= 4 and sum("***" in trace.to_json() for trace in traces) >= 3
 
     assert (
@@ -100,7 +102,9 @@ def every_target(name, checkout, service, where) -> str:
         f"RECIPE={name}",
         f"PORT={port}",
     ]
-    with running(command, checkout, f"{address}/ping", checkout / "serve.log", **where):
+    with running_server(
+        command, checkout, f"{address}/ping", checkout / "serve.log", **where
+    ):
         answer = requests.post(f"{address}/invocations", json=request, timeout=60)
     assert answer.status_code == 200 and "***" in answer.text
     code, out = do("log", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
@@ -132,7 +136,8 @@ KEYS += [
 
 
 class ByAddress(Echo):
-    """The fault stands in the address, since an agent wraps the text that holds it elsewhere."""
+    """The fault stands in the address, since an agent wraps the text that holds it
+    elsewhere."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -165,7 +170,8 @@ from recipes.reference_qa import model_code
 passages = os.path.join(os.path.dirname(model_code.__file__), "passages.parquet")
 config = {"answer": "generate", "least_score": -2000}
 agent = model_code.ReferenceAgent()
-agent.load_context(SimpleNamespace(artifacts={"passages": passages}, model_config=config))
+context = SimpleNamespace(artifacts={"passages": passages}, model_config=config)
+agent.load_context(context)
 asked = {"input": [{"role": "user", "content": "What is a list?"}]}
 for address, os.environ["OPENAI_API_KEY"] in zip(sys.argv[1::2], sys.argv[2::2]):
     model_code.connect.cache_clear()

@@ -1,8 +1,9 @@
 """Hostile input at every recipe's logged model, in Python and over MLflow's own server.
 
-Allowed is the right answer, or one short error of ours: MlflowException, status 400. What MLflow
-does by itself before the model is asked, or instead, is counted apart. `make torture` runs many
-more cases than `make test` and leaves the counts in build/torture.json.
+Allowed is the right answer, or one short error of ours: MlflowException, status 400.
+What MLflow does by itself before the model is asked, or instead, is counted apart.
+`make torture` runs many more cases than `make test` and leaves the counts in
+build/torture.json.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""`make verify`: every recipe x every way to use it; what is here makes tests the matrix's cells.
+"""`make verify`: every recipe x every way to use it; what is here makes tests the
+matrix's cells.
 
-A test marked `verify("isolated")` that takes a `recipe` is a cell for each recipe, without one it
-is of the recipe that its mark names: `verify("registry", recipe="circle_area")`.
+A test marked `verify("isolated")` that takes a `recipe` is a cell for each recipe,
+without one it is of the recipe that its mark names: `verify("registry",
+recipe="circle_area")`.
 """
 
 import json
@@ -10,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.recipes import Recipe, UnknownRecipe, discover, find
+from shared.recipes import CookbookError, Recipe, discover, find
 
 import pandas as pd
 import pytest
@@ -31,7 +33,8 @@ class Logged:
         return store(self.checkout)["MLFLOW_TRACKING_URI"]
 
     def uri(self, recipe: Recipe) -> str:
-        """Return models:/m-<id> of what was logged; the test fails if the recipe's driver did."""
+        """Return models:/m-<id> of what was logged; the test fails if the recipe's
+        driver did."""
         rows = json.loads((self.checkout / "build/log-all.json").read_text())
         row = next(row for row in rows if row["recipe"] == recipe.name)
         assert row["status"] == "ok", f"{recipe.name} was not logged: {row['error']}"
@@ -47,8 +50,10 @@ class Logged:
         )
 
     def typed(self, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run lines of a guide in the checkout as they are printed; `make` is the one below."""
-        make = 'make() { command make --no-print-directory --assume-old=.venv/.recipes "$@"; }'
+        """Run lines of a guide in the checkout as they are printed; `make` is the one
+        below."""
+        make = "make() { command make --no-print-directory "
+        make += '--assume-old=.venv/.recipes "$@"; }'
         words, env = (
             ["bash", "-ec", f"{make}\n{lines}"],
             environment(self.checkout, **more),
@@ -64,7 +69,8 @@ class Logged:
 
 @pytest.fixture(scope="session")
 def logged(fresh_checkout, pytestconfig) -> Logged:
-    """What `make log-all` made in a fresh checkout (of `--recipe` alone where it is given)."""
+    """What `make log-all` made in a fresh checkout (of `--recipe` alone where it is
+    given)."""
     made = Logged(only(fresh_checkout("verify"), *chosen(pytestconfig)))
     made.make("log-all")
     return made
@@ -91,7 +97,7 @@ def chosen(config) -> list[str]:
     only = config.getoption("--recipe", "")
     try:
         return [find(only).name] if only else [recipe.name for recipe in discover()]
-    except UnknownRecipe as error:
+    except CookbookError as error:
         raise pytest.UsageError(str(error)) from None
 
 

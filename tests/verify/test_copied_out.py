@@ -1,4 +1,5 @@
-"""A recipe copied out: in a new environment from its own requirements, nothing of ours near."""
+"""A recipe copied out: in a new environment from its own requirements, nothing of ours
+near."""
 
 import os
 import re
@@ -11,9 +12,10 @@ from shared.recipes import ROOT
 
 import pytest
 
-from tests.verify.processes import blocks
+from tests.conftest import blocks
 
-# What is on the PATH but for this checkout; first of all the Python that made its environment.
+# What is on the PATH but for this checkout; first of all the Python that made its
+# environment.
 PATH = os.pathsep.join(
     place
     for place in [f"{sys.base_prefix}/bin", *os.environ["PATH"].split(os.pathsep)]
@@ -22,7 +24,8 @@ PATH = os.pathsep.join(
 
 
 def alone(words, folder):
-    """Run words there, with nothing of this checkout and its environment to be found."""
+    """Run words there, with nothing of this checkout and its environment to be
+    found."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,5 @@
-"""The model alone: its own files, and an environment made only from its own requirements."""
+"""The model alone: its own files, and an environment made only from its own
+requirements."""
 
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 from shared.new import new
 from shared.recipes import Recipe, find
-from shared.smoke import smoke
+from shared.smoke import answer, find_faults, score_isolated
 
 import pytest
 
@@ -19,7 +20,8 @@ def test_isolated(recipe, logged):
 
 @pytest.mark.verify("isolated", recipe="circle_area")
 def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
-    """The check can fail: an import that this environment has and the requirements do not name."""
+    """The check can fail: an import that this environment has and the requirements do
+    not name."""
     copy = new(find("circle_area"), tmp_path / "tank_volume")
     code = copy / "model_code.py"
     code.write_text(
@@ -27,14 +29,15 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
     subprocess.run([sys.executable, "driver.py"], cwd=copy, check=True)
-    assert smoke(Recipe(copy)) == []
-    with pytest.raises(RuntimeError, match="No module named 'cv2'"):
-        smoke(Recipe(copy), alone=True)
+    recipe = Recipe(copy)
+    assert find_faults(recipe, answer(recipe)) == []
+    assert "No module named 'cv2'" in score_isolated(recipe).error
 
 
 @pytest.mark.verify("dockerfile")
 def test_dockerfile(recipe, logged):
-    """The folder for docker holds the model, whole, and nothing that is on this machine only."""
+    """The folder for docker holds the model, whole, and nothing that is on this machine
+    only."""
     done = logged.make("dockerfile", f"RECIPE={recipe.name}")
     assert done.returncode == 0 and "docker build" in done.stdout, (
         done.stdout + done.stderr

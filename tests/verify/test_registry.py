@@ -1,17 +1,17 @@
-"""Cell `registry`: versions, aliases, promotion and back, a composite and its components."""
+"""Cell `registry`: versions, aliases, promotion and back, a composite and its
+components."""
 
 import subprocess
 import sys
 
 from shared.recipes import WARNINGS, find
-from shared.smoke import score_elsewhere, wrong
+from shared.smoke import answer, find_faults
 
 import mlflow
 import pytest
 
-from tests.conftest import environment
+from tests.conftest import blocks, environment
 from tests.verify.conftest import Logged
-from tests.verify.processes import blocks
 
 pytestmark = pytest.mark.verify("registry")
 
@@ -28,8 +28,8 @@ def test_registered_and_loaded_by_alias(recipe, logged, monkeypatch):
         said = typed(logged, line.replace("circle_area", recipe.name))
     assert f"models:/{recipe.name}@champion is version 1" in said
     monkeypatch.setenv("MLFLOW_TRACKING_URI", logged.store)
-    answer = score_elsewhere(recipe, f"models:/{recipe.name}@champion")
-    assert wrong(recipe, answer) == []
+    champion = f"models:/{recipe.name}@champion"
+    assert find_faults(recipe, answer(recipe, champion)) == []
     if recipe.name == "circle_area":
         client = (
             f"{blocks('registry', 'python')[0]}assert model.metadata.get_input_schema()"
@@ -40,7 +40,8 @@ def test_registered_and_loaded_by_alias(recipe, logged, monkeypatch):
 
 @pytest.mark.verify("registry", recipe="clv_composite")
 def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch):
-    """The guide's commands: a component's new version, promoted in the composite, and back."""
+    """The guide's commands: a component's new version, promoted in the composite, and
+    back."""
     name, checkout = "clv_composite", Logged(fresh_checkout("registry"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.store)
     register, promote = (
@@ -51,12 +52,13 @@ def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch):
     rebuild = blocks("registry", "bash")[-1].strip()
 
     def answers(version: str) -> list[dict]:
-        return score_elsewhere(find(name), f"models:/{name}{version}")["predictions"]
+        return answer(find(name), f"models:/{name}{version}")["predictions"]
 
     typed(checkout, f"make log RECIPE={name}; {register}; {promote}")
     before = answers("@champion")
     assert "newer" not in typed(checkout, "make registry")
-    # A component from a colleague: the value of an order, by a model that foresees something else.
+    # A component from a colleague: the value of an order, by a model that foresees
+    # something else.
     mlflow.set_tracking_uri(checkout.store)
     other = mlflow.MlflowClient().get_model_version("clv_frequency", "1")
     mlflow.register_model(other.source, "clv_aov")

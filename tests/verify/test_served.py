@@ -9,14 +9,14 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from shared.processes import free_port, running_server
 from shared.recipes import ROOT, find
-from shared.smoke import wrong
+from shared.smoke import find_faults
 
 import pytest
 import requests
 
 from tests.verify.conftest import Logged
-from tests.verify.processes import free_port, running
 
 pytestmark = pytest.mark.verify("served")
 CIRCLE = find("circle_area")
@@ -34,7 +34,7 @@ def serving(logged, tmp_path, line: str):
     command = line.replace(
         "make serve", f"make --assume-old=.venv/.recipes serve PORT={port}"
     )
-    with running(
+    with running_server(
         ["bash", "-c", command], logged.checkout, f"{address}/ping", tmp_path / "log"
     ):
         yield address
@@ -49,7 +49,7 @@ def run_as_printed(recipe, page: str, logged, address: str) -> None:
     for command in ["bash", "-c", f"curl -sS {curl}"], [sys.executable, "-c", client]:
         said = subprocess.check_output(command, cwd=logged.checkout, text=True)
         answer = json.loads(said.splitlines()[-1], parse_constant=refuse)
-        assert wrong(recipe, answer) == []
+        assert find_faults(recipe, answer) == []
 
 
 def test_served(recipe, logged, tmp_path):
@@ -69,7 +69,8 @@ def test_what_the_guide_says(logged, tmp_path):
 
 @pytest.mark.verify("served", recipe="circle_area")
 def test_too_long_is_a_504(logged, fresh_checkout, tmp_path):
-    """As the guide's table says, with the timeout that it names; ours with a sleep in it."""
+    """As the guide's table says, with the timeout that it names; ours with a sleep in
+    it."""
     guide = (ROOT / "docs/guides/serve.md").read_text()
     status, name = re.search(
         r"^\| (\d+) \| longer than `(MLFLOW\w+)`", guide, re.M

@@ -1,4 +1,5 @@
-"""Cell `spark`: a standalone cluster, one master and two workers on loopback, scores them all."""
+"""Cell `spark`: a standalone cluster, one master and two workers on loopback, scores
+them all."""
 
 import io
 import json
@@ -11,18 +12,18 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from shared.processes import free_port, running_server
 from shared.recipes import find
 from shared.smoke import differences
-from shared.spark import session
+from shared.spark import start_spark
 
 import pandas as pd
 import pytest
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
-from tests.conftest import environment, left_behind, processes
+from tests.conftest import blocks, environment, left_behind, processes
 from tests.torture.test_load import listening
-from tests.verify.processes import blocks, free_port, running
 
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
 
@@ -46,13 +47,16 @@ def cluster(tmp_path_factory):
                 f"org.apache.spark.deploy.{role.lower()}.{role}",
             ]
             command += ["--host", "127.0.0.1", "--webui-port", str(page), *words]
-            server = running(command, folder, f"http://127.0.0.1:{page}", log, **where)
+            server = running_server(
+                command, folder, f"http://127.0.0.1:{page}", log, **where
+            )
             started.enter_context(server)
         yield master
 
 
 def question(recipe, model: Model) -> tuple[pd.DataFrame, dict]:
-    """Return the rows and the params of request.json as a file for Spark would hold them."""
+    """Return the rows and the params of request.json as a file for Spark would hold
+    them."""
     asked = recipe.json("request.json")
     params = asked.pop("params", {})
     rows = pd.DataFrame(infer_and_parse_data(asked, model.get_input_schema()))
@@ -67,7 +71,8 @@ def body(answers: pd.DataFrame) -> dict:
 
 
 def unnumbered(answer: dict) -> dict:
-    """Return the answer without row numbers in its texts: each batch on Spark counts from 0."""
+    """Return the answer without row numbers in its texts: each batch on Spark counts
+    from 0."""
     return json.loads(re.sub(r"row \d+", "row", json.dumps(answer)))
 
 
@@ -85,7 +90,7 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
         table = pd.DataFrame({"row": range(3), "question": questions})
     else:
         rows, params = question(recipe, model)
-        times = 4 if whole else 1 if recipe.runs_with else 50
+        times = 4 if whole else 1 if recipe.service_command else 50
         tables = [rows.assign(copy=copy, row=range(len(rows))) for copy in range(times)]
         table = pd.concat(tables).drop(columns="row" if whole else [])
         more = [f"PARAMS={json.dumps(params)}", *(["GROUP_BY=copy"] if whole else [])]
@@ -116,7 +121,8 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
 
 @pytest.mark.verify("spark", recipe="circle_area")
 def test_failed_rows_are_reported(logged, cluster):
-    """The guide's first commands, here and on the cluster; its own call gives the same areas."""
+    """The guide's first commands, here and on the cluster; its own call gives the same
+    areas."""
     folder = logged.checkout
     (folder / "circles.csv").write_text("id,diameter\na,1\nb,\nc,-1\nd,abc\ne,2\n")
     here, there = blocks("spark", "bash")[:2]
@@ -183,7 +189,7 @@ def test_a_polite_kill_leaves_no_process_behind(logged, tmp_path):
 @pytest.mark.verify("spark", recipe="circle_area")
 def test_this_machine_s_spark_listens_on_loopback(tmp_path, monkeypatch):
     monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
-    spark = session("sockets")
+    spark = start_spark("sockets")
     spark.range(9).mapInPandas(
         lambda batches: batches, "id long"
     ).count()  # with its Python workers
@@ -194,7 +200,8 @@ def test_this_machine_s_spark_listens_on_loopback(tmp_path, monkeypatch):
 
 @pytest.mark.verify("spark", recipe="pc_causal_discovery")
 def test_bootstrap_replicates(logged):
-    """The guide's commands: tables spread over workers, the same answers as one after the other."""
+    """The guide's commands: tables spread over workers, the same answers as one after
+    the other."""
     import mlflow
 
     recipe, folder = find("pc_causal_discovery"), logged.checkout

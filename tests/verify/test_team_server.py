@@ -1,4 +1,5 @@
-"""Cells `team server (...)`: the guide's servers; all is logged to them and loaded from them."""
+"""Cells `team server (...)`: the guide's servers; all is logged to them and loaded from
+them."""
 
 import os
 import pwd
@@ -12,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.processes import free_port, running_server
+
 import pytest
 import requests
 
-from tests.conftest import only
+from tests.conftest import blocks, only
 from tests.verify.conftest import Logged, chosen
-from tests.verify.processes import blocks, free_port, running
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def team(checkout: Path, tmp_path: Path, start: str) -> Iterator[Team]:
     command = start.replace("/srv/mlflow", f"{tmp_path}/srv").replace("5000", str(port))
     address, log = f"http://127.0.0.1:{port}", tmp_path / "server.log"
     path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
-    with running(
+    with running_server(
         ["bash", "-c", command], tmp_path, f"{address}/health", log, PATH=path
     ):
         use = blocks("team-server", "bash")[0].replace("http://127.0.0.1:5000", address)
@@ -56,7 +58,8 @@ def on_sqlite(fresh_checkout, pytestconfig, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
-    """The same on a PostgreSQL of its own, which Debian's package brings and the test starts."""
+    """The same on a PostgreSQL of its own, which Debian's package brings and the test
+    starts."""
     debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     initdb = shutil.which("initdb") or max(debian, default="")
     assert initdb, (
@@ -107,7 +110,8 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
 
 
 def check(recipe, team: Team) -> None:
-    """What was logged is on the server, loads back from there, and nothing was left here."""
+    """What was logged is on the server, loads back from there, and nothing was left
+    here."""
     logged, address = team.logged, team.address
     model = f"{address}/api/2.0/mlflow/logged-models/{logged.uri(recipe)[8:]}"
     said = requests.get(model, timeout=30)

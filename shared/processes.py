@@ -1,0 +1,98 @@
+"""Child processes that stop when we do: commands, servers, and what a signal does."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 10  # seconds that a process has between TERM and KILL
+
+
+def stop_once(number: int, frame: Any) -> None:
+    """End on the first TERM or Ctrl-C; a second Ctrl-C ends at once, without cleaning
+    up.
+
+    Further TERMs are ignored: make passes on what has already arrived.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def stop_group(process: subprocess.Popen[Any]) -> None:
+    """Stop a process and what it started: TERM, and KILL after PATIENCE seconds."""
+    deadline = time.monotonic() + PATIENCE
+    with suppress(ProcessLookupError):  # raised once nobody is left in the group
+        os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a child; this Python's commands come first on its PATH.
+
+    MLflow looks for uvicorn there.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, **more}
+
+
+def run(command: list[str], **more: str) -> int:
+    """Run a command to its end, Ctrl-C or TERM, and return its exit code."""
+    process = subprocess.Popen(command, env=environment(**more), start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        stop_group(process)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_server(
+    command: list[str], folder: Path, address: str, log: Path, **more: str
+) -> Iterator[None]:
+    """Start a server in the folder, wait for its address, stop it at the end."""
+    import requests
+
+    env = environment(PYTHONPATH=str(folder), **more)
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        env.pop(name, None)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 600
+        while True:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(log.read_text() or "it ended")
+            with suppress(requests.RequestException):
+                if requests.get(address, timeout=5).ok:
+                    break
+            time.sleep(0.2)
+        yield
+    finally:
+        stop_group(process)
