@@ -27,6 +27,11 @@ KNOWN := $(filter $(RECIPE),$(patsubst recipes/%/model_code.py,%,$(wildcard reci
 ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(KNOWN)),base)
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
+# The commands in .venv hold its path: after a move it is made again.
+ifneq ($(shell cat .venv/.place 2>/dev/null),$(shell cd .venv 2>/dev/null && pwd -P))
+$(shell rm -rf .venv)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
 
@@ -66,7 +71,7 @@ torture: build/log-all.json ## 10,000 hostile inputs for each recipe, crowds, ki
 	@$(BIN)/python -m benchmarks.torture
 
 # The longest first.
-verify: .venv/.spark .venv/.team .venv/.browser ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
+verify: .venv/.spark .venv/.team .venv/.browser .venv/.sign ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify/test_s*.py tests/verify/test_c*.py tests/test_copies.py tests/verify/test_[!cs]*.py \
 		-m verify -n 2 --dist loadfile --no-loadscope-reorder -vv --recipe "$$RECIPE" --way "$$WAY"
 
@@ -124,7 +129,7 @@ COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 
 lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again
 	$(COMPILE) --group dev pyproject.toml -o locks/dev.txt
 	$(COMPILE) --group data --no-deps pyproject.toml -o locks/data.txt
-	for group in base llm check docs browser spark team; do \
+	for group in base llm check docs browser spark team sign; do \
 		$(COMPILE) --group $$group -c locks/dev.txt pyproject.toml -o locks/$$group.txt || exit 1; done
 
 clean: ## remove what was built; keeps .venv and .mlflow (your runs)
@@ -135,6 +140,7 @@ clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 	@"$$PYTHON" -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]}: 3.11 to 3.13 is needed, e.g. make PYTHON=python3.11")'
 	@echo "setting up .venv"
 	@test -x $(BIN)/python || "$$PYTHON" -m venv .venv
+	@cd .venv && pwd -P > .place
 	@sed -n '/^uv==/,/[^\\]$$/p' locks/dev.txt > .venv/uv.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
 
@@ -155,6 +161,6 @@ LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirem
 	@rm -rf .venv/cache/simple-*  # the index's pages, 27 MB; the packages there are links
 	@touch $@
 
-.venv/.check .venv/.docs .venv/.browser .venv/.spark .venv/.team: .venv/.%: .venv/.recipes locks/%.txt
+.venv/.check .venv/.docs .venv/.browser .venv/.spark .venv/.team .venv/.sign: .venv/.%: .venv/.recipes locks/%.txt
 	@$(UV) install -q --compile-bytecode --require-hashes -r locks/$*.txt
 	@touch $@

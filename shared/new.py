@@ -106,6 +106,16 @@ def adapt(text: str, recipe: Recipe, names: dict[str, str]) -> str:
     return rewrite(text, names)
 
 
+def fill(template: str, recipe: Recipe, slug: str) -> str:
+    """Return a file of shared/starter/ for the starter of that name."""
+    service = recipe.front_matter.get("runs_with")
+    command = f"python -P shared/{service}.py " if service else ""
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    text = text.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
+    text = text.replace("SERVICE ", command)
+    return text.replace("SLUG", slug).replace("ORIGIN", recipe.name)
+
+
 def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
     """Return the starter's README; it keeps the front matter's `runs_with`, which smoke
     reads."""
@@ -116,13 +126,7 @@ def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
         raise CookbookError(
             f"{recipe.name}/README.md lacks its section: When you copy it"
         )
-    service = recipe.front_matter.get("runs_with")
-    page = (TEMPLATES / "README.md").read_text(encoding="utf-8")
-    page = page.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
-    page = page.replace(
-        "SERVICE ", f"python -P shared/{service}.py " if service else ""
-    )
-    page = page.replace("SLUG", slug).replace("ORIGIN", recipe.name)
+    page = fill("README.md", recipe, slug)
     return page.replace("CHANGE_FIRST", adapt(steps[1].strip(), recipe, names))
 
 
@@ -138,9 +142,8 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     written = {**requirements(recipe), "README.md": readme(recipe, slug, names)}
     files |= {place: text.encode() for place, text in written.items()}
     for place in ("Makefile", ".gitignore", "test_starter.py"):
-        files[place.replace("starter", slug)] = (
-            TEMPLATES / place.removeprefix(".")
-        ).read_bytes()
+        text = fill(place.removeprefix("."), recipe, slug)
+        files[place.replace("starter", slug)] = text.encode()
     return dict(sorted(files.items()))
 
 
@@ -217,6 +220,6 @@ def recipe(name: str) -> int:
         r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", page.read_text("utf-8"), flags=re.M
     )
     page.write_text(table, encoding="utf-8")
-    print(f"README.md\nnow: make log smoke RECIPE={slug}")
+    print(f"README.md\nnow: make log accept smoke RECIPE={slug}")
     print("CONTRIBUTING.md says what to change")
     return 0

@@ -5,7 +5,8 @@ import os
 import sqlite3
 from contextlib import closing, nullcontext
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
 from shared.recipes import ROOT, CookbookError, Recipe
 
@@ -38,6 +39,7 @@ def open_store() -> bool:
         return False
     if file:
         check_database(file)
+        follow_move(file)
     mlflow.set_tracking_uri(tracking_uri())
     if file:
         try:
@@ -59,6 +61,29 @@ def check_database(file: Path) -> None:
             "restore it from a backup, or move it away: the next log makes a new one"
         )
         raise CookbookError(f"{file}: {error}; {remedy}") from None
+
+
+ADDRESSES = {  # where the store keeps addresses of files
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+
+
+def follow_move(file: Path) -> None:
+    """Point a store whose folder was moved to the artifacts that moved with it."""
+    artifacts = file.absolute().parent / "artifacts"
+    with closing(sqlite3.connect(file)) as database, database:
+        rows = database.execute("SELECT artifact_location FROM experiments").fetchall()
+        for (address,) in rows:
+            before = address.partition("/artifacts")[0] + "/artifacts"
+            gone = not Path(url2pathname(urlsplit(before).path)).exists()
+            if not (before.startswith("file:") and gone and artifacts.is_dir()):
+                continue
+            for table, column in ADDRESSES.items():
+                change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                database.execute(change, [before, artifacts.as_uri()])
 
 
 def use_store(experiment: str) -> str:

@@ -74,7 +74,7 @@ def test_log_all_tells_the_truth(logged):
             "Artifacts",
             "Traces",
         }
-        assert named <= {*kept, *(name for (name,) in sets)} and sets
+        assert named <= {*kept, *(name for (name,) in sets)}
     assert store.execute(
         "SELECT count(*) FROM runs WHERE status != 'FINISHED'"
     ).fetchone() == (0,)

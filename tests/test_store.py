@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 
-from shared.recipes import CookbookError, find
+from shared.recipes import ROOT, CookbookError, find
 from shared.smoke import answer
 from shared.store import newest_model, open_store, use_store
 
@@ -72,6 +72,26 @@ def test_a_store_that_cannot_be_used_is_named_and_left_alone(store, fault):
         assert str(error.value).startswith(f"{store}: ")
         assert "\n" not in str(error.value)
     assert store.read_bytes() == before
+
+
+def test_a_moved_store_finds_its_artifacts(tmp_path, monkeypatch, new_store):
+    """In processes of their own: MLflow remembers what it read of a store."""
+    before, after = tmp_path / "a b", tmp_path / "c"
+    new_store(before / "runs.db")
+    for folder in (before, after):
+        if folder == after:
+            before.rename(after)
+        env = environment(ROOT, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/runs.db")
+        driver = ROOT / "recipes/circle_area/driver.py"
+        newest = "from shared.store import *; from shared.recipes import find; "
+        newest += "print(newest_model(find('circle_area')))"
+        if folder == before:
+            subprocess.run([sys.executable, driver], env=env, check=True)
+        uri = subprocess.check_output(
+            [sys.executable, "-c", newest], env=env, text=True
+        )
+        load = f"import mlflow; mlflow.pyfunc.load_model('{uri.strip()}')"
+        subprocess.run([sys.executable, "-c", load], env=env, check=True)
 
 
 def test_a_pickled_model_is_refused(tmp_path):
