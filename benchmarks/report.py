@@ -6,7 +6,7 @@ import statistics
 import sys
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared.processes import free_port, running_server
@@ -56,6 +56,17 @@ def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
         command, ROOT, f"http://{address}/{health}", Path(os.devnull), **settings
     ):
         yield address
+
+
+def marked_processes(mark: str) -> dict[int, str]:
+    """Return id -> command of the processes with the mark in their environment."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark.encode() in (process / "environ").read_bytes():
+                command = (process / "cmdline").read_text().replace("\0", " ")
+                found[int(process.name)] = command
+    return found
 
 
 def publish(

@@ -12,8 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import publish, served
-from tests.conftest import processes
+from benchmarks.report import marked_processes, publish, served
 
 OFF = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
@@ -42,9 +41,9 @@ def at_rest(way: str, folder: str) -> dict[str, Any]:
     with served(command, "health", **settings, COOKBOOK_MARK=mark):
         while len(seen) < 10 or len(set(seen[-10:])) > 1:
             time.sleep(1)
-            seen.append(len(processes(mark)))
-        memory = sum(map(proportional_bytes, processes(mark)))
-    for process in processes(mark):  # job runners outlive their server
+            seen.append(len(marked_processes(mark)))
+        memory = sum(map(proportional_bytes, marked_processes(mark)))
+    for process in marked_processes(mark):  # job runners outlive their server
         os.kill(process, signal.SIGKILL)
     return {"server": way, "processes": seen[-1], "memory, MB": round(memory / 1e6)}
 

@@ -18,7 +18,7 @@ from shared.store import open_store
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tests.site.conftest import FLAGS, chromium
+from docs.browser import FLAGS, find_chromium
 
 PICTURES = ROOT / "docs" / "pictures"
 # The assistant's panel covers a quarter of the page unless it was closed before.
@@ -68,7 +68,9 @@ def main() -> None:
         words, ROOT, f"{address}/health", Path(os.devnull), PORT=str(port)
     )
     with ui, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=FLAGS
+        )
         page = browser.new_page(
             viewport={"width": 1200, "height": 800}, device_scale_factor=2
         )

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from shared.recipes import ROOT, discover
@@ -17,6 +16,8 @@ from shared.store import create_store
 
 import pytest
 from filelock import FileLock
+
+from benchmarks.report import marked_processes
 
 # Before any test imports mlflow: no usage reports, whatever store the shell points to
 # left alone.
@@ -131,18 +132,6 @@ def environment(checkout: Path, **more: str) -> dict[str, str]:
     return {**alone, "PYTHONPATH": str(checkout), **more}
 
 
-def processes(mark: str) -> dict[int, str]:
-    """Return id -> command of the processes that have the mark in their environment."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark.encode() in (process / "environ").read_bytes():
-                found[int(process.name)] = (
-                    (process / "cmdline").read_text().replace("\0", " ")
-                )
-    return found
-
-
 def left_behind(
     checkout: Path, words: list[str], enough: int, how: int, **more: str
 ) -> dict:
@@ -154,15 +143,17 @@ def left_behind(
         typed, cwd=checkout, env=env, stdout=-3, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while (seen := len(processes(mark))) < enough and time.monotonic() < deadline:
+    while (
+        seen := len(marked_processes(mark))
+    ) < enough and time.monotonic() < deadline:
         time.sleep(0.1)
     assert seen >= enough
     # Ctrl-C reaches all of a terminal's processes.
     (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
     process.wait(120)
-    while processes(mark) and time.monotonic() < deadline:
+    while marked_processes(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return processes(mark)
+    return marked_processes(mark)
 
 
 def blocks(guide: str, language: str) -> list[str]:

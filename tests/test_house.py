@@ -23,8 +23,9 @@ import mlflow
 import pandas as pd
 import pytest
 
+from benchmarks.report import marked_processes
 from recipes.circle_area.driver import SIGNATURE
-from tests.conftest import environment, left_behind, make, only, processes, store
+from tests.conftest import environment, left_behind, make, only, store
 
 RECIPES = discover()
 
@@ -367,7 +368,7 @@ def test_what_ignores_a_polite_end_is_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(house_processes, "PATIENCE", 1)
     monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
     assert house_processes.run(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
-    looks = [processes(str(tmp_path)) for _ in range(100)]
+    looks = [marked_processes(str(tmp_path)) for _ in range(100)]
     assert not all(looks), "it is gone at one of the looks"
 
 

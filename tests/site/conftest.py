@@ -3,7 +3,6 @@ read it."""
 
 import functools
 import http.server
-import shutil
 import threading
 from pathlib import Path
 from urllib.parse import urlparse
@@ -13,27 +12,9 @@ from shared.recipes import ROOT
 import pytest
 from playwright.sync_api import sync_playwright
 
+from docs.browser import FLAGS, find_chromium
+
 SITE = ROOT / "site"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
-
-
-def chromium() -> str:
-    names = (
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-    )  # Debian, others, GitHub's machines
-    found = next(filter(None, map(shutil.which, names)), None)
-    assert found, "no chromium: make system installs it on Debian"
-    return found
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -60,7 +41,9 @@ def base():
 @pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=FLAGS
+        )
         yield browser
         browser.close()
 

@@ -10,7 +10,8 @@ from shared.recipes import ROOT
 
 import pytest
 
-from tests.conftest import environment, processes
+from benchmarks.report import marked_processes
+from tests.conftest import environment
 
 KILLS = """
 import os, pathlib, resource, signal, sys, time
@@ -78,7 +79,10 @@ def test_a_second_kill_does_not_cut_the_end_short(how, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environment(ROOT, **more)
     )
-    while "sleep 600" not in str(processes(str(tmp_path))) and process.poll() is None:
+    while (
+        "sleep 600" not in str(marked_processes(str(tmp_path)))
+        and process.poll() is None
+    ):
         time.sleep(0.1)
     process.send_signal(how)
-    assert process.wait(60) == 128 + how and processes(str(tmp_path)) == {}
+    assert process.wait(60) == 128 + how and marked_processes(str(tmp_path)) == {}

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import processes
+from benchmarks.report import marked_processes
 from tests.torture.hostile import asks_a_table, first_frame
 from tests.torture.oracles import ORACLES, by_row, edges, feedback
 from tests.torture.services import service, vector
@@ -91,8 +91,8 @@ def running(
     )
     more = {"PORT": str(port), "COOKBOOK_MARK": f"torture {target} {port}", **variables}
     with running_server(words, checkout, health, Path(os.devnull), **more):
-        yield port, list(processes(more["COOKBOOK_MARK"]))
-    assert processes(more["COOKBOOK_MARK"]) == {}, "left behind"
+        yield port, list(marked_processes(more["COOKBOOK_MARK"]))
+    assert marked_processes(more["COOKBOOK_MARK"]) == {}, "left behind"
 
 
 def requests(recipe, number: int) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,8 @@ import pytest
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
-from tests.conftest import blocks, environment, left_behind, processes
+from benchmarks.report import marked_processes
+from tests.conftest import blocks, environment, left_behind
 from tests.torture.test_load import listening
 
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
@@ -193,7 +194,7 @@ def test_this_machine_s_spark_listens_on_loopback(tmp_path, monkeypatch):
     spark.range(9).mapInPandas(
         lambda batches: batches, "id long"
     ).count()  # with its Python workers
-    found = listening([*processes(str(tmp_path))])
+    found = listening([*marked_processes(str(tmp_path))])
     assert {place.removeprefix("::ffff:") for place in found} == {"127.0.0.1"}
     spark.stop()
 
