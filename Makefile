@@ -28,8 +28,10 @@ ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
 
 # The commands in .venv hold its path: after a move it is made again.
-ifneq ($(shell cat .venv/.place 2>/dev/null),$(shell cd .venv 2>/dev/null && pwd -P))
+ifneq ($(wildcard .venv/.place),)
+ifneq ($(shell cat .venv/.place),$(shell cd .venv && pwd -P))
 $(shell rm -rf .venv)
+endif
 endif
 
 .DEFAULT_GOAL := help
