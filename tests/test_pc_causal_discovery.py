@@ -1,16 +1,18 @@
 """pc_causal_discovery: known graphs, knowledge, refusals and remedies, real cells."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 from shared.recipes import find
 
 import mlflow
-import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.pc_causal_discovery import (
+    PUBLIC,
+    has_cycle,
+    public_table,
+    random_table,
+)
 from recipes.pc_causal_discovery import evaluation, model_code, networks
 from recipes.pc_causal_discovery.model_code import discover
 
@@ -89,15 +91,9 @@ def cyclic(seed=217):
     return pd.DataFrame({"a": a, "b": b, "c": c, "d": d, "e": e + d})
 
 
-def has_cycle(edges):
-    directed = edges[edges["type"] == "directed"]
-    graph = nx.from_pandas_edgelist(directed, "from", "to", create_using=nx.DiGraph)
-    return not nx.is_directed_acyclic_graph(graph)
-
-
 def test_a_directed_cycle_comes_back_undirected():
     """The cycle is b -> a -> d -> e -> b."""
-    undirected = {"a - d", "b - a", "d - e", "e - b"}
+    undirected = {"a - d", "a - b", "d - e", "b - e"}
     assert arrows(cyclic()) == {"c -> b", "c -> d"} | undirected
 
 
@@ -110,61 +106,27 @@ def test_a_directed_cycle_comes_back_undirected():
     ],
 )
 def test_knowledge_keeps_its_direction_on_a_cycle(part, lists):
-    undirected = {"b - a", "d - e", "e - b"}
+    undirected = {"a - b", "d - e", "b - e"}
     edges = arrows(cyclic(), knowledge={part: lists})
     assert edges == {"c -> b", "c -> d", "a -> d"} | undirected
 
 
-def random_table(seed, hidden):
-    """Return rows of a random linear graph, without its `hidden` other columns."""
-    random = np.random.default_rng(seed)
-    columns = int(random.integers(5, 13))
-    rows = int(random.choice([100, 200, 500, 2000]))
-    degree = random.choice([1.5, 2.5, 4])
-    total = columns + hidden
-    share = degree / (total - 1)
-    data = random.normal(size=(rows, total))
-    for effect in range(1, total):
-        causes = random.random(effect) < share
-        weights = random.uniform(0.3, 1, effect) * random.choice([-1, 1], effect)
-        data[:, effect] += data[:, :effect] @ (weights * causes)
-    names = [f"x{number}" for number in range(total)]
-    table = pd.DataFrame(data, columns=names)
-    return table[random.permutation(names)[:columns]]
-
-
 @pytest.mark.parametrize("hidden", [0, 3])
 def test_random_tables_are_answered_without_a_cycle(hidden):
-    for seed in range(2000, 2080):
+    """Without `undirect_cycles` seeds 2043 and 2057, or 2066 with hidden, leave one."""
+    for seed in (*range(2040, 2060), 2066):
         table = random_table(seed, hidden)
         edges = discover(table)
         assert not has_cycle(edges), seed
-        pairs = {
-            frozenset(pair) for pair in zip(edges["from"], edges["to"], strict=True)
-        }
+        pairs = {frozenset(p) for p in edges[["from", "to"]].to_numpy().tolist()}
         assert len(pairs) == len(edges)
         assert set(edges["type"]) <= {"directed", "undirected"}
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "sklearn/datasets/data/wine_data.csv",
-        "statsmodels/datasets/randhie/randhie.csv",
-        "statsmodels/datasets/anes96/anes96.csv",
-        "statsmodels/datasets/fair/fair.csv",
-    ],
-)
+@pytest.mark.parametrize("file", PUBLIC)
 def test_public_tables_are_answered(file):
-    """randhie and anes96 make causal-learn's pc() leave a cycle."""
-    package, _, inside = file.partition("/")
-    folder = Path(find_spec(package).submodule_search_locations[0])
-    skip = 1 if package == "sklearn" else 0
-    table = pd.read_csv(folder / inside, sep=None, engine="python", skiprows=skip)
-    table.columns = [f"column {number}" for number in range(len(table.columns))]
-    edges = discover(table, test="fisherz")
-    assert len(edges) > 5
-    assert not has_cycle(edges)
+    """Three of them make causal-learn's pc() leave a cycle."""
+    assert not has_cycle(discover(public_table(file)))
 
 
 def with_cells(value, *names, table=CELLS):

@@ -94,8 +94,8 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
         node_names=names,
         show_progress=False,
     )
-    edges = read_edges(result.G.graph, names)
-    edges = undirect_cycles(edges, background)
+    graph = undirect_cycles(result.G.graph, names, background)
+    edges = read_edges(graph, names)
     check_answer(edges, settings.knowledge)
     return pd.DataFrame(edges, columns=["from", "to", "type"])
 
@@ -150,11 +150,33 @@ def to_causal_learn(knowledge: Knowledge) -> BackgroundKnowledge:
     return background
 
 
-def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
-    """Return the edges in causal-learn's matrix.
+def undirect_cycles(
+    graph: np.ndarray, names: list[str], background: BackgroundKnowledge
+) -> np.ndarray:
+    """Return causal-learn's matrix without directed cycles, which no causal graph has.
 
     graph[i, j] is the mark at column i of the edge between columns i and j, 0 for none.
+    On a cycle the tests contradict each other, so the data leave its directions open;
+    those that come from knowledge stay.
     """
+    graph = graph.copy()
+    arrows = nx.DiGraph(np.argwhere((graph == TAIL) & (graph.T == ARROW)).tolist())
+    for i, j in arrows.edges:
+        on_cycle = nx.has_path(arrows, j, i)
+        if on_cycle and not is_known(names[i], names[j], background):
+            graph[j, i] = TAIL
+    return graph
+
+
+def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
+    """Tell whether knowledge directs the edge: required, or the reverse forbidden."""
+    start = GraphNode(cause)
+    end = GraphNode(effect)
+    return background.is_required(start, end) or background.is_forbidden(end, start)
+
+
+def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
+    """Return the edges in causal-learn's matrix, undirected ones in column order."""
     edges = []
     for i, cause in enumerate(names):
         for j, effect in enumerate(names):
@@ -163,32 +185,6 @@ def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
             elif i < j and graph[i, j] != 0 and graph[i, j] == graph[j, i]:
                 edges.append((cause, effect, "undirected"))
     return edges
-
-
-def undirect_cycles(edges: list[Edge], background: BackgroundKnowledge) -> list[Edge]:
-    """Make directed edges on a cycle undirected, but for those that knowledge directs.
-
-    No causal graph has a directed cycle: where one appears the tests contradict each
-    other, and the data leave the direction open.
-    """
-    arrows = nx.DiGraph()
-    for cause, effect, kind in edges:
-        if kind == "directed":
-            arrows.add_edge(cause, effect)
-    result = []
-    for cause, effect, kind in edges:
-        on_cycle = kind == "directed" and nx.has_path(arrows, effect, cause)
-        if on_cycle and not is_known(cause, effect, background):
-            kind = "undirected"
-        result.append((cause, effect, kind))
-    return result
-
-
-def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
-    """Tell whether knowledge directs the edge: required, or the reverse forbidden."""
-    start = GraphNode(cause)
-    end = GraphNode(effect)
-    return background.is_required(start, end) or background.is_forbidden(end, start)
 
 
 class CausalDiscovery(mlflow.pyfunc.PythonModel):
