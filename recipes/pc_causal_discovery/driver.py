@@ -39,7 +39,7 @@ SIGNATURE = ModelSignature(
 def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     example = pd.DataFrame(**request["dataframe_split"])
-    params = request["params"]
+    params = request.get("params", {})
     cells = real_cells()  # your table
     for table in (example, cells):
         discover(table, **params)  # a bad table ends here, before anything is logged
@@ -52,7 +52,7 @@ def main() -> None:
             input_example=(example, params),
             pip_requirements=str(HERE / "requirements.txt"),
         )
-        mlflow.log_params(Settings(**params).model_dump())
+        mlflow.log_params(Settings(**params).model_dump(mode="json"))
         pc = mlflow.pyfunc.load_model(model.model_uri)
         edges = pc.predict(cells, params=params)
         mlflow.log_table(edges, "edges.json")

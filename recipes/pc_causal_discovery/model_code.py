@@ -25,16 +25,19 @@ from mlflow.types.schema import (
 from pandas.api.types import infer_dtype
 from pydantic import BaseModel, Field, ValidationError
 
-TAIL = -1  # causal-learn's mark for an end of an edge without an arrowhead
-ARROW = 1  # and for an end with one
-MOST_LABELS = 20  # whole numbers with more different values are measurements
+MOST_LABELS = 20  # a column of whole numbers with more values holds measurements
 ROWS_PER_CATEGORY = 5  # on average; with fewer the G-square test is unreliable
+
+# causal-learn's graph is a matrix: graph[i, j] is the mark at column i of the edge
+# between the columns i and j, or 0 if there is none.
+TAIL = -1
+ARROW = 1
 
 Edge = tuple[str, str, str]  # from, to, "directed" or "undirected"
 
 
 class Knowledge(BaseModel, extra="forbid"):
-    """What is known of the directions without the data, in names of columns."""
+    """What is known of causes and effects before looking at the data."""
 
     tiers: list[list[str]] = []  # no column causes one of an earlier tier
     required: list[tuple[str, str]] = []  # (cause, effect)
@@ -153,11 +156,10 @@ def to_causal_learn(knowledge: Knowledge) -> BackgroundKnowledge:
 def undirect_cycles(
     graph: np.ndarray, names: list[str], background: BackgroundKnowledge
 ) -> np.ndarray:
-    """Return causal-learn's matrix without directed cycles, which no causal graph has.
+    """Return the graph with the edges of directed cycles undirected.
 
-    graph[i, j] is the mark at column i of the edge between columns i and j, 0 for none.
-    On a cycle the tests contradict each other, so the data leave its directions open;
-    those that come from knowledge stay.
+    No causal graph has a cycle: there the tests contradict each other, and the data
+    leave the directions open. Directions that come from knowledge stay.
     """
     graph = graph.copy()
     arrows = nx.DiGraph(np.argwhere((graph == TAIL) & (graph.T == ARROW)).tolist())
@@ -176,7 +178,7 @@ def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
 
 
 def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
-    """Return the edges in causal-learn's matrix, undirected ones in column order."""
+    """Return the edges of the graph, undirected ones in the order of the columns."""
     edges = []
     for i, cause in enumerate(names):
         for j, effect in enumerate(names):
