@@ -266,6 +266,13 @@ REMEDIES = {
         {},
     ),
     "a gap": (with_cells(None, "Mek"), {}, "finite numbers in all rows", CELLS, {}),
+    "a gap beside text": (
+        with_cells(None, "Mek", table=TEXT),
+        {},
+        "row 3: None; numbers and categories are mixed: set test to fisherz and drop",
+        TEXT.drop(columns="Raf"),
+        {"test": "fisherz"},
+    ),
     "identifiers": (
         ASIA.assign(x=IDS),
         {},

@@ -226,21 +226,21 @@ def quote(*values: Any) -> str:
 def check_table(table: pd.DataFrame, test: str) -> None:
     """Refuse a table that no test can use, with all columns at fault in one message."""
     check_shape(table)
-    constant = [name for name in table if is_constant(table[name])]
-    table = table.drop(columns=constant)
-    unreadable = unreadable_cells(table)
-    table = table.drop(columns=list(unreadable))
     most = len(table) // ROWS_PER_CATEGORY
+    bad = table.apply(is_unreadable)
+    constant = [name for name in table if is_constant(table[name][~bad[name]])]
+    table = table.drop(columns=constant)
+    unreadable = unreadable_cells(table, bad)
+    table = mend(table, bad)
     crowded = [name for name in table if is_crowded(table[name], most)]
     table = table.drop(columns=crowded)
     tests = usable_tests(table, test)
     redundant = redundant_columns(table, tests)
     table = table.drop(columns=redundant)
 
-    cells = unreadable.values()
     faults = {
         "drop the constant columns": quote(*constant),
-        "give finite numbers in all rows, or text in all": "; ".join(cells),
+        "give finite numbers in all rows, or text in all": "; ".join(unreadable),
         f"merge into at most {most} categories, or drop": quote(*crowded),
         "drop the columns that others determine": quote(*redundant),
         "numbers and categories are mixed": remedy_for_mixed(table, tests),
@@ -267,38 +267,53 @@ def check_shape(table: pd.DataFrame) -> None:
         )
 
 
-def unreadable_cells(table: pd.DataFrame) -> dict[Any, str]:
-    """Return for each column with cells that can't be read the first of them."""
-    unreadable = {}
+def unreadable_cells(table: pd.DataFrame, bad: pd.DataFrame) -> list[str]:
+    """Return the first bad cell of each column that has one, as text."""
+    places = []
     for name in table:
         cells = table[name]
-        bad = is_unreadable(cells)
-        if bad.any():
-            row = int(bad.argmax())
+        if bad[name].any():
+            row = int(bad[name].argmax())
             label = quote(cells.index.tolist()[row])
             value = quote(cells.tolist()[row])
-            unreadable[name] = f"column {quote(name)}, row {label}: {value}"
-    return unreadable
+            places.append(f"column {quote(name)}, row {label}: {value}")
+    return places
 
 
 def is_unreadable(cells: pd.Series) -> pd.Series:
-    """Tell which cells are missing, infinite or neither number nor text."""
-    missing = cells.isna()
-    if is_numeric(cells):
-        sizes = cells.astype(object).mask(missing, 0).abs()
-        return missing | (sizes > 1e308)  # infinite, or an integer beyond all floats
-    if infer_dtype(cells) in ("string", "boolean", "categorical"):
-        return missing
-    types = cells.map(type)
-    usual = types.value_counts().index[0]
-    if (types == usual).all():  # all are dates, for example
-        return types == usual
-    return types != usual
+    """Tell which cells are missing, infinite or not of the column's usual kind."""
+    kinds = cells.astype(object).map(kind_of)
+    usable = kinds[kinds != "other"]
+    if usable.empty:
+        return kinds == "other"
+    usual = usable.value_counts().index[0]
+    return kinds != usual
 
 
-def is_constant(cells: pd.Series) -> bool:
-    """Tell whether a column has one value, or numbers that differ by rounding alone."""
-    readable = cells[~is_unreadable(cells)]
+def kind_of(value: Any) -> str:
+    """Return whether a cell is a finite number, text, a boolean or none of these."""
+    if isinstance(value, bool | np.bool_):
+        return "boolean"
+    if isinstance(value, str):
+        return "text"
+    number = isinstance(value, int | float | np.integer | np.floating)
+    if number and -1e308 <= value <= 1e308:  # what a float can hold, and not NaN
+        return "number"
+    return "other"
+
+
+def mend(table: pd.DataFrame, bad: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as if its bad cells were mended, for the checks that follow."""
+    columns = {}
+    for name in table:
+        readable = table[name][~bad[name]]
+        if not readable.empty:
+            columns[name] = table[name].mask(bad[name], readable.iloc[0])
+    return pd.DataFrame(columns)
+
+
+def is_constant(readable: pd.Series) -> bool:
+    """Tell whether there is one value, or numbers that differ by rounding alone."""
     if readable.empty or not is_numeric(readable):
         return readable.nunique() == 1
     values = readable.to_numpy(dtype=float)
