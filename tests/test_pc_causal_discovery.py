@@ -266,12 +266,12 @@ REMEDIES = {
         {},
     ),
     "a gap": (with_cells(None, "Mek"), {}, "finite numbers in all rows", CELLS, {}),
-    "a gap beside text": (
-        with_cells(None, "Mek", table=TEXT),
+    "a gap in the only numbers": (
+        with_cells(None, "x", table=ASIA.assign(x=np.linspace(0, 1, 500))),
         {},
-        "row 3: None; numbers and categories are mixed: set test to fisherz and drop",
-        TEXT.drop(columns="Raf"),
-        {"test": "fisherz"},
+        "row 3: None; numbers and categories are mixed: set test to gsq and drop 'x'",
+        ASIA,
+        {"test": "gsq"},
     ),
     "identifiers": (
         ASIA.assign(x=IDS),
