@@ -9,108 +9,87 @@ from causallearn.graph.GraphNode import GraphNode
 from causallearn.utils.DAG2CPDAG import dag2cpdag
 from matplotlib.figure import Figure
 
-BLUE, GREY, ORANGE = (
-    "#0072B2",
-    "#999999",
-    "#D55E00",
-)  # Okabe & Ito: apart for every kind of sight
+# Three colours of Okabe and Ito, which colour-blind readers tell apart.
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREY = "#999999"
 
 
 def cpdag(names: list[str], arrows: list[tuple[str, str]]) -> pd.DataFrame:
-    """Return the edges (from, to, type) that data can tell of the graph with these arrows at best.
+    """Return the edges (from, to, type) of the CPDAG of the graph with these arrows.
 
-    Arrows that may be reversed without changing any independence become undirected.
+    It is the most that independences can tell: arrows that may be reversed without
+    changing any independence are undirected.
     """
     nodes = {name: GraphNode(name) for name in names}
     dag = Dag(list(nodes.values()))
     for cause, effect in arrows:
         dag.add_directed_edge(nodes[cause], nodes[effect])
     graph = dag2cpdag(dag)
-    rows = [
-        (
-            cause,
-            effect,
-            "directed"
-            if graph.is_parent_of(nodes[cause], nodes[effect])
-            else "undirected",
-        )
-        for cause, effect in arrows
-    ]
+    rows = []
+    for cause, effect in arrows:
+        directed = graph.is_parent_of(nodes[cause], nodes[effect])
+        rows.append((cause, effect, "directed" if directed else "undirected"))
     return pd.DataFrame(rows, columns=["from", "to", "type"])
 
 
-def compare(found: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
-    """Return `SHD`, `precision`, `recall` and `edges` of `found`; both tables from, to, type.
+def compare(edges: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
+    """Return `SHD`, `precision`, `recall` and `edges`; both tables have from, to, type.
 
-    SHD, the structural Hamming distance, counts the pairs that differ in any way: edge missing,
-    superfluous, of another type or direction. Precision and recall are of edges, their ends apart.
+    SHD, the structural Hamming distance, counts the pairs of columns whose edge is
+    missing, superfluous, or of another type or direction. Precision and recall are
+    those of the skeleton: an edge counts whichever way it points.
     """
-    got, want = marks(found), marks(truth)
-    both = len(got.keys() & want.keys())
+    discovered = marks(edges)
+    expected = marks(truth)
+    pairs = discovered.keys() | expected.keys()
+    shared = discovered.keys() & expected.keys()
     return {
-        "SHD": sum(
-            got.get(pair) != want.get(pair) for pair in got.keys() | want.keys()
-        ),
-        "precision": both / len(got) if got else 1.0,
-        "recall": both / len(want) if want else 1.0,
-        "edges": len(got),
+        "SHD": sum(discovered.get(pair) != expected.get(pair) for pair in pairs),
+        "precision": len(shared) / len(discovered) if discovered else 1.0,
+        "recall": len(shared) / len(expected) if expected else 1.0,
+        "edges": len(discovered),
     }
 
 
 def marks(edges: pd.DataFrame) -> dict[frozenset[str], str]:
-    """Return for each adjacent pair the column that its edge points to, or "" if undirected."""
-    return {
-        frozenset((row["from"], row["to"])): row["to"]
-        if row["type"] == "directed"
-        else ""
-        for row in edges.to_dict("records")
-    }
+    """Return the column that the edge of each pair points to, "" if undirected."""
+    heads = {}
+    for row in edges.to_dict("records"):
+        head = row["to"] if row["type"] == "directed" else ""
+        heads[frozenset((row["from"], row["to"]))] = head
+    return heads
 
 
 def draw(
-    names: list[str], found: pd.DataFrame, truth: pd.DataFrame, title: str
+    names: list[str], edges: pd.DataFrame, truth: pd.DataFrame, title: str
 ) -> Figure:
-    """Return a drawing of `found`: edges of the truth blue, others orange, missed ones grey."""
-    got, want = marks(found), marks(truth)
-    groups = {
-        "found, in the reference": (
-            BLUE,
-            "solid",
-            2.5,
-            {p: got[p] for p in got if p in want},
-        ),
-        "found, not in it": (
-            ORANGE,
-            "solid",
-            2.5,
-            {p: got[p] for p in got if p not in want},
-        ),
-        "in it, not found": (
-            GREY,
-            "dashed",
-            1.5,
-            {p: want[p] for p in want if p not in got},
-        ),
-    }
-    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
-    place = dict(
-        zip(names, zip(np.cos(angles), np.sin(angles), strict=True), strict=True)
-    )
+    """Return a drawing of edges in the truth (blue), others (orange), missed (grey)."""
+    discovered = marks(edges)
+    expected = marks(truth)
+    right = {pair: discovered[pair] for pair in discovered if pair in expected}
+    false = {pair: discovered[pair] for pair in discovered if pair not in expected}
+    missed = {pair: expected[pair] for pair in expected if pair not in discovered}
+
     figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
     axes = figure.subplots()
-    for label, (colour, style, width, edges) in groups.items():
-        line: dict[str, Any] = {"color": colour, "linestyle": style, "linewidth": width}
-        axes.plot([], [], label=f"{label} ({len(edges)})", **line)
-        for pair, head in edges.items():
+    place = {}
+    for number, name in enumerate(names):
+        angle = 2 * np.pi * number / len(names)
+        place[name] = (np.cos(angle), np.sin(angle))
+    for label, colour, style, pairs in (
+        ("found, in the reference", BLUE, "solid", right),
+        ("found, not in it", ORANGE, "solid", false),
+        ("in it, not found", GREY, "dashed", missed),
+    ):
+        line: dict[str, Any] = {"color": colour, "linestyle": style, "linewidth": 2.5}
+        axes.plot([], [], label=f"{label} ({len(pairs)})", **line)  # for the legend
+        for pair, head in pairs.items():
             end = head or min(pair)
             (start,) = pair - {end}
             shape = "-|>,head_width=.5,head_length=.9" if head else "-"
-            arrow = {
-                **line,
-                "arrowstyle": shape,
-                "shrinkA": 24,
-                "shrinkB": 24,
-            }  # off the circles
+            # The line stops 24 points short of both centres, at the circles.
+            arrow = line | {"arrowstyle": shape, "shrinkA": 24, "shrinkB": 24}
             axes.annotate("", place[end], place[start], arrowprops=arrow)
     for name, (x, y) in place.items():
         axes.plot(x, y, "o", markersize=46, color="white", markeredgecolor="black")

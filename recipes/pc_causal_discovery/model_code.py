@@ -1,12 +1,18 @@
-"""The PC algorithm as a model: a table of observations in, the edges of its causal graph out."""
+"""Find the causal graph behind a table with the PC algorithm: rows in, edges out.
 
-from typing import Annotated, Any, Literal
+`driver.py` logs this file by its path. MLflow stores its text and runs it each time the
+model is loaded; the last line names the model.
+"""
+
+from typing import Any, Literal
 
 import mlflow
+import networkx as nx
 import numpy as np
 import pandas as pd
 from causallearn.graph.GraphNode import GraphNode
 from causallearn.search.ConstraintBased.PC import pc
+from causallearn.utils.cit import CIT
 from causallearn.utils.PCUtils.BackgroundKnowledge import BackgroundKnowledge
 from mlflow.types.schema import (
     Array,
@@ -19,187 +25,408 @@ from mlflow.types.schema import (
 from pandas.api.types import infer_dtype
 from pydantic import BaseModel, Field, ValidationError
 
+MOST_LABELS = 20  # a column of whole numbers with more values holds measurements
+ROWS_PER_CATEGORY = 5  # on average; with fewer the G-square test is unreliable
+
+# causal-learn's graph is a matrix: graph[i, j] is the mark at column i of the edge
+# between the columns i and j, or 0 if there is none.
+TAIL = -1
+ARROW = 1
+
+Edge = tuple[str, str, str]  # from, to, "directed" or "undirected"
+
 
 class Knowledge(BaseModel, extra="forbid"):
-    tiers: list[
-        list[str]
-    ] = []  # from early to late: nothing late causes anything earlier
-    required: list[tuple[str, str]] = []  # cause, effect
-    forbidden: list[tuple[str, str]] = []
+    """What is known of causes and effects before looking at the data."""
+
+    tiers: list[list[str]] = []  # no column causes one of an earlier tier
+    required: list[tuple[str, str]] = []  # (cause, effect)
+    forbidden: list[tuple[str, str]] = []  # (cause, effect)
 
 
 class Settings(BaseModel, extra="forbid", strict=True):
-    alpha: Annotated[float, Field(gt=0, lt=1)] = (
-        0.05  # an edge goes if a p-value is above
-    )
+    """The parameters of a request."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)  # a p-value above it: independent
     test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
-    bins: Literal[0, 2, 3, 4, 5, 6, 7, 8, 9, 10] = (
-        0  # cut numbers into so many classes; 0: don't
-    )
-    max_k: Annotated[
-        int, Field(ge=-1)
-    ] = -1  # most columns to condition on; -1: any number
     knowledge: Knowledge = Knowledge()
 
 
-# The columns are the caller's business, so the model's signature has none; its parameters are here.
-LISTS = Array(Array(DataType.string))
-KNOWN = Object([Property(part, LISTS, False) for part in Knowledge.model_fields])
-KINDS: dict[str, Any] = {
-    "alpha": "double",
-    "test": "string",
-    "bins": "long",
-    "max_k": "long",
-}
-DEFAULTS = Settings().model_dump() | {"knowledge": {}}
+# The parameters once more, as the model's signature declares them to MLflow. There are
+# no input columns in it: a request brings any table.
+NAME_LISTS = Array(Array(DataType.string))
+KNOWLEDGE = Object(
+    [
+        Property("tiers", NAME_LISTS, required=False),
+        Property("required", NAME_LISTS, required=False),
+        Property("forbidden", NAME_LISTS, required=False),
+    ]
+)
 PARAMS = ParamSchema(
-    [ParamSpec(name, KINDS.get(name, KNOWN), DEFAULTS[name]) for name in DEFAULTS]
+    [
+        ParamSpec("alpha", "double", Settings().alpha),
+        ParamSpec("test", "string", Settings().test),
+        ParamSpec("knowledge", KNOWLEDGE, {}),
+    ]
 )
 
 
-def column(cells: pd.Series, test: str, bins: int) -> np.ndarray:
-    """Return numbers as float, categories as int codes, (n,); ValueError names a bad row."""
-    kind, bad = infer_dtype(cells), cells.isna()
-    text = kind in ("string", "boolean", "categorical")
-    number = kind in ("integer", "floating", "mixed-integer-float")
-    if number and not bad.any():
-        bad = (
-            cells.astype(object).abs() > 1e308
-        )  # infinite, or an integer beyond all floats
-    if bad.any() or not (text or number):
-        kinds = cells.map(type).tolist()
-        at = np.argmax(bad if bad.any() else [kind is not kinds[0] for kind in kinds])
-        row, cell = cells.index.tolist()[at], cells.tolist()[at]
-        where = f"column {cells.name!r:.80}, row {row!r:.80}: {cell!r:.80}"
-        raise ValueError(f"{where}; give finite numbers in all rows, or text in all")
-    codes, levels = pd.factorize(cells)
-    few = len(cells) / 5  # so many categories, with five rows each on average
-    if text and len(levels) > few:
-        raise ValueError(
-            f"column {cells.name!r:.80}: {len(levels)} categories; merge rare ones"
-        )
-    values = codes if text else cells.to_numpy(dtype=float)
-    if text or (
-        test != "fisherz" and len(levels) <= min(few, 20) and not (values % 1).any()
-    ):
-        return codes
-    if bins:
-        return pd.qcut(values, bins, labels=False, duplicates="drop")
-    return values / (np.abs(values).max() or 1)  # the square of 1e300 would overflow
-
-
-def read(table: pd.DataFrame, test: str, bins: int) -> tuple[np.ndarray, str]:
-    """Return `table` as array (n rows, p columns) and the test for it; ValueError says why not."""
-    names = list(table)
-    for name in names:
-        if not isinstance(name, str) or names.count(name) > 1:
-            raise ValueError(
-                f"column name {name!r:.80}: give each column a name of its own, text"
-            )
-    if len(names) < 2 or len(table) < len(names) + 2:
-        raise ValueError(
-            f"{len(table)} rows x {len(names)} columns: give 2 columns, 2 rows more"
-        )
-    columns = [column(table[name], test, bins) for name in names]
-    numbers = [
-        name for name, cells in zip(names, columns, strict=True) if cells.dtype == float
-    ]
-    if test == "auto":
-        test = "fisherz" if len(numbers) == len(names) else "gsq"
-    if len(numbers) != (len(names) if test == "fisherz" else 0):
-        raise ValueError(
-            f"test {test}: {str(numbers):.80} are numbers; drop a kind or set bins=3"
-        )
-    data = np.column_stack(columns)
-    if not (moving := np.ptp(data, axis=0) > 0).all():
-        raise ValueError(
-            f"column {names[moving.argmin()]!r:.80} is constant, or nearly; drop it"
-        )
-    related = np.corrcoef(data, rowvar=False)
-    if test != "fisherz":  # among categories only equal columns are too alike
-        related = np.trunc(related * (1 + 1e-9))
-    strength, mixes = np.linalg.eigh(related)
-    if strength[0] < 1e-10:
-        same = [names[i] for i in np.flatnonzero(np.abs(mixes[:, 0]) > 1e-3)]
-        raise ValueError(f"columns {str(same):.80} determine each other; drop one")
-    return data, test
-
-
 def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
-    """Return the CPDAG of `table`, n observations x p columns: `from`, `to`, `type` per edge.
+    """Return the edges of the causal graph behind `table`: `from`, `to` and `type`.
 
-    `params`: see Settings. ValueError says what is wrong. Source: Spirtes et al. 2000; Ramsey 2016.
+    `table` has a row per observation; `params` are those of Settings. A directed edge
+    points the same way in every graph that explains the independences in the data. The
+    direction of an undirected edge is open.
     """
-    settings, names = Settings(**params), list(table)
-    data, test = read(table, settings.test, settings.bins)
-    known, background = settings.knowledge, BackgroundKnowledge()
-    tier_of = {
-        name: tier for tier, members in enumerate(known.tiers) for name in members
-    }
-    if unknown := {*tier_of}.union(*known.required, *known.forbidden) - {*names}:
-        raise ValueError(f"knowledge: the table has no column {min(unknown)!r:.80}")
-    if len(tier_of) < sum(map(len, known.tiers)):
-        raise ValueError("knowledge: a column is in two tiers")
-    for name, tier in tier_of.items():
-        background.add_node_to_tier(GraphNode(name), tier)
-    for pair in known.forbidden:
-        background.add_forbidden_by_node(*map(GraphNode, pair))
-    for pair in known.required:
-        background.add_required_by_node(*map(GraphNode, pair))
-    graph = pc(
+    settings = Settings(**params)
+    check_table(table, settings.test)
+    check_knowledge(settings.knowledge, table)
+    test = choose_test(table, settings.test)
+    data = encode(table, test)
+    check_alpha(settings.alpha, data, test)
+
+    names = table.columns.tolist()
+    background = to_causal_learn(settings.knowledge)
+    result = pc(
         data,
         settings.alpha,
         test,
         uc_rule=1,  # maxP: no single borderline test decides on a collider
-        uc_priority=3,  # the strongest colliders first
+        uc_priority=3,  # the colliders with the clearest evidence come first
         background_knowledge=background,
-        max_k=None if settings.max_k < 0 else settings.max_k,
         node_names=names,
         show_progress=False,
-    ).G.graph
-    # graph[i, j] is the mark at i of the edge between i and j: -1 a tail, 1 an arrowhead
-    arrow, line = (
-        (graph == -1) & (graph.T == 1),
-        np.triu((graph == -1) & (graph.T == -1)),
     )
-    words = np.where(arrow, "directed", "undirected").tolist()
-    edges = [(names[i], names[j], words[i][j]) for i, j in np.argwhere(arrow | line)]
-    for (
-        pair
-    ) in known.required:  # causal-learn directs such an edge, but doesn't keep it
-        if (*pair, "directed") not in edges:
-            raise ValueError(
-                f"knowledge: data or other knowledge rule out {pair!s:.80}"
-            )
-    paths = np.linalg.matrix_power(arrow | np.eye(len(names), dtype=bool), len(names))
-    if loop := [names[i] for i in np.flatnonzero((arrow @ paths).diagonal())]:
-        raise ValueError(
-            f"directed cycle through {loop!s:.80}: lower alpha or add knowledge"
-        )
+    graph = undirect_cycles(result.G.graph, names, background)
+    edges = read_edges(graph, names)
+    check_answer(edges, settings.knowledge)
     return pd.DataFrame(edges, columns=["from", "to", "type"])
 
 
+def choose_test(table: pd.DataFrame, test: str) -> str:
+    """Replace "auto" by G-square if all columns are categories, else by Fisher's z."""
+    if test != "auto":
+        return test
+    if all(is_categorical(table[name]) for name in table):
+        return "gsq"
+    return "fisherz"
+
+
+def is_categorical(cells: pd.Series) -> bool:
+    """Tell whether a column is text, boolean or whole numbers of few values."""
+    if not is_numeric(cells):
+        return True
+    whole = (cells % 1 == 0).all()
+    few = min(MOST_LABELS, len(cells) / ROWS_PER_CATEGORY)
+    return bool(whole and cells.nunique() <= few)
+
+
+def is_numeric(cells: pd.Series) -> bool:
+    """Tell whether all values are numbers; over REST the dtype is object."""
+    return infer_dtype(cells) in ("integer", "floating", "mixed-integer-float")
+
+
+def encode(table: pd.DataFrame, test: str) -> np.ndarray:
+    """Return `table` as an array of numbers, with a code for each category."""
+    columns = []
+    for name in table:
+        if test == "fisherz":
+            values = table[name].to_numpy(dtype=float)
+            scale = np.abs(values).max()  # the square of 1e300 overflows
+            columns.append(values / scale)
+        else:
+            codes, _ = pd.factorize(table[name])
+            columns.append(codes)
+    return np.column_stack(columns)
+
+
+def to_causal_learn(knowledge: Knowledge) -> BackgroundKnowledge:
+    """Return the knowledge in causal-learn's form."""
+    background = BackgroundKnowledge()
+    for number, tier in enumerate(knowledge.tiers):
+        for name in tier:
+            background.add_node_to_tier(GraphNode(name), number)
+    for cause, effect in knowledge.required:
+        background.add_required_by_node(GraphNode(cause), GraphNode(effect))
+    for cause, effect in knowledge.forbidden:
+        background.add_forbidden_by_node(GraphNode(cause), GraphNode(effect))
+    return background
+
+
+def undirect_cycles(
+    graph: np.ndarray, names: list[str], background: BackgroundKnowledge
+) -> np.ndarray:
+    """Return the graph with the edges of directed cycles undirected.
+
+    No causal graph has a cycle: there the tests contradict each other, and the data
+    leave the directions open. Directions that come from knowledge stay.
+    """
+    graph = graph.copy()
+    arrows = nx.DiGraph(np.argwhere((graph == TAIL) & (graph.T == ARROW)).tolist())
+    for i, j in arrows.edges:
+        on_cycle = nx.has_path(arrows, j, i)
+        if on_cycle and not is_known(names[i], names[j], background):
+            graph[j, i] = TAIL
+    return graph
+
+
+def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
+    """Tell whether knowledge directs the edge: required, or the reverse forbidden."""
+    start = GraphNode(cause)
+    end = GraphNode(effect)
+    return background.is_required(start, end) or background.is_forbidden(end, start)
+
+
+def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
+    """Return the edges of the graph, undirected ones in the order of the columns."""
+    edges = []
+    for i, cause in enumerate(names):
+        for j, effect in enumerate(names):
+            if graph[i, j] == TAIL and graph[j, i] == ARROW:
+                edges.append((cause, effect, "directed"))
+            elif i < j and graph[i, j] != 0 and graph[i, j] == graph[j, i]:
+                edges.append((cause, effect, "undirected"))
+    return edges
+
+
 class CausalDiscovery(mlflow.pyfunc.PythonModel):
-    """Take any table; answer with the edges of its causal graph, see `discover`."""
+    """Take any table and answer with the edges of its causal graph, see `discover`."""
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: Any = None
     ) -> pd.DataFrame:
-        """Return the edges; MlflowException (HTTP 400) says what is wrong with the request."""
+        """Return the edges; a bad request raises MlflowException, HTTP status 400."""
         try:
-            if not isinstance(
-                model_input, pd.DataFrame | dict
-            ):  # REST's "inputs" is a dict
-                raise ValueError(
-                    "give a table: columns with names, such as dataframe_split"
-                )
+            # Over REST "inputs" arrive as a dict, as the signature has no columns.
+            if not isinstance(model_input, pd.DataFrame | dict):
+                raise ValueError("give a table of named columns, as dataframe_split")
             return discover(pd.DataFrame(model_input), **(params or {}))
         except ValidationError as error:
-            at, got, why = (error.errors()[0][part] for part in ("loc", "input", "msg"))
-            said = f"{'.'.join(map(str, at)):.80}={got!r:.80}: {why}"
+            message = describe(error)
         except ValueError as error:
-            said = str(error)
-        raise mlflow.MlflowException.invalid_parameter_value(said)
+            message = str(error)
+        raise mlflow.MlflowException.invalid_parameter_value(message)
+
+
+# The checks. Each raises ValueError with one sentence that says what to do.
+
+
+def describe(error: ValidationError) -> str:
+    """Return what pydantic says of the first parameter at fault."""
+    fault = error.errors()[0]
+    parameter = ".".join(map(str, fault["loc"]))
+    return f"{parameter[:80]}={quote(fault['input'])}: {fault['msg']}"
+
+
+def quote(*values: Any) -> str:
+    """Return values as a message shows them, each in at most 80 characters."""
+    return ", ".join(repr(value)[:80] for value in values)
+
+
+def check_table(table: pd.DataFrame, test: str) -> None:
+    """Refuse a table that no test can use, with all columns at fault in one message."""
+    check_shape(table)
+    most = len(table) // ROWS_PER_CATEGORY
+    bad = table.apply(is_unreadable)
+    constant = [name for name in table if is_constant(table[name][~bad[name]])]
+    table = table.drop(columns=constant)
+    unreadable = unreadable_cells(table, bad)
+    table = mend(table, bad)
+    crowded = [name for name in table if is_crowded(table[name], most)]
+    table = table.drop(columns=crowded)
+    tests = usable_tests(table, test)
+    redundant = redundant_columns(table, tests)
+    table = table.drop(columns=redundant)
+
+    faults = {
+        "drop the constant columns": quote(*constant),
+        "give finite numbers in all rows, or text in all": "; ".join(unreadable),
+        f"merge into at most {most} categories, or drop": quote(*crowded),
+        "drop the columns that others determine": quote(*redundant),
+        "numbers and categories are mixed": remedy_for_mixed(table, tests),
+    }
+    if len(table.columns) < 2:
+        faults["give at least 2 columns"] = f"{len(table.columns)} can be used"
+    messages = [f"{remedy}: {where}" for remedy, where in faults.items() if where]
+    if messages:
+        raise ValueError("; ".join(messages))
+
+
+def check_shape(table: pd.DataFrame) -> None:
+    """Refuse columns without a name of their own, and too few rows."""
+    names = table.columns.tolist()
+    unclear = [n for n in names if not isinstance(n, str) or names.count(n) > 1]
+    if unclear:
+        raise ValueError(
+            f"give each column a name of its own, as text: {quote(*unclear)}"
+        )
+    least = max(2 * ROWS_PER_CATEGORY, len(names) + 2)
+    if len(table) < least:
+        raise ValueError(
+            f"give at least {least} rows for {len(names)} columns: {len(table)} rows"
+        )
+
+
+def unreadable_cells(table: pd.DataFrame, bad: pd.DataFrame) -> list[str]:
+    """Return the first bad cell of each column that has one, as text."""
+    places = []
+    for name in table:
+        cells = table[name]
+        if bad[name].any():
+            row = int(bad[name].argmax())
+            label = quote(cells.index.tolist()[row])
+            value = quote(cells.tolist()[row])
+            places.append(f"column {quote(name)}, row {label}: {value}")
+    return places
+
+
+def is_unreadable(cells: pd.Series) -> pd.Series:
+    """Tell which cells are missing, infinite or not of the column's usual kind."""
+    kinds = cells.astype(object).map(kind_of)
+    usable = kinds[kinds != "other"]
+    if usable.empty:
+        return kinds == "other"
+    usual = usable.value_counts().index[0]
+    return kinds != usual
+
+
+def kind_of(value: Any) -> str:
+    """Return whether a cell is a finite number, text, a boolean or none of these."""
+    if isinstance(value, bool | np.bool_):
+        return "boolean"
+    if isinstance(value, str):
+        return "text"
+    number = isinstance(value, int | float | np.integer | np.floating)
+    if number and -1e308 <= value <= 1e308:  # what a float can hold, and not NaN
+        return "number"
+    return "other"
+
+
+def mend(table: pd.DataFrame, bad: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as if its bad cells were mended, for the checks that follow."""
+    columns = {}
+    for name in table:
+        readable = table[name][~bad[name]]
+        if not readable.empty:
+            columns[name] = table[name].mask(bad[name], readable.iloc[0])
+    return pd.DataFrame(columns)
+
+
+def is_constant(readable: pd.Series) -> bool:
+    """Tell whether there is one value, or numbers that differ by rounding alone."""
+    if readable.empty or not is_numeric(readable):
+        return readable.nunique() == 1
+    values = readable.to_numpy(dtype=float)
+    return bool(np.ptp(values) <= 1e-13 * np.abs(values).max())
+
+
+def is_crowded(cells: pd.Series, most: int) -> bool:
+    """Tell whether a column has too many categories for its rows, such as names."""
+    return not is_numeric(cells) and bool(cells.nunique() > most)
+
+
+def usable_tests(table: pd.DataFrame, test: str) -> list[str]:
+    """Return the test if it reads all columns, otherwise a test for each kind."""
+    test = choose_test(table, test)
+    if len(readable_columns(table, test)) == len(table.columns):
+        return [test]
+    return ["fisherz", "gsq"]
+
+
+def readable_columns(table: pd.DataFrame, test: str) -> list[str]:
+    """Return the columns that the test reads: numbers, or categories."""
+    fits = is_numeric if test == "fisherz" else is_categorical
+    return [name for name in table.columns if fits(table[name])]
+
+
+def redundant_columns(table: pd.DataFrame, tests: list[str]) -> list[str]:
+    """Return the columns that others before them determine, which hide all edges."""
+    redundant = []
+    for test in tests:
+        names = readable_columns(table, test)
+        if not names:
+            continue
+        data = encode(table[names], test)
+        determined = is_sum(data) if test == "fisherz" else is_copy(data)
+        redundant.extend(np.array(names)[determined].tolist())
+    return list(dict.fromkeys(redundant))
+
+
+def is_sum(data: np.ndarray) -> np.ndarray:
+    """Tell for each column whether it is a weighted sum of those before it."""
+    centred = data - data.mean(axis=0)
+    scaled = centred / np.linalg.norm(centred, axis=0)
+    # On the diagonal of R: what is left of a column without those before it.
+    remainders = np.linalg.qr(scaled, mode="r").diagonal()
+    return np.abs(remainders) < 1e-5
+
+
+def is_copy(data: np.ndarray) -> np.ndarray:
+    """Tell for each column whether one before it has the same categories, renamed."""
+    _, first = np.unique(data, axis=1, return_index=True)
+    copies = np.ones(data.shape[1], dtype=bool)
+    copies[first] = False
+    return copies
+
+
+def remedy_for_mixed(table: pd.DataFrame, tests: list[str]) -> str:
+    """Return how one test can read all columns, or "" if one does."""
+    if len(tests) == 1 or len(table.columns) < 2:
+        return ""
+    remedies = []
+    for test in tests:
+        names = readable_columns(table, test)
+        others = [name for name in table if name not in names]
+        if not others:
+            remedies.append(f"set test to {test}")
+        elif len(names) >= 2:
+            remedies.append(f"set test to {test} and drop {quote(*others)}")
+    if not remedies:
+        return f"add a column of one kind and drop {quote(table.columns[0])}"
+    return ", or ".join(remedies)
+
+
+def check_alpha(alpha: float, data: np.ndarray, test: str) -> None:
+    """Refuse an alpha below all p-values that the test can give for this table."""
+    smallest = np.finfo(float).eps  # causal-learn subtracts from 1 for Fisher's z
+    if test != "fisherz":
+        # No column depends more on another one than on its own copy.
+        copies = [CIT(data[:, [i, i]], test)(0, 1) for i in range(data.shape[1])]
+        smallest = min(copies)
+    if alpha < smallest:
+        raise ValueError(
+            f"alpha={alpha}: no p-value of test {test} is below {smallest:.1g} here; "
+            f"give {2 * smallest:.1g} or more"
+        )
+
+
+def check_knowledge(knowledge: Knowledge, table: pd.DataFrame) -> None:
+    """Refuse knowledge of columns that the table lacks, or that are in two tiers."""
+    names = [name for tier in knowledge.tiers for name in tier]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"knowledge: keep in one of two tiers: {quote(*twice)}")
+    for pair in knowledge.required + knowledge.forbidden:
+        names.extend(pair)
+    missing = [name for name in dict.fromkeys(names) if name not in table.columns]
+    if missing:
+        raise ValueError(f"knowledge: the table has no column {quote(*missing)}")
+
+
+def check_answer(edges: list[Edge], knowledge: Knowledge) -> None:
+    """Refuse knowledge that the data contradict: a required edge lost, or a cycle."""
+    directed = [(cause, effect) for cause, effect, kind in edges if kind == "directed"]
+    # causal-learn directs required edges, but doesn't put back those that a test drops.
+    lost = [pair for pair in knowledge.required if pair not in directed]
+    if lost:
+        raise ValueError(
+            f"knowledge: don't require {quote(*lost)}: the data or other knowledge "
+            "rule it out"
+        )
+    arrows = nx.DiGraph(directed)
+    if not nx.is_directed_acyclic_graph(arrows):
+        cycle = nx.find_cycle(arrows)
+        raise ValueError(f"knowledge: leave out one of the cycle {quote(*cycle)}")
 
 
 mlflow.models.set_model(CausalDiscovery())

@@ -1,7 +1,7 @@
-"""Tables to discover from: real cells, and samples of reference networks with known truth.
+"""Read tables to discover from: real cells, and samples of known reference networks.
 
-The data lie in the wheels of `cdt` and `pgmpy`; importing these packages would need far more than
-their files, so only the files are read.
+`cdt` and `pgmpy` are installed for the data files in their wheels alone. Nothing
+imports them, which would take their many dependencies.
 """
 
 import gzip
@@ -13,78 +13,92 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-# (parents, probabilities) of a variable: shape (states of each parent ..., states of the variable)
+# (parents, probabilities) of each variable. The probabilities have an axis for the
+# states of each parent, and a last one for the variable's own.
 Network = dict[str, tuple[list[str], np.ndarray]]
 
 # The proteins as the reference network names them.
 PROTEINS = {
-    "praf": "Raf", "pmek": "Mek", "plcg": "Plcg", "PIP2": "PIP2", "PIP3": "PIP3", "p44/42": "Erk",
-    "pakts473": "Akt", "PKA": "PKA", "PKC": "PKC", "P38": "P38", "pjnk": "Jnk",
-}  # fmt: skip
+    "praf": "Raf",
+    "pmek": "Mek",
+    "plcg": "Plcg",
+    "PIP2": "PIP2",
+    "PIP3": "PIP3",
+    "p44/42": "Erk",
+    "pakts473": "Akt",
+    "PKA": "PKA",
+    "PKC": "PKC",
+    "P38": "P38",
+    "pjnk": "Jnk",
+}
 
 
 def real_cells() -> pd.DataFrame:
-    """Return the 853 observational cells of Sachs et al. 2005, float, columns of 11 proteins.
+    """Return the 853 observational cells of Sachs et al. 2005, a column per protein.
 
-    Fluorescence in arbitrary units. The file goes on with cells under interventions, which must not
-    be pooled with these.
+    The values are fluorescence in arbitrary units. Later rows of the file are cells
+    under interventions, which must not be pooled with these.
     """
     path = _package_folder("cdt") / "data" / "resources" / "cyto_full_data.csv"
     return pd.read_csv(path, nrows=853).rename(columns=PROTEINS)
 
 
 def reference_network(name: str) -> tuple[dict[str, list[str]], Network]:
-    """Return states per variable, and the network, of pgmpy's file `name`.bif.gz.
+    """Return the states of each variable, and the network, in pgmpy's `name`.bif.gz.
 
-    Reads the BIF of the bnlearn repository: discrete variables, one row per combination of parents.
-    Raises ValueError for a table with gaps.
+    The file is in the BIF of the bnlearn repository: discrete variables, one row for
+    each combination of parents. A table with gaps raises ValueError.
     """
     path = _package_folder("pgmpy") / "utils" / "example_models" / f"{name}.bif.gz"
     text = gzip.decompress(path.read_bytes()).decode()
-    variable = r"variable\s+(\S+)\s*\{\s*type\s+discrete\s*\[\s*\d+\s*\]\s*\{([^}]*)\}"
-    states = {name: _split(listed) for name, listed in re.findall(variable, text)}
+    states = {}
+    variables = r"variable\s+(\S+)\s*\{\s*type\s+discrete\s*\[\s*\d+\s*\]\s*\{([^}]*)\}"
+    for variable, listed in re.findall(variables, text):
+        states[variable] = _split(listed)
     network: Network = {}
-    for head, body in re.findall(
-        r"probability\s*\(([^)]*)\)\s*\{(.*?)\n\}", text, re.DOTALL
-    ):
-        child, _, given = head.partition("|")
-        parents = _split(given)
-        shape = [len(states[variable]) for variable in (*parents, child.strip())]
+    tables = r"probability\s*\(([^)]*)\)\s*\{(.*?)\n\}"
+    for head, body in re.findall(tables, text, re.DOTALL):
+        child, _, listed = head.partition("|")
+        child = child.strip()
+        parents = _split(listed)
+        shape = [len(states[variable]) for variable in (*parents, child)]
         table = np.full(shape, np.nan)
         for condition, numbers in re.findall(r"(?:table|\(([^)]*)\))\s*([^;]*);", body):
-            values = zip(parents, _split(condition), strict=True)
-            at = tuple(states[parent].index(value) for parent, value in values)
-            table[at] = [float(number) for number in _split(numbers)]
+            position = []
+            for parent, state in zip(parents, _split(condition), strict=True):
+                position.append(states[parent].index(state))
+            table[tuple(position)] = [float(number) for number in _split(numbers)]
         if np.isnan(table).any():
-            raise ValueError(f"{path}: the table of {child.strip()} has gaps")
-        network[child.strip()] = (parents, table)
+            raise ValueError(f"{path}: the table of {child} has gaps")
+        network[child] = (parents, table)
     return states, network
 
 
 def sample(name: str, rows: int, seed: int) -> pd.DataFrame:
-    """Return `rows` draws from the reference network `name`, text, a column per variable."""
+    """Return `rows` rows drawn from the reference network `name`, as text."""
     states, network = reference_network(name)
     random = np.random.default_rng(seed)
-    codes: dict[str, np.ndarray] = {}
     causes = {child: parents for child, (parents, _) in network.items()}
+    codes: dict[str, np.ndarray] = {}
     for child in TopologicalSorter(causes).static_order():
         parents, table = network[child]
-        chance = table[tuple(codes[parent] for parent in parents)].cumsum(axis=-1)
-        draw = (
-            random.random((rows, 1)) * chance[..., -1:]
-        )  # published tables sum to 1 roughly
-        codes[child] = (draw >= chance).sum(axis=1)
-    return pd.DataFrame(
-        {v: np.array(states[v], dtype=object)[codes[v]] for v in states}
-    )
+        upper = table[tuple(codes[parent] for parent in parents)].cumsum(axis=-1)
+        # Published probabilities sum to 1 only roughly, hence times the last sum.
+        draw = random.random((rows, 1)) * upper[..., -1:]
+        codes[child] = (draw >= upper).sum(axis=1)
+    columns = {}
+    for variable, labels in states.items():
+        columns[variable] = np.array(labels, dtype=object)[codes[variable]]
+    return pd.DataFrame(columns)
 
 
 def true_edges(name: str) -> list[tuple[str, str]]:
     """Return the (cause, effect) pairs of the reference network `name`."""
     _, network = reference_network(name)
-    return [
-        (cause, effect) for effect, (causes, _) in network.items() for cause in causes
-    ]
+    edges: list[tuple[str, str]] = []
+    for effect, (causes, _) in network.items():
+        edges.extend((cause, effect) for cause in causes)
+    return edges
 
 
 def _package_folder(package: str) -> Path:

@@ -45,6 +45,14 @@ def cyclic():
     )
 
 
+REVERSE = [
+    [f"a{LONG}", f"b{LONG}"],
+    [f"d{LONG}", f"a{LONG}"],
+    [f"e{LONG}", f"d{LONG}"],
+    [f"b{LONG}", f"e{LONG}"],
+]
+
+
 def knows(part, *lists):
     return {"knowledge": {part: list(lists)}}
 
@@ -73,21 +81,22 @@ SAID: dict[
         (at("a", text="fine"), {"dry_run": LONG}, "valid boolean"),
     ],
     "pc_causal_discovery": [
-        (cell(NAMED, None, LONG), {}, "row 3: None; give finite"),
+        (cell(NAMED, None, LONG), {}, "row 3: None"),
         (cell(CELLS, LONG), {}, "give finite numbers"),
         (cell(CELLS.rename({3: LONG}), None, row=LONG), {}, "give finite numbers"),
         (NAMED.rename(columns={OTHER: LONG}), {}, "a name of its own"),
-        (NAMED, {"test": "gsq"}, "are numbers; drop"),
-        (NAMED.assign(**{LONG: 1.5}), {}, "is constant"),
-        (NAMED.assign(**{OTHER: NAMED[LONG]}), {}, "determine each other"),
+        (CLASSES.assign(x=CLASSES[LONG]), {}, "set test to fisherz and drop"),
+        (NAMED.assign(**{LONG: 1.5}), {}, "drop the constant columns"),
+        (NAMED.assign(**{OTHER: NAMED[LONG]}), {}, "that others determine"),
         (
             CELLS.assign(**{LONG: [f"id {i}" for i in range(len(CELLS))]}),
             {},
-            "853 categories",
+            "at most 170 categories",
         ),
         (CELLS, knows("required", ["Raf", LONG]), "has no column"),
-        (NAMED, knows("required", [LONG, "Jnk"]), "rule out"),
-        (cyclic(), {}, "directed cycle through"),
+        (CELLS, knows("tiers", [LONG], [LONG]), "one of two tiers"),
+        (NAMED, knows("required", [LONG, "Jnk"]), "rule it out"),
+        (cyclic(), knows("forbidden", *REVERSE), "leave out one of the cycle"),
         (CELLS, {"alpha": LONG}, "alpha="),
         (CELLS, {LONG: 1}, "=1: Extra"),
     ],
