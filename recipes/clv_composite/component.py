@@ -16,8 +16,14 @@ from scipy.special import expit, hyp2f1
 
 DEFAULT_HORIZON = 39.0  # weeks
 LONGEST_HORIZON = 520.0  # weeks
-LARGEST_FEATURE = 25.0  # all features are logarithms or short ratios
-MOST = {"frequency": 18_200, "recency": 2600, "T": 2600, "monetary_value": 1e9}
+Bounds = tuple[float, float]  # least and most
+FEATURE: Bounds = (-25, 25)  # all features are logarithms or small ratios
+CUSTOMER: dict[str, Bounds] = {
+    "frequency": (0, 18_200),  # one order a day for 50 years
+    "recency": (0, 2600),  # weeks
+    "T": (0, 2600),
+    "monetary_value": (0, 1e9),
+}
 
 
 def regression(x: pd.DataFrame, fitted: dict[str, Any]) -> pd.DataFrame:
@@ -64,13 +70,12 @@ class Component(mlflow.pyfunc.PythonModel):
         """Return one row per row of the input, or refuse the request with HTTP 400."""
         try:
             if "coefficients" in self.fitted:
-                bounds = dict.fromkeys(self.fitted["coefficients"], LARGEST_FEATURE)
-                return regression(
-                    checked(model_input, bounds, signed=True), self.fitted
-                )
+                bounds = dict.fromkeys(self.fitted["coefficients"], FEATURE)
+                return regression(checked(model_input, bounds), self.fitted)
             horizon = (params or {}).get("horizon_weeks", DEFAULT_HORIZON)
             check_horizon(horizon)
-            customers = checked(model_input, MOST, signed=False)
+            customers = checked(model_input, CUSTOMER)
+            check_recency(customers)
             return textbook(customers, horizon, **self.fitted)
         except ValueError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
@@ -87,36 +92,37 @@ def check_horizon(horizon: Any) -> None:
         )
 
 
-def checked(
-    table: pd.DataFrame, bounds: dict[str, float], signed: bool
-) -> pd.DataFrame:
+def checked(table: pd.DataFrame, bounds: dict[str, Bounds]) -> pd.DataFrame:
     """Return the bounded columns as float64; ValueError names row and column."""
-    columns = {}
-    for name, most in bounds.items():
-        if list(table.columns).count(name) != 1:
-            raise ValueError(f"give column '{name}' exactly once")
-        cells = table[name]
-        if cells.dtype.kind in "iuf":
-            values = cells.to_numpy(np.float64, na_value=np.nan)
-        else:  # any Python values, as they come in JSON
-            values = np.array([as_number(cell) for cell in cells.tolist()], float)
-        least = -most if signed else 0
-        valid = (values >= least) & (values <= most)
-        if not valid.all():
-            row = int(np.argmin(valid))
-            raise ValueError(
-                f"column '{name}', row {table.index.tolist()[row]!r:.80}: "
-                f"got {cells.tolist()[row]!r:.80}; give a number "
-                f"from {least:g} to {most:g}"
-            )
-        columns[name] = values
-    if "recency" in columns and (columns["recency"] > columns["T"]).any():
-        row = int(np.argmax(columns["recency"] > columns["T"]))
-        raise ValueError(
-            f"columns 'recency' and 'T', row {table.index.tolist()[row]!r:.80}: "
-            "recency must be at most T"
-        )
+    columns = {name: numbers(table, name, *bounds[name]) for name in bounds}
     return pd.DataFrame(columns, index=table.index)
+
+
+def numbers(table: pd.DataFrame, name: str, least: float, most: float) -> np.ndarray:
+    if list(table.columns).count(name) != 1:
+        raise ValueError(f"give column '{name}' exactly once")
+    cells = table[name]
+    if cells.dtype.kind in "iuf":
+        values = cells.to_numpy(np.float64, na_value=np.nan)
+    else:  # any Python values, as they come in JSON
+        values = np.array([as_number(cell) for cell in cells.tolist()], np.float64)
+    valid = (values >= least) & (values <= most)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise ValueError(
+            f"column '{name}', row {table.index.tolist()[row]!r:.80}: got "
+            f"{cells.tolist()[row]!r:.80}; give a number from {least:g} to {most:g}"
+        )
+    return values
+
+
+def check_recency(customers: pd.DataFrame) -> None:
+    valid = customers["recency"] <= customers["T"]
+    if not valid.all():
+        row = customers.index.tolist()[int(np.argmin(valid))]
+        raise ValueError(
+            f"columns 'recency' and 'T', row {row!r:.80}: recency must be at most T"
+        )
 
 
 def as_number(cell: Any) -> float:

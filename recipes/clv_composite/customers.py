@@ -132,8 +132,8 @@ def check_transactions(transactions: pd.DataFrame) -> None:
         if not valid[name].all():
             row = int(valid[name].to_numpy().argmin())
             raise ValueError(
-                f"column '{name}', row {transactions.index[row]!r:.80}: "
-                f"{transactions[name].iloc[row]!r:.80} is missing, infinite or "
+                f"column '{name}', row {transactions.index.tolist()[row]!r:.80}: "
+                f"{transactions[name].tolist()[row]!r:.80} is missing, infinite or "
                 "negative; drop such rows (subtract a return from its order)"
             )
 

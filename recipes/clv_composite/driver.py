@@ -13,7 +13,7 @@ import cdnow
 import mlflow
 import pandas as pd
 from checks import check_finite, check_history, check_settings, scored_weeks
-from component import MOST, Component
+from component import CUSTOMER, Component
 from customers import (
     LEARN_AT,
     customer_table,
@@ -91,7 +91,7 @@ def log_part(name: str, fitted: Fit, dataset: PandasDataset) -> ModelInfo:
     with recipe_run(__file__, PART_DESCRIPTION.format(name=name), name):
         mlflow.log_dict(fitted.parameters, "fitted.json")
         if name == "textbook":
-            part_signature = signature(list(MOST), ["expected_purchases", "clv"])
+            part_signature = signature(list(CUSTOMER), ["expected_purchases", "clv"])
         else:
             outputs = [fitted.parameters["answers"], *fitted.parameters["constants"]]
             part_signature = signature(list(fitted.inputs), outputs, horizon=False)
@@ -193,7 +193,7 @@ def evaluate(
     headline = f"{period}: {summary(metrics)}"
     if textbook:
         part = mlflow.pyfunc.load_model(textbook.model_uri)
-        bgnbd = part.predict(customers[list(MOST)], params=horizon)["clv"]
+        bgnbd = part.predict(customers[list(CUSTOMER)], params=horizon)["clv"]
         forecasts["BG/NBD + Gamma-Gamma"] = bgnbd
         for name, value in scores(spent, bgnbd).items():
             metrics[f"BG/NBD {name}"] = value

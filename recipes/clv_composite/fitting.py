@@ -141,7 +141,7 @@ def fit_bgnbd(weighted: list[np.ndarray]) -> lifetimes.BetaGeoFitter:
 def check_textbook(parameters: dict[str, float]) -> None:
     """Raise ValueError for parameters that give no finite forecast."""
     shown = {name: round(float(value), 3) for name, value in parameters.items()}
-    if not max(parameters["a"], parameters["b"]) < LARGEST_SHAPE:  # NaN is not below
+    if max(parameters["a"], parameters["b"]) > LARGEST_SHAPE:
         raise ValueError(f"BG/NBD: a or b is beyond {LARGEST_SHAPE:g}: {shown}")
     if not np.isfinite(list(parameters.values())).all():
         raise ValueError(f"parameters that are not finite: {shown}")

@@ -48,9 +48,9 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
     age = customers["T"]
     since = (age - customers["recency"]).clip(lower=0)
     spent = customers["first_order_value"] + repeats * customers["monetary_value"]
-    # Age is lengthened by some weeks, so that a new customer's few days don't make
-    # extreme ratios.
-    gap = (age + 8) / (repeats + 1)
+    # The constants keep both ratios moderate for a customer of a few days. In the rate
+    # they are close to the r and alpha of BG/NBD on CDNOW.
+    mean_gap = (age + 8) / (repeats + 1)
     rate = (repeats + 0.25) / (age + 4.4)
     return pd.DataFrame(
         {
@@ -58,7 +58,7 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
             "has_repeat": (repeats > 0).astype(float),
             "log_since": np.log1p(since),
             "log_age": np.log1p(age),
-            "since_per_gap": (since / gap).clip(upper=20),
+            "since_per_gap": (since / mean_gap).clip(upper=20),
             "log_rate": np.log(rate),
             "log_order_value": np.log1p(spent / (repeats + 1)),
             "log_orders_4w": np.log1p(customers["orders_4w"]),
@@ -86,10 +86,11 @@ def expected_orders(
     """
     p_return = return_probability(wait, horizon)
     sigma = wait["sigma"]
-    mean_wait = wait["median"] * np.exp(sigma**2 / 2)
     z = np.log(horizon / wait["median"]) / sigma
-    weeks_after_return = horizon * p_return - mean_wait * ndtr(z - sigma)
-    orders = p_return + weekly_rate * weeks_after_return.clip(lower=0)
+    mean_wait = wait["median"] * np.exp(sigma**2 / 2)
+    waited = mean_wait * ndtr(z - sigma)  # E[W], counting only waits within the horizon
+    weeks_left = (horizon * p_return - waited).clip(lower=0)
+    orders = p_return + weekly_rate * weeks_left
     return orders.clip(upper=7 * horizon)  # one order a day
 
 
@@ -137,7 +138,8 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
                 "horizon_weeks": horizon,
             }
         )
-        return answer.set_index(model_input.index)
+        answer.index = model_input.index
+        return answer
 
 
 # The checks: each row must be one that some history of orders can give.
@@ -229,6 +231,8 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
     ]
     recent_days = {}
     for name, weeks in (("orders_4w", 4), ("orders_13w", 13)):
+        # The days of the last weeks on which an order is possible: those from the
+        # first to the last order. On the other span + 1 - days the rest was ordered.
         days = (7 * weeks - (age - span)).clip(0, span + 1)
         recent_days[name] = days
         rules += [
