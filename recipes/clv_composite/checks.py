@@ -43,6 +43,10 @@ def scored_weeks(orders: pd.DataFrame, cutoff: pd.Timestamp, horizon: float) -> 
     """
     if orders.empty:
         raise ValueError("there are no orders: let `load` return some")
+    if orders["value"].sum() <= 0:
+        raise ValueError(
+            "all orders have the value 0: column 'value' must hold what was paid"
+        )
     first = orders["date"].min()
     last = orders["date"].max()
     if first > cutoff:
@@ -61,9 +65,9 @@ def scored_weeks(orders: pd.DataFrame, cutoff: pd.Timestamp, horizon: float) -> 
     bought = orders[later & orders["customer_id"].isin(known)]
     if bought["value"].sum() <= 0:
         raise ValueError(
-            f"the customers of before CUTOFF {cutoff:%Y-%m-%d} spent nothing in the "
-            f"{weeks:.1f} weeks after it, so there is nothing to score: check "
-            "customer_id and value, or set an earlier CUTOFF or a longer HORIZON"
+            f"nobody returned: the customers of before CUTOFF {cutoff:%Y-%m-%d} spent "
+            f"nothing in the {weeks:.1f} weeks after it; check that a customer keeps "
+            "one customer_id, or set an earlier CUTOFF or a longer HORIZON"
         )
     return weeks
 
@@ -73,11 +77,6 @@ def check_history(
 ) -> None:
     """Check that enough customers returned after the first learning day."""
     orders = orders[orders["date"] <= cutoff]
-    if orders["value"].sum() <= 0:
-        raise ValueError(
-            f"all orders up to CUTOFF {cutoff:%Y-%m-%d} have the value 0: "
-            "column 'value' must hold what the customer paid"
-        )
     early = orders.loc[orders["date"] <= learn_from, "customer_id"].unique()
     again = orders["customer_id"].isin(early) & (orders["date"] > learn_from)
     returners = orders.loc[again & (orders["value"] > 0), "customer_id"].nunique()

@@ -27,13 +27,16 @@ def learning_days(first: pd.Timestamp, cutoff: pd.Timestamp) -> list[pd.Timestam
     return [(first + share * (cutoff - first)).normalize() for share in LEARN_AT]
 
 
-def customer_table(transactions: pd.DataFrame, cutoff: pd.Timestamp) -> pd.DataFrame:
+def customer_table(
+    transactions: pd.DataFrame, cutoff: str | pd.Timestamp
+) -> pd.DataFrame:
     """Return the model's input at the end of the day `cutoff`, indexed by customer_id.
 
     Orders after the cutoff are ignored; a customer without an earlier one has no row.
     COLUMNS in model_code.py says what each column means.
     """
     orders = daily_orders(transactions)
+    cutoff = pd.Timestamp(cutoff)
     orders = orders[orders["date"] <= cutoff]
     weeks_ago = (cutoff - orders["date"]).dt.days / 7
     orders = orders.assign(

@@ -207,7 +207,8 @@ def evaluate(
     except ValueError as error:
         print(f"no back-test: {error}")
     check_finite(metrics)
-    dataset = from_pandas(customers.assign(spent=spent), targets="spent")
+    table = customers.assign(spent=spent)
+    dataset = from_pandas(table, name="holdout", targets="spent")
     mlflow.log_input(dataset, context="evaluation")
     mlflow.log_params(params)
     mlflow.log_metrics(metrics, model_id=model.model_id, dataset=dataset)
