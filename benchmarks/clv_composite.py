@@ -31,7 +31,7 @@ from recipes.clv_composite.model_code import CustomerLifetimeValue, features
 END = pd.Timestamp("1998-06-30")
 CUTOFFS = pd.date_range("1997-06-30", "1998-03-31", freq="ME")
 CUTOFF = pd.Timestamp("1997-09-30")  # the papers' one, for the samples
-SIZES = (50, 100, 200, 300, 500, 1000)
+SIZES = (100, 200, 300, 500, 1000)
 SAMPLES = 20
 HISTORY = ["frequency", "recency", "T"]
 TOTAL = "total error in percent"

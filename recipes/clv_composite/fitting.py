@@ -16,12 +16,12 @@ from sklearn.linear_model import GammaRegressor, PoissonRegressor
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-# BG/NBD is fitted from these starts, each for log r, log alpha, log a and log b, until
-# one converges. The first is the package's own.
-STARTS = ([0.1, 0.1, 0.1, 0.1], [-1.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0])
-
-# Where all customers are equally likely to leave, BG/NBD's a and b grow without end.
-LARGEST_SHAPE = 100.0
+# The optimiser starts with every log parameter at 0.1, the default of `lifetimes`. It
+# sometimes stops early there, and is started again from the others.
+STARTS = (0.1, 0.0, 1.0, -1.0)
+# Where all customers are equally likely to leave, BG/NBD's a grows without end, and its
+# forecast overflows.
+LARGEST_A = 100.0
 
 
 class Fit(NamedTuple):
@@ -109,15 +109,10 @@ def fit_textbook(customers: pd.DataFrame) -> Fit:
     history = ["frequency", "recency", "T"]
     alike = customers.groupby(history, as_index=False).size()  # fitted once, weighted
     weighted = [alike[name].to_numpy() for name in [*history, "size"]]
-    purchases = fit_bgnbd(weighted)
+    purchases = fit_from_starts(lifetimes.BetaGeoFitter(), 4, *weighted)
     repeaters = customers[customers["monetary_value"] > 0]
-    try:
-        with redirect_stdout(None):
-            value = lifetimes.GammaGammaFitter().fit(
-                repeaters["frequency"], repeaters["monetary_value"]
-            )
-    except Exception as error:
-        raise ValueError(f"Gamma-Gamma: {one_line(error)}") from None
+    paid = [repeaters["frequency"], repeaters["monetary_value"]]
+    value = fit_from_starts(lifetimes.GammaGammaFitter(), 3, *paid)
     parameters = {**purchases.params_, **value.params_}
     check_textbook(parameters)
     logs = np.log(purchases.params_.to_numpy())
@@ -126,28 +121,25 @@ def fit_textbook(customers: pd.DataFrame) -> Fit:
     return Fit(customers, parameters, measures)
 
 
-def fit_bgnbd(weighted: list[np.ndarray]) -> lifetimes.BetaGeoFitter:
-    """Return BG/NBD fitted from the first of STARTS that converges."""
+def fit_from_starts(fitter: Any, parameters: int, *data: Any) -> Any:
+    """Return the fitter, fitted from the first of STARTS that converges."""
     reason = ""
     for start in STARTS:
         try:
             with redirect_stdout(None):  # the package prints its optimiser's state
-                return lifetimes.BetaGeoFitter().fit(*weighted, initial_params=start)
+                return fitter.fit(*data, initial_params=np.full(parameters, start))
         except Exception as error:
-            reason = one_line(error)
-    raise ValueError(f"BG/NBD, from {len(STARTS)} starts: {reason}")
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    name = type(fitter).__name__
+    raise ValueError(f"{name} failed from {len(STARTS)} starts: {reason}")
 
 
 def check_textbook(parameters: dict[str, float]) -> None:
     """Raise ValueError for parameters that give no finite forecast."""
     shown = {name: round(float(value), 3) for name, value in parameters.items()}
-    if max(parameters["a"], parameters["b"]) > LARGEST_SHAPE:
-        raise ValueError(f"BG/NBD: a or b is beyond {LARGEST_SHAPE:g}: {shown}")
+    if parameters["a"] > LARGEST_A:
+        raise ValueError(f"BG/NBD: a is beyond {LARGEST_A:g}: {shown}")
     if not np.isfinite(list(parameters.values())).all():
         raise ValueError(f"parameters that are not finite: {shown}")
     if parameters["q"] <= 1:
         raise ValueError(f"Gamma-Gamma: q <= 1, so the mean order is infinite: {shown}")
-
-
-def one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
