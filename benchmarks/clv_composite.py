@@ -96,25 +96,29 @@ def by_cutoff(orders: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def means(found: pd.DataFrame) -> Rows:
-    """Return each model's scores over all cutoffs, and at how many it was the best."""
-    deviance = found.pivot(index="cutoff", columns="model", values="deviance")
-    gini = found.pivot(index="cutoff", columns="model", values="Gini")
-    rows = []
+    """Return each model's scores over all cutoffs, and at how many it was the best.
+
+    The regressions alone are a part of the composite, so they don't compete.
+    """
+    rivals = found[found["model"] != "regressions alone"]
+    deviance = rivals.pivot(index="cutoff", columns="model", values="deviance")
+    gini = rivals.pivot(index="cutoff", columns="model", values="Gini")
+    best_deviance = deviance.idxmin(axis=1).value_counts()
+    best_gini = gini.idxmax(axis=1).value_counts()
+    rows: Rows = []
     for model, table in found.groupby("model", sort=False):
         error = table[TOTAL].abs()
-        rows.append(
-            {
-                "model": model,
-                "mean total error (%)": error.mean(),
-                "worst (%)": error.max(),
-                "deviance": table["deviance"].mean(),
-                "Gini": table["Gini"].mean(),
-                "best in deviance": f"{(deviance.idxmin(axis=1) == model).sum()} of "
-                f"{len(CUTOFFS)}",
-                "best in Gini": f"{(gini.idxmax(axis=1) == model).sum()} of "
-                f"{len(CUTOFFS)}",
-            }
-        )
+        row = {
+            "model": model,
+            "mean total error (%)": float(error.mean()),
+            "worst (%)": float(error.max()),
+            "deviance": float(table["deviance"].mean()),
+            "Gini": float(table["Gini"].mean()),
+        }
+        if model in deviance:
+            row["best in deviance"] = f"{best_deviance.get(model, 0)} of {len(CUTOFFS)}"
+            row["best in Gini"] = f"{best_gini.get(model, 0)} of {len(CUTOFFS)}"
+        rows.append(row)
     return rows
 
 
@@ -122,7 +126,10 @@ def totals(found: pd.DataFrame) -> Rows:
     """Return each model's error of the total, one row per cutoff."""
     rows: Rows = []
     for cutoff, table in found.groupby("cutoff"):
-        row = {"cutoff": f"{cutoff:%Y-%m-%d}", "weeks ahead": table["weeks"].iloc[0]}
+        row = {
+            "cutoff": f"{cutoff:%Y-%m-%d}",
+            "weeks ahead": float(table["weeks"].iloc[0]),
+        }
         errors = table.set_index("model")[TOTAL]
         for model in ("composite", "BG/NBD", "Pareto/NBD"):
             row[f"{model} (%)"] = f"{errors[model]:+.0f}"

@@ -4,6 +4,7 @@ python recipes/clv_composite/driver.py
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,14 @@ def summary(metrics: dict[str, float], prefix: str = "") -> str:
 
 def main() -> None:
     transactions = cdnow.load()  # your orders
-    check_settings(CUTOFF, HORIZON)
-    orders = daily_orders(transactions)
-    weeks = scored_weeks(orders, CUTOFF, HORIZON)
-    check_history(orders, CUTOFF, learning_days(orders["date"].min(), CUTOFF)[0])
+    try:
+        check_settings(CUTOFF, HORIZON)
+        orders = daily_orders(transactions)
+        weeks = scored_weeks(orders, CUTOFF, HORIZON)
+        first = orders["date"].min()
+        check_history(orders, CUTOFF, learning_days(first, CUTOFF)[0])
+    except ValueError as error:
+        sys.exit(str(error))  # one sentence, before anything is logged
 
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     example = pd.DataFrame(**request["dataframe_split"])
