@@ -138,46 +138,6 @@ def summary(metrics: dict[str, float], prefix: str = "") -> str:
     return f"deviance {deviance:.1f}, Gini {gini:.2f}, total {total:+.0f} %"
 
 
-def main() -> None:
-    transactions = cdnow.load()  # your orders
-    try:
-        check_settings(CUTOFF, HORIZON)
-        orders = daily_orders(transactions)
-        weeks = scored_weeks(orders, CUTOFF, HORIZON)
-        first = orders["date"].min()
-        check_history(orders, CUTOFF, learning_days(first, CUTOFF)[0])
-    except ValueError as error:
-        sys.exit(str(error))  # one sentence, before anything is logged
-
-    request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
-    example = pd.DataFrame(**request["dataframe_split"])
-    fits = fit(transactions, CUTOFF)
-    seen = from_pandas(orders[orders["date"] <= CUTOFF], name="orders to the cutoff")
-    parts = {name: log_part(name, fitted, seen) for name, fitted in fits.items()}
-
-    with recipe_run(__file__, DESCRIPTION) as run:
-        # Each part is pinned by its id; a name or alias may move. Its files are copied.
-        model = mlflow.pyfunc.log_model(
-            name=NAME,
-            python_model=HERE / "model_code.py",
-            artifacts={name: part.model_uri for name, part in parts.items()},
-            signature=SIGNATURE,
-            input_example=(example, request["params"]),
-            pip_requirements=REQUIREMENTS,
-        )
-        # The copy records no lineage by itself.
-        lineage = [LoggedModelInput(part.model_id) for part in parts.values()]
-        mlflow.MlflowClient().log_inputs(run.info.run_id, models=lineage)
-        headline = evaluate(model, transactions, weeks, parts.get("textbook"))
-        composite = mlflow.pyfunc.load_model(model.model_uri)
-        answer = composite.predict(example, params=request["params"])
-
-    report(model, headline, answer.round(2))
-    for name, part in parts.items():
-        mlflow.register_model(part.model_uri, f"{NAME}_{name}")
-    mlflow.register_model(model.model_uri, "clv_composite")
-
-
 def evaluate(
     model: ModelInfo,
     transactions: pd.DataFrame,
@@ -219,6 +179,46 @@ def evaluate(
     mlflow.log_metrics(metrics, model_id=model.model_id, dataset=dataset)
     mlflow.log_figure(figure(spent, forecasts), "holdout.png")
     return headline
+
+
+def main() -> None:
+    transactions = cdnow.load()  # your orders
+    try:
+        check_settings(CUTOFF, HORIZON)
+        orders = daily_orders(transactions)
+        weeks = scored_weeks(orders, CUTOFF, HORIZON)
+        first = orders["date"].min()
+        check_history(orders, CUTOFF, learning_days(first, CUTOFF)[0])
+    except ValueError as error:
+        sys.exit(str(error))  # one sentence, before anything is logged
+
+    request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
+    example = pd.DataFrame(**request["dataframe_split"])
+    fits = fit(transactions, CUTOFF)
+    seen = from_pandas(orders[orders["date"] <= CUTOFF], name="orders to the cutoff")
+    parts = {name: log_part(name, fitted, seen) for name, fitted in fits.items()}
+
+    with recipe_run(__file__, DESCRIPTION) as run:
+        # Each part is pinned by its id; a name or alias may move. Its files are copied.
+        model = mlflow.pyfunc.log_model(
+            name=NAME,
+            python_model=HERE / "model_code.py",
+            artifacts={name: part.model_uri for name, part in parts.items()},
+            signature=SIGNATURE,
+            input_example=(example, request["params"]),
+            pip_requirements=REQUIREMENTS,
+        )
+        # The copy records no lineage by itself.
+        lineage = [LoggedModelInput(part.model_id) for part in parts.values()]
+        mlflow.MlflowClient().log_inputs(run.info.run_id, models=lineage)
+        headline = evaluate(model, transactions, weeks, parts.get("textbook"))
+        composite = mlflow.pyfunc.load_model(model.model_uri)
+        answer = composite.predict(example, params=request["params"])
+
+    report(model, headline, answer.round(2))
+    for name, part in parts.items():
+        mlflow.register_model(part.model_uri, f"{NAME}_{name}")
+    mlflow.register_model(model.model_uri, "clv_composite")
 
 
 if __name__ == "__main__":
