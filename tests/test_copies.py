@@ -66,3 +66,35 @@ def test_a_copy_works_at_the_first_try(file, tmp_path):
     how_run = {"cwd": starter, "env": {**alone, "YES": "1"}, "stdout": -1, "stderr": -2}
     done = subprocess.run(make, text=True, **how_run)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+
+
+MISTAKES = [file for file in COPIES if "mistakes" in yaml.safe_load(file.read_text())]
+
+
+@pytest.mark.verify("copied with mistakes")
+@pytest.mark.parametrize("file", MISTAKES, ids=lambda file: file.stem)
+def test_a_mistake_ends_in_a_sentence(file, tmp_path):
+    """Unless it `works`, nothing is logged: there isn't even a store."""
+    copy = yaml.safe_load(file.read_text())
+    starter = new(find(file.stem), tmp_path / copy["to"])
+    (starter / ".venv").symlink_to(Path(sys.prefix))
+    for step in copy["steps"]:
+        for edit in step["edits"]:
+            perform(edit, starter)
+    for mistake in copy["mistakes"]:
+        place = starter / mistake["edit"]["file"]
+        before = place.read_text()
+        perform(mistake["edit"], starter)
+        store = tmp_path / "store.db"
+        done = subprocess.run(
+            [sys.executable, "driver.py"],
+            cwd=starter,
+            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
+            text=True,
+            capture_output=True,
+        )
+        printed = done.stdout + done.stderr
+        works = mistake.get("works", False)
+        assert mistake["prints"] in printed and "Traceback" not in printed
+        assert (done.returncode == 0, store.exists()) == (works, works), printed
+        place.write_text(before)

@@ -1,10 +1,11 @@
-"""CDNOW: the public purchase history that customer-base models are measured on.
+"""CDNOW: the public purchase history on which customer-base models are compared.
 
-Orders of the 23,570 customers whose first order fell into January to March 1997, up to June 1998.
-The `lifetimes` package carries it; only the data is used, and `lifetimes.datasets` is not imported,
-because it needs a `pkg_resources` that setuptools no longer has.
+It holds the orders, up to June 1998, of the 23,570 customers of an online music shop
+who first ordered in January to March 1997. Its source is Fader and Hardie,
+"Forecasting Repeat Sales at CDNOW" (2001).
 
-Source: Fader and Hardie, "Forecasting Repeat Sales at CDNOW" (2001).
+The files come with the package `lifetimes`. They are read as files, because importing
+`lifetimes.datasets` needs `pkg_resources`, which setuptools no longer has.
 """
 
 from importlib.resources import files
@@ -14,19 +15,19 @@ import pandas as pd
 COLUMNS = ["customer_id", "date", "items", "value"]
 
 
-def load(sample: bool = False) -> pd.DataFrame:
-    """Return transactions: customer_id, date, items (CDs), value ($), 69,659 rows.
+def load() -> pd.DataFrame:
+    """Return the 69,659 orders: customer_id, date, items (CDs), value (dollars)."""
+    return read("CDNOW_master.txt", COLUMNS, header_lines=1)
 
-    `sample` gives the tenth of the customers that the papers use: 6,919 rows, 2,357 customers.
-    """
-    name = "CDNOW_sample.txt" if sample else "CDNOW_master.txt"
-    with (files("lifetimes") / "datasets" / name).open(encoding="utf-8") as file:
-        table = pd.read_csv(
-            file,
-            sep=r"\s+",
-            skiprows=0
-            if sample
-            else 1,  # the sample has no header; its ids come first, twice
-            names=["master_id", *COLUMNS] if sample else COLUMNS,
-        )
-    return table[COLUMNS].assign(date=pd.to_datetime(table["date"], format="%Y%m%d"))
+
+def load_sample() -> pd.DataFrame:
+    """Return the tenth of the customers that the papers use: 6,919 orders."""
+    return read("CDNOW_sample.txt", ["master_id", *COLUMNS], header_lines=0)
+
+
+def read(name: str, columns: list[str], header_lines: int) -> pd.DataFrame:
+    path = files("lifetimes") / "datasets" / name
+    with path.open(encoding="utf-8") as file:
+        table = pd.read_csv(file, sep=r"\s+", skiprows=header_lines, names=columns)
+    table["date"] = pd.to_datetime(table["date"], format="%Y%m%d")
+    return table[COLUMNS]

@@ -1,154 +1,269 @@
-"""Customer lifetime value over any horizon, composed of registered models."""
+"""Forecast what each customer will spend in the coming weeks, from four fitted parts.
 
-from typing import Any
+The driver logs this file by its path; MLflow stores its text beside the parts and runs
+it at each load. The last line names the model.
+"""
+
+from numbers import Real
+from typing import Any, Literal, NamedTuple
 
 import mlflow
 import numpy as np
 import pandas as pd
-from scipy.special import log_ndtr, ndtr
+from scipy.special import ndtr
 
-NUMBER = (int, float, np.integer, np.floating)
-# One row per customer, as of a cutoff: what each column is and the most it can be, an order a day
-# for 50 years at a billion of any currency.
-WEEKS, PER_WEEK, MONEY = 2600, 7, 1e9
+DEFAULT_HORIZON = 39.0  # weeks
+LONGEST_HORIZON = 520.0  # weeks; today's history says nothing about ten years from now
+LONGEST_HISTORY = 2600  # weeks, or 50 years
+HIGHEST_VALUE = 1e9  # of an order, in any currency
+
+
+class Column(NamedTuple):
+    meaning: str
+    kind: Literal["number", "whole number"]
+    most: float
+
+
+# One row per customer, as of a cutoff day. All orders of one day count as one order.
 COLUMNS = {
-    "frequency": ("orders after the first one, one a day", PER_WEEK * WEEKS),
-    "recency": ("weeks from the first to the last order", WEEKS),
-    "T": ("weeks from the first order to the cutoff", WEEKS),
-    "monetary_value": ("mean value of the orders after the first one", MONEY),
-    "first_order_value": ("value of the first order", MONEY),
-    "orders_4w": ("orders in the last 4 weeks before the cutoff", PER_WEEK * 4),
-    "orders_13w": ("orders in the last 13 weeks before the cutoff", PER_WEEK * 13),
+    "frequency": Column(
+        "orders after the first one", "whole number", 7 * LONGEST_HISTORY
+    ),
+    "recency": Column(
+        "weeks from the first to the last order", "number", LONGEST_HISTORY
+    ),
+    "T": Column("weeks from the first order to the cutoff", "number", LONGEST_HISTORY),
+    "monetary_value": Column(
+        "mean value of the orders after the first one", "number", HIGHEST_VALUE
+    ),
+    "first_order_value": Column("value of the first order", "number", HIGHEST_VALUE),
+    "orders_4w": Column("orders in the last 4 weeks", "whole number", 7 * 4),
+    "orders_13w": Column("orders in the last 13 weeks", "whole number", 7 * 13),
 }
-LONGEST = (
-    520  # weeks; what a customer does in ten years' time no history of today tells
-)
 
 
-def checked(customers: pd.DataFrame) -> pd.DataFrame:
-    """Return COLUMNS as float64; ValueError names column, row and rule of a bad value."""
-    c = pd.DataFrame(index=customers.index)
-
-    def check(name: str, good: Any, rule: str) -> None:
-        if not np.all(good):
-            row, cells = int(np.argmin(good)), customers[name].tolist()
-            at = f"column '{name}', row {customers.index.tolist()[row]!r:.80}"
-            raise ValueError(
-                f"{at}: got {cells[row]!r:.80}; {COLUMNS[name][0]} must be {rule}"
-            )
-
-    for name, (meaning, most) in COLUMNS.items():
-        if list(customers).count(name) != 1:
-            raise ValueError(f"column '{name}' is needed, once: {meaning}")
-        cells = customers[name].tolist()
-        good = [
-            isinstance(v, NUMBER) and not isinstance(v, bool) and 0 <= v <= most
-            for v in cells
-        ]
-        check(name, good, f"a number from 0 to {most:g}")
-        c[name] = np.array(cells, dtype=np.float64)
-        check(
-            name, not meaning.startswith("orders") or c[name] % 1 == 0, "a whole number"
-        )
-    n, again, recency = c["frequency"], c["frequency"] > 0, c["recency"]
-    known = ((recency > 0) == again) & (recency <= c["T"])
-    check("recency", known, "more than 0 and at most T where frequency > 0, else 0")
-    check(
-        "frequency", n <= PER_WEEK * recency + 1, "at most 7 a week"
-    )  # + 1: weeks are rounded
-    check(
-        "monetary_value", again | (c["monetary_value"] == 0), "0 where frequency is 0"
-    )
-    recent = c["orders_13w"].between(c["orders_4w"], n + 1)
-    check("orders_13w", recent, "from orders_4w to frequency + 1")
-    return c
-
-
-def features(c: pd.DataFrame) -> pd.DataFrame:
-    """Return what the regressions see of `checked` customers, float64 (n, 9)."""
-    n, age, mean, since = (
-        c["frequency"],
-        c["T"],
-        c["monetary_value"],
-        c["T"] - c["recency"],
-    )
+def features(customers: pd.DataFrame) -> pd.DataFrame:
+    """Return the nine columns that the regressions learn from, one row per customer."""
+    repeats = customers["frequency"]
+    age = customers["T"]
+    since = (age - customers["recency"]).clip(lower=0)
+    spent = customers["first_order_value"] + repeats * customers["monetary_value"]
+    # The constants keep both ratios moderate for a customer of a few days. In the rate
+    # they are close to the r and alpha of BG/NBD on CDNOW.
+    mean_gap = (age + 8) / (repeats + 1)
+    rate = (repeats + 0.25) / (age + 4.4)
     return pd.DataFrame(
         {
-            "log_repeats": np.log1p(n),
-            "has_repeat": (n > 0).astype(float),
+            "log_repeats": np.log1p(repeats),
+            "has_repeat": (repeats > 0).astype(float),
             "log_since": np.log1p(since),
             "log_age": np.log1p(age),
-            "since_per_gap": (since * (n + 1) / (age + 8)).clip(
-                upper=20
-            ),  # + 8: new customers
-            "log_rate": np.log((n + 0.25) / (age + 4.4)),  # close to the BG/NBD prior
-            "log_order_value": np.log1p((c["first_order_value"] + n * mean) / (n + 1)),
-            "log_orders_4w": np.log1p(c["orders_4w"]),
-            "log_orders_13w": np.log1p(c["orders_13w"]),
+            "since_per_gap": (since / mean_gap).clip(upper=20),
+            "log_rate": np.log(rate),
+            "log_order_value": np.log1p(spent / (repeats + 1)),
+            "log_orders_4w": np.log1p(customers["orders_4w"]),
+            "log_orders_13w": np.log1p(customers["orders_13w"]),
         }
     )
+
+
+def return_probability(wait: pd.DataFrame, horizon: float) -> pd.Series:
+    """Return the probability that the next order comes within `horizon` weeks.
+
+    The weeks to the next order are log-normal, with the columns `median` and `sigma`.
+    """
+    return ndtr(np.log(horizon / wait["median"]) / wait["sigma"])
 
 
 def expected_orders(
-    wait: pd.DataFrame, rate: np.ndarray, horizon: float
-) -> tuple[Any, Any]:
-    """Return P(W <= H) and E[orders in H weeks] = P(W <= H) + rate * E[max(H - W, 0)], each (n,).
+    wait: pd.DataFrame, weekly_rate: pd.Series, horizon: float
+) -> pd.Series:
+    """Return the expected number of orders within `horizon` weeks.
 
-    The weeks W to the next order are log-normal, `wait` has its `median` and `sigma`; `rate` is
-    the orders per week after it. E[max(H - W, 0)] is the Black-Scholes integral.
+    The next order comes after W weeks, and then `weekly_rate` orders in each week:
+    E[orders] = P(W <= horizon) + weekly_rate * E[max(horizon - W, 0)].
+    For a log-normal W the last term is the Black-Scholes formula.
     """
-    location, sigma = np.log(wait["median"].to_numpy()), wait["sigma"].to_numpy()
-    z = (np.log(horizon) - location) / sigma
-    left = horizon * ndtr(z) - np.exp(location + sigma**2 / 2 + log_ndtr(z - sigma))
-    return ndtr(z), np.minimum(ndtr(z) + rate * left.clip(0), PER_WEEK * horizon)
+    p_return = return_probability(wait, horizon)
+    sigma = wait["sigma"]
+    z = np.log(horizon / wait["median"]) / sigma
+    mean_wait = wait["median"] * np.exp(sigma**2 / 2)
+    waited = mean_wait * ndtr(z - sigma)  # E[W], counting only waits within the horizon
+    weeks_left = (horizon * p_return - waited).clip(lower=0)
+    orders = p_return + weekly_rate * weeks_left
+    return orders.clip(upper=7 * horizon)  # one order a day
 
 
 class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
-    """Take COLUMNS of n customers and `horizon_weeks`; answer with their value and its parts."""
+    """Forecast `clv`, the value of n customers over `horizon_weeks`, from COLUMNS."""
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
-        self.parts = {
-            n: mlflow.pyfunc.load_model(path) for n, path in context.artifacts.items()
-        }
+        self.parts = {}
+        for name, path in context.artifacts.items():
+            part = mlflow.pyfunc.load_model(path)
+            # Without the part's signature: `checked` and `features` made its input.
+            self.parts[name] = part.unwrap_python_model()
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: Any = None
     ) -> pd.DataFrame:
-        """Return the values under the input's index; MlflowException (HTTP 400) names a bad row."""
-        horizon: float = (params or {}).get("horizon_weeks", 39.0)
+        """Return one row per customer, or refuse the request with HTTP 400."""
+        horizon = (params or {}).get("horizon_weeks", DEFAULT_HORIZON)
         try:
-            if not isinstance(horizon, NUMBER) or not 1 / 7 <= horizon <= LONGEST:
-                raise ValueError(
-                    f"horizon_weeks {horizon!r:.80}: give 1/7 to {LONGEST} weeks"
-                )
+            check_horizon(horizon)
             customers = checked(model_input)
         except ValueError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
+
         x = features(customers)
-        rate, aov = (
-            np.ravel(self.parts[name].predict(x)) for name in ("frequency", "aov")
+        wait = self.parts["retention"].predict(None, x)
+        weekly_rate = self.parts["frequency"].predict(None, x)["rate"]
+        order_value = self.parts["aov"].predict(None, x)["order_value"]
+        orders = expected_orders(wait, weekly_rate, horizon)
+        clv = orders * order_value
+
+        if "textbook" in self.parts:
+            # The regressions' total is too high, the textbook's mostly too low.
+            weeks = {"horizon_weeks": horizon}
+            textbook = self.parts["textbook"].predict(None, customers, weeks)
+            orders = (orders + textbook["expected_purchases"]) / 2
+            clv = (clv + textbook["clv"]) / 2
+
+        answer = pd.DataFrame(
+            {
+                "clv": clv,
+                "expected_purchases": orders,
+                "aov": clv / orders,
+                "p_return": return_probability(wait, horizon),
+                "horizon_weeks": horizon,
+            }
         )
-        back, orders = expected_orders(
-            self.parts["retention"].predict(x), rate, horizon
+        answer.index = model_input.index
+        return answer
+
+
+# The checks: each row must be one that some history of orders can give.
+
+
+def check_horizon(horizon: Any) -> None:
+    if not 1 / 7 <= as_number(horizon) <= LONGEST_HORIZON:
+        raise ValueError(
+            f"horizon_weeks {horizon!r:.80}: give a number from 1/7 (a day) "
+            f"to {LONGEST_HORIZON:g} weeks"
         )
-        clv = orders * aov
-        if (
-            "textbook" in self.parts
-        ):  # the mean of two forecasts that err in opposite ways
-            other = self.parts["textbook"].predict(
-                customers, params={"horizon_weeks": horizon}
+
+
+def checked(customers: pd.DataFrame) -> pd.DataFrame:
+    """Return COLUMNS as float64; ValueError names the row and columns at fault."""
+    table = pd.DataFrame({name: numbers(customers, name) for name in COLUMNS})
+    check_histories(table, customers.index)
+    return table
+
+
+def numbers(customers: pd.DataFrame, name: str) -> np.ndarray:
+    """Return the column as float64; ValueError names the first row out of bounds."""
+    column = COLUMNS[name]
+    if list(customers.columns).count(name) != 1:
+        raise ValueError(f"give column '{name}' exactly once: {column.meaning}")
+    cells = customers[name]
+    if cells.dtype.kind in "iuf":
+        values = cells.to_numpy(np.float64, na_value=np.nan)
+    else:  # any Python values, as they come in JSON
+        values = np.array([as_number(cell) for cell in cells.tolist()], np.float64)
+    valid = (values >= 0) & (values <= column.most)
+    if column.kind == "whole number":
+        valid &= values % 1 == 0
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise ValueError(
+            f"column '{name}', row {customers.index.tolist()[row]!r:.80}: "
+            f"got {cells.tolist()[row]!r:.80}; {column.meaning} must be "
+            f"a {column.kind} from 0 to {column.most:g}"
+        )
+    return values
+
+
+def as_number(cell: Any) -> float:
+    """Return a number as float, NaN for anything else: true and "3" are not numbers."""
+    if isinstance(cell, bool) or not isinstance(cell, Real):
+        return np.nan
+    try:
+        return float(cell)
+    except OverflowError:  # a whole number of more than 308 digits
+        return np.inf
+
+
+class Rule(NamedTuple):
+    columns: list[str]
+    kept: pd.Series
+    sentence: str
+
+
+def check_histories(c: pd.DataFrame, index: pd.Index) -> None:
+    """Raise ValueError for the first row that no history with one order a day gives."""
+    for rule in history_rules(c):
+        if not rule.kept.all():
+            row = int(np.argmin(rule.kept))
+            values = [f"{name} {c[name][row]:g}" for name in rule.columns]
+            raise ValueError(
+                f"columns {rule.columns}, row {index.tolist()[row]!r:.80}: "
+                f"{', '.join(values)} contradict each other; {rule.sentence}"
             )
-            orders = (orders + other["expected_purchases"]) / 2
-            clv = (clv + other["clv"]) / 2
-        answer = {
-            "clv": clv,
-            "expected_purchases": orders,
-            "aov": clv / orders,
-            "p_return": back,
-        }
-        return pd.DataFrame(
-            {**answer, "horizon_weeks": horizon}, index=model_input.index
+
+
+def history_rules(c: pd.DataFrame) -> list[Rule]:
+    """Return what must hold between columns; rounded weeks stand for whole days."""
+    age = (7 * c["T"]).round()
+    span = (7 * c["recency"]).round()
+    orders = c["frequency"] + 1
+    rules = [
+        Rule(["recency", "T"], span <= age, "recency must be at most T"),
+        Rule(
+            ["frequency", "recency"],
+            at_most_daily(c["frequency"], span),
+            "frequency must be from 1 to 7 * recency, or both must be 0",
+        ),
+        Rule(
+            ["monetary_value", "frequency"],
+            (c["monetary_value"] == 0) | (c["frequency"] > 0),
+            "monetary_value must be 0 where frequency is 0",
+        ),
+    ]
+    recent_days = {}
+    for name, weeks in (("orders_4w", 4), ("orders_13w", 13)):
+        # The days of the last weeks on which an order is possible: those from the
+        # first to the last order. On the other span + 1 - days the rest was ordered.
+        days = (7 * weeks - (age - span)).clip(0, span + 1)
+        recent_days[name] = days
+        rules += [
+            Rule(
+                [name, "T", "recency"],
+                at_most_daily(c[name], days),
+                f"{name} must be 0 where T - recency is {weeks} weeks or more, "
+                "else at least 1, and one a day at most",
+            ),
+            Rule(
+                [name, "frequency", "T"],
+                at_most_daily(orders - c[name], span + 1 - days),
+                f"{name} must be frequency + 1 where T is below {weeks} weeks, else "
+                "at most frequency, with one a day at most before",
+            ),
+        ]
+    between = c["orders_13w"] - c["orders_4w"]
+    days = recent_days["orders_13w"] - recent_days["orders_4w"]
+    rules.append(
+        Rule(
+            ["orders_13w", "orders_4w"],
+            between.between(0, days),
+            "orders_13w must be at least orders_4w, with one a day at most between",
         )
+    )
+    return rules
+
+
+def at_most_daily(orders: pd.Series, days: pd.Series) -> pd.Series:
+    """Return where `orders` is from 1 to `days`, or 0 where there are no days."""
+    return orders.between(days.clip(upper=1), days)
 
 
 mlflow.models.set_model(CustomerLifetimeValue())

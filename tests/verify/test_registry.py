@@ -1,10 +1,11 @@
-"""Cell `registry`: versions, aliases, promotion and back, a composite and its
-components."""
+"""Cell `registry`: versions, aliases, promotion and back, a composite and its parts."""
 
+import json
+import math
 import subprocess
 import sys
 
-from shared.recipes import WARNINGS, find
+from shared.recipes import ROOT, WARNINGS, find
 from shared.smoke import answer, find_faults
 
 import mlflow
@@ -39,9 +40,8 @@ def test_registered_and_loaded_by_alias(recipe, logged, monkeypatch):
 
 
 @pytest.mark.verify("registry", recipe="clv_composite")
-def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch):
-    """The guide's commands: a component's new version, promoted in the composite, and
-    back."""
+def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch, tmp_path):
+    """The guide's commands: a component's new version in the composite, and back."""
     name, checkout = "clv_composite", Logged(fresh_checkout("registry"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.store)
     register, promote = (
@@ -57,18 +57,27 @@ def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch):
     typed(checkout, f"make log RECIPE={name}; {register}; {promote}")
     before = answers("@champion")
     assert "newer" not in typed(checkout, "make registry")
-    # A component from a colleague: the value of an order, by a model that foresees
-    # something else.
+    # A component from a colleague, who thinks that orders are worth twice as much.
     mlflow.set_tracking_uri(checkout.store)
-    other = mlflow.MlflowClient().get_model_version("clv_frequency", "1")
-    mlflow.register_model(other.source, "clv_aov")
+    fitted = mlflow.artifacts.load_dict(
+        "models:/clv_composite_aov/1/artifacts/fitted.json"
+    )
+    fitted["intercept"] += math.log(2)
+    (tmp_path / "fitted.json").write_text(json.dumps(fitted))
+    colleagues = mlflow.pyfunc.log_model(
+        name="aov",
+        python_model=ROOT / "recipes/clv_composite/component.py",
+        artifacts={"fitted": str(tmp_path / "fitted.json")},
+        pip_requirements=["mlflow"],
+    )
+    mlflow.register_model(colleagues.model_uri, "clv_composite_aov")
     said = [
         line
         for line in typed(checkout, "make registry").splitlines()
         if "newer" in line
     ]
     assert [line.strip() for line in said] == [
-        f"built from aov: clv_aov version 1; version 2 is newer: {rebuild}"
+        f"built from aov: clv_composite_aov version 1; version 2 is newer: {rebuild}"
     ]
     assert answers("@champion") == before
 
