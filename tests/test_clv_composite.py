@@ -469,19 +469,19 @@ CONTRADICTIONS = [
     ({"frequency": 0}, ["frequency", "recency"], "from 1 to 7 . recency"),
     ({"frequency": 211}, ["frequency", "recency"], "from 1 to 7 . recency"),
     (NEW | {"monetary_value": 20}, ["monetary_value", "frequency"], "must be 0 where"),
-    ({"orders_4w": 1}, ["orders_4w", "T", "recency"], "is 4 weeks or more"),
-    ({"recency": 36}, ["orders_4w", "T", "recency"], "else at least 1"),
-    ({"orders_13w": 0}, ["orders_13w", "T", "recency"], "else at least 1"),
-    ({"orders_13w": 3}, ["orders_13w", "frequency", "T"], "at most frequency"),
+    ({"orders_4w": 1}, ["orders_4w", "T", "recency"], "is below 4 weeks"),
+    ({"recency": 36}, ["orders_4w", "T", "recency"], "counts the last order"),
+    ({"orders_13w": 0}, ["orders_13w", "T", "recency"], "counts the last order"),
+    ({"orders_13w": 3}, ["orders_13w", "frequency", "T"], "else leave the first"),
     (
         {"frequency": 99, "recency": 37, "orders_4w": 9, "orders_13w": 80},
         ["orders_13w", "orders_4w"],
-        "at least orders_4w, with one a day at most between",
+        "at least orders_4w, with at most one a day between",
     ),
     (
         {"frequency": 209, "orders_13w": 8},
         ["orders_13w", "frequency", "T"],
-        "one a day at most before",
+        "at most one a day to the time before",
     ),
 ]
 

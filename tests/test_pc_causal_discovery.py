@@ -201,7 +201,7 @@ REFUSED = {
     "one of each": (
         ASIA[["lung"]].assign(x=np.linspace(0, 1, 500)),
         {},
-        "mixed: add a column of one kind",
+        "mixed: give two columns of numbers",
     ),
     "fisherz on text": (ASIA, {"test": "fisherz"}, "mixed: set test to gsq$"),
     "gsq on numbers": (CELLS, {"test": "gsq"}, "mixed: set test to fisherz$"),
@@ -266,13 +266,6 @@ REMEDIES = {
         {},
     ),
     "a gap": (with_cells(None, "Mek"), {}, "finite numbers in all rows", CELLS, {}),
-    "a gap in the only numbers": (
-        with_cells(None, "x", table=ASIA.assign(x=np.linspace(0, 1, 500))),
-        {},
-        "row 3: None; numbers and categories are mixed: set test to gsq and drop 'x'",
-        ASIA,
-        {"test": "gsq"},
-    ),
     "identifiers": (
         ASIA.assign(x=IDS),
         {},
@@ -320,7 +313,7 @@ REMEDIES = {
     "one of each": (
         PAIR,
         {},
-        "add a column of one kind and drop 'lung'",
+        "give two columns of numbers, or two of categories",
         PAIR.drop(columns="lung").assign(y=np.random.default_rng(0).normal(size=500)),
         {},
     ),

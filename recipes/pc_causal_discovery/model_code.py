@@ -28,8 +28,8 @@ from pydantic import BaseModel, Field, ValidationError
 MOST_LABELS = 20  # a column of whole numbers with more values holds measurements
 ROWS_PER_CATEGORY = 5  # on average; with fewer the G-square test is unreliable
 
-# causal-learn's graph is a matrix: graph[i, j] is the mark at column i of the edge
-# between the columns i and j, or 0 if there is none.
+# causal-learn's graph is a matrix over the table's columns: graph[i, j] is the mark at
+# the i end of the edge between the columns i and j, and 0 if there is no edge.
 TAIL = -1
 ARROW = 1
 
@@ -52,8 +52,8 @@ class Settings(BaseModel, extra="forbid", strict=True):
     knowledge: Knowledge = Knowledge()
 
 
-# The parameters once more, as the model's signature declares them to MLflow. There are
-# no input columns in it: a request brings any table.
+# The parameters once more, for the model's signature, which driver.py makes of PARAMS.
+# The signature has no input columns: a request brings any table.
 NAME_LISTS = Array(Array(DataType.string))
 KNOWLEDGE = Object(
     [
@@ -142,7 +142,7 @@ def encode(table: pd.DataFrame, test: str) -> np.ndarray:
 
 def to_causal_learn(knowledge: Knowledge) -> BackgroundKnowledge:
     """Return the knowledge in causal-learn's form."""
-    background = BackgroundKnowledge()
+    background = BackgroundKnowledge()  # it compares nodes by their names
     for number, tier in enumerate(knowledge.tiers):
         for name in tier:
             background.add_node_to_tier(GraphNode(name), number)
@@ -159,10 +159,11 @@ def undirect_cycles(
     """Return the graph with the edges of directed cycles undirected.
 
     No causal graph has a cycle: there the tests contradict each other, and the data
-    leave the directions open. Directions that come from knowledge stay.
+    leave the directions open. An edge that knowledge itself directs stays directed.
     """
     graph = graph.copy()
-    arrows = nx.DiGraph(np.argwhere((graph == TAIL) & (graph.T == ARROW)).tolist())
+    is_directed = (graph == TAIL) & (graph.T == ARROW)
+    arrows = nx.DiGraph(np.argwhere(is_directed).tolist())
     for i, j in arrows.edges:
         on_cycle = nx.has_path(arrows, j, i)
         if on_cycle and not is_known(names[i], names[j], background):
@@ -171,14 +172,14 @@ def undirect_cycles(
 
 
 def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
-    """Tell whether knowledge directs the edge: required, or the reverse forbidden."""
+    """Tell whether the edge is required, or pairs or tiers forbid its reverse."""
     start = GraphNode(cause)
     end = GraphNode(effect)
     return background.is_required(start, end) or background.is_forbidden(end, start)
 
 
 def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
-    """Return the edges of the graph, undirected ones in the order of the columns."""
+    """Return the edges; one with the same mark at both ends is undirected."""
     edges = []
     for i, cause in enumerate(names):
         for j, effect in enumerate(names):
@@ -197,22 +198,22 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
     ) -> pd.DataFrame:
         """Return the edges; a bad request raises MlflowException, HTTP status 400."""
         try:
-            # Over REST "inputs" arrive as a dict, as the signature has no columns.
+            # Without input columns in the signature, MLflow passes "inputs" as a dict.
             if not isinstance(model_input, pd.DataFrame | dict):
                 raise ValueError("give a table of named columns, as dataframe_split")
             return discover(pd.DataFrame(model_input), **(params or {}))
-        except ValidationError as error:
-            message = describe(error)
         except ValueError as error:
-            message = str(error)
-        raise mlflow.MlflowException.invalid_parameter_value(message)
+            message = describe(error)
+            raise mlflow.MlflowException.invalid_parameter_value(message) from None
 
 
 # The checks. Each raises ValueError with one sentence that says what to do.
 
 
-def describe(error: ValidationError) -> str:
-    """Return what pydantic says of the first parameter at fault."""
+def describe(error: ValueError) -> str:
+    """Return the message; of pydantic's errors, the one on the first parameter."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     fault = error.errors()[0]
     parameter = ".".join(map(str, fault["loc"]))
     return f"{parameter[:80]}={quote(fault['input'])}: {fault['msg']}"
@@ -224,30 +225,18 @@ def quote(*values: Any) -> str:
 
 
 def check_table(table: pd.DataFrame, test: str) -> None:
-    """Refuse a table that no test can use, with all columns at fault in one message."""
+    """Refuse a table that no test can use; one message names all columns at fault."""
     check_shape(table)
-    most = len(table) // ROWS_PER_CATEGORY
-    bad = table.apply(is_unreadable)
-    constant = [name for name in table if is_constant(table[name][~bad[name]])]
-    table = table.drop(columns=constant)
-    unreadable = unreadable_cells(table, bad)
-    table = mend(table, bad)
-    crowded = [name for name in table if is_crowded(table[name], most)]
-    table = table.drop(columns=crowded)
-    tests = usable_tests(table, test)
-    redundant = redundant_columns(table, tests)
-    table = table.drop(columns=redundant)
-
-    faults = {
-        "drop the constant columns": quote(*constant),
-        "give finite numbers in all rows, or text in all": "; ".join(unreadable),
-        f"merge into at most {most} categories, or drop": quote(*crowded),
-        "drop the columns that others determine": quote(*redundant),
-        "numbers and categories are mixed": remedy_for_mixed(table, tests),
-    }
+    messages = []
+    for find_faults in (find_constant, find_unreadable, find_crowded, find_redundant):
+        names, message = find_faults(table, test)
+        if names:
+            messages.append(message)
+            table = table.drop(columns=names)
     if len(table.columns) < 2:
-        faults["give at least 2 columns"] = f"{len(table.columns)} can be used"
-    messages = [f"{remedy}: {where}" for remedy, where in faults.items() if where]
+        messages.append(f"give at least 2 columns: {len(table.columns)} can be used")
+    elif unread_columns(table, test):
+        messages.append(f"numbers and categories are mixed: {unmix(table)}")
     if messages:
         raise ValueError("; ".join(messages))
 
@@ -260,6 +249,7 @@ def check_shape(table: pd.DataFrame) -> None:
         raise ValueError(
             f"give each column a name of its own, as text: {quote(*unclear)}"
         )
+    # Two categories of enough rows; for Fisher's z, more rows than columns.
     least = max(2 * ROWS_PER_CATEGORY, len(names) + 2)
     if len(table) < least:
         raise ValueError(
@@ -267,17 +257,37 @@ def check_shape(table: pd.DataFrame) -> None:
         )
 
 
-def unreadable_cells(table: pd.DataFrame, bad: pd.DataFrame) -> list[str]:
-    """Return the first bad cell of each column that has one, as text."""
+Faults = tuple[list[Any], str]  # the columns at fault, and the message
+
+
+def find_constant(table: pd.DataFrame, test: str) -> Faults:
+    names = [name for name in table if is_constant(table[name])]
+    return names, f"drop the constant columns: {quote(*names)}"
+
+
+def is_constant(cells: pd.Series) -> bool:
+    """Tell whether there is one value, or numbers that differ by rounding alone."""
+    readable = cells[~is_unreadable(cells)]
+    if readable.empty or not is_numeric(readable):
+        return readable.nunique() == 1
+    values = readable.to_numpy(dtype=float)
+    return bool(np.ptp(values) <= 1e-13 * np.abs(values).max())
+
+
+def find_unreadable(table: pd.DataFrame, test: str) -> Faults:
+    names = []
     places = []
     for name in table:
         cells = table[name]
-        if bad[name].any():
-            row = int(bad[name].argmax())
+        unreadable = is_unreadable(cells)
+        if unreadable.any():
+            names.append(name)
+            row = int(unreadable.argmax())
             label = quote(cells.index.tolist()[row])
             value = quote(cells.tolist()[row])
             places.append(f"column {quote(name)}, row {label}: {value}")
-    return places
+    remedy = "give finite numbers in all rows, or text in all"
+    return names, f"{remedy}: {'; '.join(places)}"
 
 
 def is_unreadable(cells: pd.Series) -> pd.Series:
@@ -302,54 +312,24 @@ def kind_of(value: Any) -> str:
     return "other"
 
 
-def mend(table: pd.DataFrame, bad: pd.DataFrame) -> pd.DataFrame:
-    """Return the table as if its bad cells were mended, for the checks that follow."""
-    columns = {}
-    for name in table:
-        readable = table[name][~bad[name]]
-        if not readable.empty:
-            columns[name] = table[name].mask(bad[name], readable.iloc[0])
-    return pd.DataFrame(columns)
+def find_crowded(table: pd.DataFrame, test: str) -> Faults:
+    """Find columns with too many categories for their rows, such as names."""
+    most = len(table) // ROWS_PER_CATEGORY
+    text = [name for name in table if not is_numeric(table[name])]
+    names = [name for name in text if table[name].nunique() > most]
+    return names, f"merge into at most {most} categories, or drop: {quote(*names)}"
 
 
-def is_constant(readable: pd.Series) -> bool:
-    """Tell whether there is one value, or numbers that differ by rounding alone."""
-    if readable.empty or not is_numeric(readable):
-        return readable.nunique() == 1
-    values = readable.to_numpy(dtype=float)
-    return bool(np.ptp(values) <= 1e-13 * np.abs(values).max())
-
-
-def is_crowded(cells: pd.Series, most: int) -> bool:
-    """Tell whether a column has too many categories for its rows, such as names."""
-    return not is_numeric(cells) and bool(cells.nunique() > most)
-
-
-def usable_tests(table: pd.DataFrame, test: str) -> list[str]:
-    """Return the test if it reads all columns, otherwise a test for each kind."""
+def find_redundant(table: pd.DataFrame, test: str) -> Faults:
+    """Find columns that others before them determine: no test can hold those fixed."""
     test = choose_test(table, test)
-    if len(readable_columns(table, test)) == len(table.columns):
-        return [test]
-    return ["fisherz", "gsq"]
-
-
-def readable_columns(table: pd.DataFrame, test: str) -> list[str]:
-    """Return the columns that the test reads: numbers, or categories."""
-    fits = is_numeric if test == "fisherz" else is_categorical
-    return [name for name in table.columns if fits(table[name])]
-
-
-def redundant_columns(table: pd.DataFrame, tests: list[str]) -> list[str]:
-    """Return the columns that others before them determine, which hide all edges."""
-    redundant = []
-    for test in tests:
-        names = readable_columns(table, test)
-        if not names:
-            continue
-        data = encode(table[names], test)
-        determined = is_sum(data) if test == "fisherz" else is_copy(data)
-        redundant.extend(np.array(names)[determined].tolist())
-    return list(dict.fromkeys(redundant))
+    read = [name for name in table if name not in unread_columns(table, test)]
+    if not read:
+        return [], ""
+    data = encode(table[read], test)
+    determined = is_sum(data) if test == "fisherz" else is_copy(data)
+    names = np.array(read)[determined].tolist()
+    return names, f"drop the columns that others determine: {quote(*names)}"
 
 
 def is_sum(data: np.ndarray) -> np.ndarray:
@@ -362,33 +342,37 @@ def is_sum(data: np.ndarray) -> np.ndarray:
 
 
 def is_copy(data: np.ndarray) -> np.ndarray:
-    """Tell for each column whether one before it has the same categories, renamed."""
+    """Tell for each column whether one before it has the same categories, renamed.
+
+    `encode` numbers categories as they appear, so that such columns are equal.
+    """
     _, first = np.unique(data, axis=1, return_index=True)
     copies = np.ones(data.shape[1], dtype=bool)
     copies[first] = False
     return copies
 
 
-def remedy_for_mixed(table: pd.DataFrame, tests: list[str]) -> str:
-    """Return how one test can read all columns, or "" if one does."""
-    if len(tests) == 1 or len(table.columns) < 2:
-        return ""
+def unread_columns(table: pd.DataFrame, test: str) -> list[str]:
+    """Return the columns that the test can't read: it needs numbers, or categories."""
+    fits = is_numeric if choose_test(table, test) == "fisherz" else is_categorical
+    return [name for name in table.columns if not fits(table[name])]
+
+
+def unmix(table: pd.DataFrame) -> str:
+    """Return how one test can read all columns."""
     remedies = []
-    for test in tests:
-        names = readable_columns(table, test)
-        others = [name for name in table if name not in names]
-        if not others:
+    for test in ("fisherz", "gsq"):
+        unread = unread_columns(table, test)
+        if not unread:
             remedies.append(f"set test to {test}")
-        elif len(names) >= 2:
-            remedies.append(f"set test to {test} and drop {quote(*others)}")
-    if not remedies:
-        return f"add a column of one kind and drop {quote(table.columns[0])}"
-    return ", or ".join(remedies)
+        elif len(table.columns) - len(unread) >= 2:
+            remedies.append(f"set test to {test} and drop {quote(*unread)}")
+    return ", or ".join(remedies) or "give two columns of numbers, or two of categories"
 
 
 def check_alpha(alpha: float, data: np.ndarray, test: str) -> None:
     """Refuse an alpha below all p-values that the test can give for this table."""
-    smallest = np.finfo(float).eps  # causal-learn subtracts from 1 for Fisher's z
+    smallest = np.finfo(float).eps  # Fisher's z: causal-learn computes 2 * (1 - cdf)
     if test != "fisherz":
         # No column depends more on another one than on its own copy.
         copies = [CIT(data[:, [i, i]], test)(0, 1) for i in range(data.shape[1])]
