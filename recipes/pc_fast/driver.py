@@ -11,6 +11,7 @@ from shared.run import recipe_run, report
 import mlflow
 import pandas as pd
 from cells import real_cells, reference_pairs
+from matplotlib.figure import Figure
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
@@ -33,6 +34,20 @@ SIGNATURE = ModelSignature(
     outputs=Schema([ColSpec(DataType.string, name) for name in ("from", "to", "type")]),
     params=PARAMS,
 )
+
+
+def draw(edges: pd.DataFrame) -> Figure:
+    """Return a bar for each edge: how often it, or any edge there, was found."""
+    arrows = edges["type"].map({"directed": " → ", "undirected": " - "})
+    names = edges["from"] + arrows + edges["to"]
+    figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.barh(names, edges["adjacency"], color="#BBBBBB", label="any edge here")
+    axes.barh(names, edges["confidence"], color="#0072B2", label="this very edge")
+    axes.set_xlabel("share of resamples")
+    axes.invert_yaxis()  # the first edge on top
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
 
 
 def main() -> None:
@@ -67,6 +82,7 @@ def main() -> None:
         }
         mlflow.log_metrics(metrics, model_id=model.model_id, dataset=dataset)
         mlflow.log_table(edges, "edges.json")
+        mlflow.log_figure(draw(edges), "confidence.png")
         mlflow.register_model(model.model_uri, "pc_fast")
     report(
         model,

@@ -49,7 +49,7 @@ def check_column(column: pd.Series) -> None:
     if levels == 1:
         raise ValueError(f"column {column.name!r:.80} is constant; drop it")
     if kind in NUMBERS:
-        too_large = column.astype(object).abs() > 1e308  # or an infinite one
+        too_large = column.abs() > 1e308  # or an infinite one
         refuse(column, too_large, "the value is infinite; drop the row or correct it")
     elif len(column) < ROWS_PER_LEVEL * levels:
         raise ValueError(
