@@ -1,5 +1,6 @@
-"""pc_fast: causal-learn as the oracle, independence tests, colliders, confidence, refusals."""
+"""pc_fast: causal-learn as the oracle, tests, colliders, confidence, refusals."""
 
+import importlib
 import runpy
 
 from shared.recipes import find
@@ -14,8 +15,9 @@ from benchmarks.pc_fast import linear, ours, theirs
 from recipes.pc_causal_discovery import model_code as lesson
 from recipes.pc_causal_discovery import networks
 from recipes.pc_fast import model_code
-from recipes.pc_fast.model_code import TESTS, directed_cycle, discover
+from recipes.pc_fast.model_code import TESTS, discover
 
+directed_cycle = importlib.import_module("pc_fast.orientation").directed_cycle
 RECIPE = find("pc_fast")
 CELLS = networks.real_cells()
 
@@ -25,7 +27,7 @@ def cyclic(graph):
 
 
 def random_cases():
-    """Yield 225 times (data, alpha, test): continuous, and cut into three or two classes."""
+    """Yield 225 times (data, alpha, test): numbers, or cut into three or two."""
     for seed in range(75):
         random = np.random.default_rng(seed)
         columns, rows = (
@@ -40,7 +42,7 @@ def random_cases():
 
 
 def test_graphs_are_those_of_causal_learn():
-    """But for directed cycles, which ours never leaves, and where its p-values are 0."""
+    """But for directed cycles, which we never leave, and where its p-values are 0."""
     same, exceptions = 0, 0
     for case in random_cases():
         expected, got = theirs(*case), ours(*case)
@@ -152,6 +154,32 @@ def test_a_required_edge_stays_whatever_the_data_say():
     assert {"from": "Raf", "to": "Jnk", "type": "directed"} in rows
 
 
+def test_a_stratum_with_one_value_of_x_or_y_says_nothing():
+    random = np.random.default_rng(7)
+    stratum = np.repeat([0, 1, 2], 200)
+    x = np.where(stratum == 1, 0, random.integers(0, 3, 600))
+    y = np.where(stratum == 2, 1, random.integers(0, 3, 600))
+    data = np.column_stack([x, y, stratum])
+    for test in ("gsq", "chisq"):
+        p, reverse = TESTS[test](data).p_values(np.array([[0, 1, 2], [1, 0, 2]]))
+        alone = TESTS[test](data[stratum == 0, :2]).p_values(np.array([[0, 1]]))[0]
+        assert p == pytest.approx(alone, rel=1e-9) and 0 < p < 1
+        assert p == pytest.approx(reverse, rel=1e-9)
+        one_value = TESTS[test](data[stratum == 1]).p_values(np.array([[0, 1], [1, 0]]))
+        assert one_value.tolist() == [1, 1]
+
+
+def test_each_set_of_neighbours_is_asked_about_once():
+    from pc_fast.orientation import conditioning_sets
+
+    sets = conditioning_sets(shared=1, of_x=1, of_z=2, largest=9)
+    x_side, z_side = {2, 3}, {2, 4, 5}
+    assert list(sets.values()) == list(range(len(sets))) and len(sets) == 4 + 8 - 2
+    assert all(given <= x_side or given <= z_side for given in sets)
+    small = conditioning_sets(shared=1, of_x=1, of_z=2, largest=1)
+    assert max(map(len, small)) == 1
+
+
 @pytest.mark.parametrize("scale", [1e300, 1e-300])
 def test_units_change_nothing(scale):
     scaled = discover(CELLS.assign(Raf=CELLS["Raf"] * scale))
@@ -186,9 +214,8 @@ def test_the_reference_is_the_lesson_s():
         for cause, effects in own["REFERENCE"].items()
         for effect in effects
     }
-    assert edges == set(networks.true_edges("sachs")) and own["real_cells"]().equals(
-        CELLS
-    )
+    assert edges == set(networks.true_edges("sachs"))
+    assert own["real_cells"]().equals(CELLS)
 
 
 REFUSED = {
@@ -206,18 +233,50 @@ REFUSED = {
     "true among numbers": (with_cell(True), {}, "True makes"),
     "no table": ("x", {}, "give a table"),
     "alpha as text": (CELLS, {"alpha": "0.05"}, "alpha='0.05'"),
-    "bins true": (CELLS, {"bins": True}, "bins=True"),
+    "seed true": (CELLS, {"seed": True}, "seed=True"),
     "bootstrap null": (CELLS, {"bootstrap": None}, "bootstrap=None"),
-    "unknown": (CELLS, {"alhpa": 0.1}, "unknown parameter 'alhpa'"),
+    "unknown": (CELLS, {"alhpa": 0.1}, "alhpa=0.1: Extra inputs"),
     "tiers as text": (
         CELLS,
         {"knowledge": {"tiers": "Raf"}},
-        "knowledge, tiers: give lists",
+        "knowledge.tiers[.0]*='Raf': Input should be a valid list",
     ),
     "tier as text": (
         CELLS,
         {"knowledge": {"tiers": ["Raf"]}},
-        "knowledge, tiers: give lists",
+        "knowledge.tiers[.0]*='Raf': Input should be a valid list",
+    ),
+    "max_k below -1": (CELLS, {"max_k": -2}, "max_k=-2"),
+    "few rows to resample": (CELLS.head(32), {"bootstrap": 9}, "give 33"),
+    "one column twice": (
+        CELLS[["Raf"]].assign(again=CELLS["Raf"]),
+        {},
+        "all columns say the same",
+    ),
+    "knowledge of the second of two equal columns": (
+        CELLS.assign(again=CELLS["Raf"]),
+        {"knowledge": {"tiers": [["again"]]}},
+        "'again' says the same as 'Raf'",
+    ),
+    "two tiers": (
+        CELLS,
+        {"knowledge": {"tiers": [["Raf"], ["Mek", "Raf"]]}},
+        "'Raf' is in two tiers",
+    ),
+    "its own cause": (
+        CELLS,
+        {"knowledge": {"forbidden": [["Raf", "Raf"]]}},
+        "'Raf' can't cause itself",
+    ),
+    "required against the tiers": (
+        CELLS,
+        {"knowledge": {"tiers": [["Mek"], ["Raf"]], "required": [["Raf", "Mek"]]}},
+        "'Raf' -> 'Mek' is required, and forbidden",
+    ),
+    "dates": (
+        CELLS.assign(day=pd.Timestamp("2020-01-01")),
+        {},
+        "column 'day' is of datetime64",
     ),
     "a cycle": (
         CELLS,

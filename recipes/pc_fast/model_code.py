@@ -1,6 +1,10 @@
-"""The PC algorithm as a model: a table of observations in, the edges of its causal graph out."""
+"""Find the edges of a table's causal graph with the PC algorithm, and how sure each is.
 
-from typing import Any
+The driver logs this file by its path, with the package `pc_fast` beside it; MLflow
+stores both and runs this file at each load. The last line names the model.
+"""
+
+from typing import Annotated, Any, Literal
 
 import mlflow
 import numpy as np
@@ -14,164 +18,147 @@ from mlflow.types.schema import (
     Property,
 )
 from pc_fast.independence import ChiSquare, ConditionalTest, FisherZ, GSquare
-from pc_fast.knowledge import read_knowledge
-from pc_fast.orientation import (
-    directed_cycle,
-    meek,
-    orient_by_knowledge,
-    orient_colliders,
-)
-from pc_fast.skeleton import skeleton
+from pc_fast.knowledge import Knowledge, check_directions, read_knowledge
+from pc_fast.orientation import meek, orient_by_knowledge, orient_colliders
+from pc_fast.skeleton import Separators, skeleton
 from pc_fast.table import check_table, choose_test, edge_list, encode, equal_columns
+from pydantic import BaseModel, Field, ValidationError
 from tqdm.auto import tqdm
 
-TESTS = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
-NAMES = Array(Array(DataType.string))
-KNOWLEDGE = Object(
-    [Property(part, NAMES, False) for part in ("tiers", "required", "forbidden")]
-)
+TESTS: dict[str, Any] = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
 
-# The columns are the caller's business, so the model's signature has none; its parameters are here.
+
+class Settings(BaseModel, extra="forbid", strict=True):
+    # An edge is removed if any test's p-value exceeds alpha.
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    # auto: Fisher's z for numbers, G-square for categories
+    test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
+    # tiers, required and forbidden edges
+    knowledge: Knowledge = Knowledge()
+    # how colliders are recognized; maxp is causal-learn's rule
+    orientation: Literal["confirmed", "maxp"] = "confirmed"
+    # most columns to condition on; -1: any number
+    max_k: Annotated[int, Field(ge=-1)] = -1
+    # also list the pairs that aren't adjacent, each with the columns that separate it
+    separating_sets: bool = False
+    # number of resamples for the confidence of each edge; 0: none
+    bootstrap: Annotated[int, Field(ge=0, le=10_000)] = 0
+    # of the resamples
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+# A table may have any columns, so the model's signature has parameters and no inputs.
+DEFAULT = Settings()
+NAMES = Array(Array(DataType.string))
+KNOWLEDGE = Object([Property(part, NAMES, False) for part in Knowledge.model_fields])
 PARAMS = ParamSchema(
     [
-        ParamSpec("alpha", "double", 0.05),  # edges go whose p-value is above
-        ParamSpec("test", "string", "auto"),  # auto, fisherz, gsq, chisq
-        ParamSpec(
-            "bins", "long", 0
-        ),  # > 0: cut continuous columns into so many categories
-        ParamSpec("knowledge", KNOWLEDGE, {}),  # tiers, required and forbidden edges
-        ParamSpec(
-            "orientation", "string", "confirmed"
-        ),  # or maxp, as causal-learn has it
-        ParamSpec(
-            "max_k", "long", -1
-        ),  # condition on so many columns at most; -1: any number
-        ParamSpec(
-            "separating_sets", "boolean", False
-        ),  # also say what separates the other pairs
-        ParamSpec(
-            "bootstrap", "long", 0
-        ),  # > 0: so many resamples for the edges' confidence
-        ParamSpec("seed", "long", 0),  # of the resamples
+        ParamSpec("alpha", "double", DEFAULT.alpha),
+        ParamSpec("test", "string", DEFAULT.test),
+        ParamSpec("knowledge", KNOWLEDGE, {}),
+        ParamSpec("orientation", "string", DEFAULT.orientation),
+        ParamSpec("max_k", "long", DEFAULT.max_k),
+        ParamSpec("separating_sets", "boolean", DEFAULT.separating_sets),
+        ParamSpec("bootstrap", "long", DEFAULT.bootstrap),
+        ParamSpec("seed", "long", DEFAULT.seed),
     ]
 )
-DEFAULTS = {spec.name: spec.default for spec in PARAMS}
-
-
-def check_settings(settings: dict[str, Any]) -> None:
-    """Raise ValueError for a parameter out of its range."""
-    for name, value in settings.items():
-        if unknown := {name} - set(DEFAULTS):
-            raise ValueError(
-                f"unknown parameter {unknown.pop()!r:.80}; known: {', '.join(DEFAULTS)}"
-            )
-        kind = (int, float) if name == "alpha" else type(DEFAULTS[name])
-        if not isinstance(value, kind) or isinstance(value, bool) > (
-            name == "separating_sets"
-        ):
-            raise ValueError(
-                f"{name}={value!r:.80}: give a {type(DEFAULTS[name]).__name__}"
-            )
-    bins = settings["bins"]
-    allowed = {
-        "alpha": (0 < settings["alpha"] < 1, "between 0 and 1"),
-        "test": (settings["test"] in ("auto", *TESTS), f"auto, {', '.join(TESTS)}"),
-        "bins": (bins == 0 or 2 <= bins <= 10, "0 (off) or 2 to 10"),
-        "orientation": (
-            settings["orientation"] in ("confirmed", "maxp"),
-            "confirmed or maxp",
-        ),
-        "max_k": (settings["max_k"] >= -1, "-1 (any number) or more"),
-        "bootstrap": (0 <= settings["bootstrap"] <= 10_000, "0 (off) to 10000"),
-    }
-    for name, (fits, text) in allowed.items():
-        if not fits:
-            raise ValueError(f"{name}={settings[name]!r:.80}: give {text}")
 
 
 def find_graph(
-    test: ConditionalTest, settings: dict[str, Any], names: list[str]
-) -> tuple[np.ndarray, dict[tuple[int, int], tuple[int, ...]]]:
-    """Return the graph, bool (p, p), and for each pair that was separated the set that did it."""
-    forbidden, required = read_knowledge(names, settings["knowledge"])
-    start = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
-    alpha, largest = (
-        settings["alpha"],
-        settings["max_k"] if settings["max_k"] >= 0 else len(names),
-    )
-    adjacent, separators = skeleton(test, alpha, start, required | required.T, largest)
+    test: ConditionalTest, settings: Settings, names: list[str]
+) -> tuple[np.ndarray, Separators]:
+    """Return the graph, bool (p, p), and a separating set for each separated pair.
+
+    graph[i, j] without graph[j, i] is the edge i -> j, both are the undirected i - j.
+    """
+    forbidden, required = read_knowledge(settings.knowledge, names)
+    largest = len(names) if settings.max_k == -1 else settings.max_k
+
+    # 1. The skeleton: start with all edges, remove those between independent columns.
+    possible = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
+    keep = required | required.T
+    adjacent, separators = skeleton(test, settings.alpha, possible, keep, largest)
+
+    # 2. Directions that are known beforehand.
     graph = orient_by_knowledge(adjacent, forbidden)
-    if cycle := directed_cycle(graph & ~graph.T):
-        path = " -> ".join(names[i] for i in cycle)
-        raise ValueError(
-            f"knowledge: with what the data keep it makes the cycle {path:.80}"
-        )
-    confirm_at = alpha if settings["orientation"] == "confirmed" else None
+    check_directions(graph, names)
+
+    # 3. Colliders x -> y <- z, which show in the data.
+    confirm_at = settings.alpha if settings.orientation == "confirmed" else None
     graph = orient_colliders(graph, test, forbidden, max(largest, 1), confirm_at)
+
+    # 4. Directions that follow from the others.
     return meek(graph, forbidden), separators
 
 
 def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
-    """Return the CPDAG of `table` (n observations x p columns): one row per edge.
+    """Return the CPDAG of `table`, n observations x p columns: `from`, `to`, `type`.
 
-    Columns: `from`, `to`, `type` ("directed" or "undirected"); with `bootstrap` also `confidence`
-    and `adjacency`, the shares of resamples with this very edge and with any edge between the two;
-    a column that says the same as an earlier one is left out, and a row of type "equal" says so;
-    with `separating_sets` also a row of type "separated" for each pair that a test separated, and
-    `separating_set`, the columns given which the two are independent. ValueError says what is
-    wrong with the table or the parameters (PARAMS). Source: Spirtes, Glymour & Scheines 2000.
+    `params`: see Settings. `type` is "directed" or "undirected"; with `separating_sets`
+    also "separated", and "equal" for a column that says the same as an earlier one,
+    which stands for both. Source: Spirtes, Glymour & Scheines 2000.
     """
-    settings = DEFAULTS | params
-    check_settings(settings)
+    settings = Settings(**params)
     check_table(table)
-    stands = equal_columns(table)
-    said = str(settings["knowledge"])
-    if named := [name for name in stands if repr(name) in said]:
-        raise ValueError(
-            f"knowledge: column {min(named)!r:.80} says the same as another; name that"
-        )
-    table = table.drop(columns=[*stands])
-    if table.shape[1] < 2:
-        raise ValueError("all columns say the same")
+    equal = equal_columns(table)
+    check_distinct(table, equal, settings.knowledge)
+    table = table.drop(columns=list(equal))
     names = table.columns.tolist()
-    repeats = settings["bootstrap"]
-    if repeats and len(table) < 3 * len(names):
-        raise ValueError(
-            f"bootstrap={repeats}: give three times as many rows as columns"
-        )
-    name = choose_test(table, settings["test"], settings["bins"])
-    data = encode(table, name, settings["bins"])
-    graph, separators = find_graph(TESTS[name](data), settings, names)
+
+    test = choose_test(table, settings.test)
+    data = encode(table, test)
+    graph, separators = find_graph(TESTS[test](data), settings, names)
+
     edges = edge_list(graph, names)
-    if repeats:
-        random = np.random.default_rng(settings["seed"])
-        i, j = (table.columns.get_indexer(edges[end]) for end in ("from", "to"))
-        same, adjacent = np.zeros(len(edges)), np.zeros(len(edges))
-        for _ in tqdm(
-            range(repeats), "bootstrap", disable=None
-        ):  # None: only on a terminal
-            rows = random.integers(len(data), size=len(data))
-            other, _ = find_graph(TESTS[name](data[rows]), settings, names)
-            same += (other[i, j] == graph[i, j]) & (other[j, i] == graph[j, i])
-            adjacent += other[i, j] | other[j, i]
-        edges["confidence"], edges["adjacency"] = same / repeats, adjacent / repeats
-    if settings["separating_sets"]:
-        separated = [
-            {"from": names[x], "to": names[y], "type": "separated"}
-            | {"separating_set": [names[s] for s in given]}
-            for (x, y), given in sorted(separators.items())
-        ]
-        columns = [*edges.columns, "separating_set"]
-        edges = pd.DataFrame(
-            edges.to_dict("records") + separated, columns=columns, dtype=object
-        )
-    if stands:
-        equal = [(kept, left, "equal") for left, kept in stands.items()]
-        more = pd.DataFrame(equal, columns=["from", "to", "type"], dtype=object)
-        edges = pd.DataFrame(
-            edges.to_dict("records") + more.to_dict("records"), dtype=object
-        )
-    return edges.where(edges.notna(), None)  # null in JSON, which has no NaN
+    columns = ["from", "to", "type"]
+    if settings.bootstrap:
+        check_bootstrap(table, settings.bootstrap)
+        add_confidence(edges, graph, data, TESTS[test], settings, names)
+        columns += ["confidence", "adjacency"]
+    if settings.separating_sets:
+        edges += separated_pairs(separators, names)
+        columns += ["separating_set"]
+    for name, earlier in equal.items():
+        edges.append({"from": earlier, "to": name, "type": "equal"})
+    answer = pd.DataFrame(edges, columns=columns)
+    if answer.isna().any(axis=None):
+        answer = answer.astype(object).where(answer.notna(), None)  # null in JSON
+    return answer
+
+
+def add_confidence(
+    edges: list[dict[str, Any]],
+    graph: np.ndarray,
+    data: np.ndarray,
+    test: type[ConditionalTest],
+    settings: Settings,
+    names: list[str],
+) -> None:
+    """Add to each edge in which share of resamples it, or any edge there, is found."""
+    random = np.random.default_rng(settings.seed)
+    same = np.zeros(graph.shape)
+    adjacent = np.zeros(graph.shape)
+    resamples = range(settings.bootstrap)
+    for _ in tqdm(resamples, "bootstrap", disable=None):  # None: only on a terminal
+        rows = random.integers(len(data), size=len(data))
+        other, _ = find_graph(test(data[rows]), settings, names)
+        same += (other == graph) & (other.T == graph.T)
+        adjacent += other | other.T
+    for edge in edges:
+        i = names.index(edge["from"])
+        j = names.index(edge["to"])
+        edge["confidence"] = same[i, j] / settings.bootstrap
+        edge["adjacency"] = adjacent[i, j] / settings.bootstrap
+
+
+def separated_pairs(separators: Separators, names: list[str]) -> list[dict[str, Any]]:
+    """Return a row for each pair that isn't adjacent, with columns that separate it."""
+    rows = []
+    for (x, y), given in separators.items():
+        pair = {"from": names[min(x, y)], "to": names[max(x, y)], "type": "separated"}
+        rows.append(pair | {"separating_set": [names[i] for i in given]})
+    return rows
 
 
 class CausalDiscovery(mlflow.pyfunc.PythonModel):
@@ -183,19 +170,54 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Return the edges; MlflowException (HTTP 400) says what is wrong with the request."""
-        # Without input columns in the signature, REST's "inputs" arrives as a dict of arrays.
+        """Return the edges; bad input is an MlflowException (HTTP 400)."""
         try:
-            if not isinstance(model_input, pd.DataFrame | dict):
-                raise ValueError(
-                    "give a table: columns with names, such as dataframe_split"
-                )
-            return discover(pd.DataFrame(model_input), **(params or {}))
-        except (
-            ValueError,
-            OverflowError,
-        ) as error:  # an int beyond 1e308 makes the latter
-            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
+            return discover(as_table(model_input), **(params or {}))
+        except ValidationError as error:
+            message = first_fault(error)
+        except ValueError as error:
+            message = str(error)
+        raise mlflow.MlflowException.invalid_parameter_value(message)
+
+
+# The checks beside those of the package. ValueError says what to do.
+
+
+def as_table(model_input: Any) -> pd.DataFrame:
+    """Return the request's table: REST's "inputs" arrives as a dict of arrays."""
+    if not isinstance(model_input, pd.DataFrame | dict):
+        raise ValueError("give a table: columns with names, such as dataframe_split")
+    return pd.DataFrame(model_input)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return which parameter is out of its range, and what it may be."""
+    fault = error.errors()[0]
+    name = ".".join(map(str, fault["loc"]))
+    return f"{name:.80}={fault['input']!r:.80}: {fault['msg']}"
+
+
+def check_distinct(
+    table: pd.DataFrame, equal: dict[str, str], knowledge: Knowledge
+) -> None:
+    """Refuse a table of one column in many guises, and knowledge of such a guise."""
+    if len(equal) == table.shape[1] - 1:
+        raise ValueError("all columns say the same; give two that differ")
+    for name in knowledge.columns():
+        if name in equal:
+            raise ValueError(
+                f"knowledge: column {name!r:.80} says the same as {equal[name]!r:.80}; "
+                "name that one"
+            )
+
+
+def check_bootstrap(table: pd.DataFrame, resamples: int) -> None:
+    """Refuse to resample few rows: a resample has fewer distinct ones still."""
+    rows, columns = table.shape
+    if rows < 3 * columns:
+        raise ValueError(
+            f"bootstrap={resamples}: {rows} rows are too few; give {3 * columns}"
+        )
 
 
 mlflow.models.set_model(CausalDiscovery())
