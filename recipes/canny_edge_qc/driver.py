@@ -79,12 +79,11 @@ def main() -> None:
         mlflow.log_figure(draw(pictures, answer, scored), "inspection.png")
         mlflow.register_model(model.model_uri, "canny_edge_qc")
     good = (scored["defect"] == "good").sum()
-    headline = (
-        f"{name}: {numbers['false alarms']:.0%} false alarms on {good} good parts"
-    )
+    false_alarms = f"{numbers['false alarms']:.0%} false alarms"
+    headline = f"{name}: {false_alarms} on {good} unseen good parts"
     if parts.bad:
-        found, auroc = numbers["found"], numbers["AUROC"]
-        headline += f", {found:.0%} of bad parts found, AUROC {auroc:.2f}"
+        headline += f", {numbers['found']:.0%} of bad parts found"
+        headline += f", AUROC {numbers['AUROC']:.2f}"
     else:
         headline += "; no bad parts, so nothing is known of misses"
     report(model, headline, prediction=answer.round(3))
