@@ -1,105 +1,106 @@
-"""What good parts alone tell about the model, what bad ones tell besides, and a figure of it."""
+"""Score parts that took no part in the calibration, and draw what the model sees."""
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
+import model_code
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from model_code import calibrate, gradients, inspect
 from parts import Parts
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
 
-Scorer = Callable[
-    [np.ndarray], tuple[float, bool]
-]  # a part's score, and whether it fails
-
-
-def auroc(good: np.ndarray, bad: np.ndarray) -> float:
-    """Return the chance that a bad part scores higher than a good one; ties count half."""
-    ranks = pd.Series(np.r_[good, bad]).rank().to_numpy()[len(good) :]
-    return float((ranks.sum() - len(bad) * (len(bad) + 1) / 2) / (len(good) * len(bad)))
+Pictures = list[np.ndarray]
+Scorer = Callable[[np.ndarray], tuple[float, bool]]  # a part's score; whether it fails
 
 
-def largest_edge(good: list[np.ndarray]) -> Scorer:
+def edge_rule(good: Pictures, code: Any = model_code) -> Scorer:
     """Return the model, calibrated on these good parts."""
-    calibration = calibrate(good)
+    calibration = code.calibrate(good)
 
     def score(part: np.ndarray) -> tuple[float, bool]:
-        found = inspect(part, calibration)
-        return found["defect_score"], found["verdict"] == "fail"
+        answer = code.inspect(part, calibration)
+        return answer["defect_score"], answer["verdict"] == "fail"
 
     return score
 
 
-def edge_density(good: list[np.ndarray]) -> Scorer:
-    """Return the textbook rule, "too many Canny edges", with a limit from the same good parts."""
+def density_rule(good: Pictures) -> Scorer:
+    """Return the textbook rule, "too many Canny edges", limited by the same parts."""
 
     def density(part: np.ndarray) -> float:
         return float((cv2.Canny(part, 50, 150) > 0).mean())
 
-    limit = np.quantile([density(part) for part in good], 0.95, method="higher")
-    return lambda part: (density(part), density(part) > limit)
+    densities = [density(part) for part in good]
+    limit = np.quantile(densities, 0.95, method="higher")
+
+    def score(part: np.ndarray) -> tuple[float, bool]:
+        return density(part), bool(density(part) > limit)
+
+    return score
 
 
-def evaluate(parts: Parts, rule: Callable[[list[np.ndarray]], Scorer]) -> pd.DataFrame:
-    """Return a row per part that took no part in the calibration: defect, score, failed.
+def evaluate(parts: Parts, rule: Callable[[Pictures], Scorer]) -> pd.DataFrame:
+    """Return defect, score and failed of each part that the rule has not seen.
 
-    Without good parts of their own for the test, each fifth of the golden ones is scored by a
-    calibration on the others.
+    Without further good parts, each fifth of the golden ones is scored by a calibration
+    on the others.
     """
     score = rule(parts.golden)
     rows = [("good", *score(part)) for part in parts.good]
-    for fold in range(0 if parts.good else 5):
-        others = [part for i, part in enumerate(parts.golden) if i % 5 != fold]
-        rows += [("good", *found) for found in map(rule(others), parts.golden[fold::5])]
     rows += [(defect, *score(part)) for defect, part in parts.bad]
+    if not parts.good:
+        folds = KFold(5, shuffle=True, random_state=0).split(parts.golden)
+        for others, fifth in folds:
+            score = rule([parts.golden[number] for number in others])
+            rows += [("good", *score(parts.golden[number])) for number in fifth]
     return pd.DataFrame(rows, columns=["defect", "score", "failed"])
 
 
 def summary(scored: pd.DataFrame) -> dict[str, float]:
-    """Return the share of false alarms and, if there are bad parts, what is found of them."""
-    good = scored["defect"] == "good"
-    numbers = {"false alarms": float(scored["failed"][good].mean())}
-    if not good.all():
-        numbers["found"] = float(scored["failed"][~good].mean())
-        numbers["AUROC"] = auroc(
-            *(scored["score"][side].to_numpy() for side in (good, ~good))
-        )
+    """Return false alarms; with bad parts also the share found and the AUROC."""
+    is_bad = scored["defect"] != "good"
+    numbers = {"false alarms": float(scored["failed"][~is_bad].mean())}
+    if is_bad.any():
+        numbers["found"] = float(scored["failed"][is_bad].mean())
+        numbers["AUROC"] = float(roc_auc_score(is_bad, scored["score"]))
     return numbers
 
 
-def show(
+def draw(
     pictures: dict[str, np.ndarray], answer: pd.DataFrame, scored: pd.DataFrame
 ) -> Figure:
-    """Return each picture with its box over the gradients Canny sees, and the scores by defect."""
-    figure = Figure(figsize=(2.4 * len(pictures) + 3, 5), layout="constrained")
-    grid = figure.add_gridspec(
-        2, len(pictures) + 1, width_ratios=[*[1] * len(pictures), 1.3]
-    )
-    rows = zip(pictures.items(), answer.to_dict("records"), strict=True)
-    for column, ((name, grey), found) in enumerate(rows):
-        slopes, _, turned = gradients(grey)
-        seen = np.rot90(np.abs(slopes.astype(float)).sum(axis=0), -turned)
-        top, below = (figure.add_subplot(grid[row, column]) for row in (0, 1))
-        top.imshow(grey, cmap="gray", vmin=0, vmax=255)
-        below.imshow(seen, cmap="gray", vmin=0, vmax=10_000)
-        box = (found["x"], found["y"]), found["width"], found["height"]
-        top.add_patch(Rectangle(*box, fill=False, color="#E69F00"))
-        top.set_title(
-            f"{name}: {found['verdict']}, {found['defect_score']:.2f}", fontsize=9
-        )
-        for axis in (top, below):
+    """Draw each picture with its box over its gradients, and the scores by defect."""
+    columns = len(pictures) + 1
+    figure = Figure(figsize=(2.4 * columns + 0.6, 5), layout="constrained")
+    grid = figure.add_gridspec(2, columns, width_ratios=[1.0] * len(pictures) + [1.3])
+    for column, (name, grey) in enumerate(pictures.items()):
+        result = answer.iloc[column]
+        above = figure.add_subplot(grid[0, column])
+        above.imshow(grey, cmap="gray", vmin=0, vmax=255)
+        corner = (result["x"], result["y"])
+        box = Rectangle(corner, result["width"], result["height"], fill=False)
+        box.set_edgecolor("#E69F00")
+        above.add_patch(box)
+        title = f"{name}: {result['verdict']}, {result['defect_score']:.2f}"
+        above.set_title(title, fontsize=9)
+        below = figure.add_subplot(grid[1, column])
+        dx, dy = model_code.surface_gradients(grey)
+        below.imshow(np.hypot(dx, dy), cmap="gray", vmin=0, vmax=3000)
+        for axis in (above, below):
             axis.set(xticks=[], yticks=[])
-    show_scores(figure.add_subplot(grid[:, -1]), scored)
+    draw_scores(figure.add_subplot(grid[:, -1]), scored)
     return figure
 
 
-def show_scores(axis: Axes, scored: pd.DataFrame) -> None:
+def draw_scores(axis: Axes, scored: pd.DataFrame) -> None:
     """Draw each part's score by defect, with the limit."""
-    kinds = list(dict.fromkeys(scored["defect"]))
-    axis.scatter(scored["defect"].map(kinds.index), scored["score"], s=12, alpha=0.6)
+    defects = list(scored["defect"].unique())
+    axis.scatter(scored["defect"].map(defects.index), scored["score"], s=12, alpha=0.6)
     axis.axhline(1, color="black", linewidth=1)
-    axis.set_xticks(range(len(kinds)), kinds, rotation=45)
+    axis.set_xticks(range(len(defects)), defects, rotation=45)
     axis.set(ylabel="defect score (1: the limit)", ylim=(0, None))

@@ -1,10 +1,14 @@
-"""Pass or fail grey photographs of a surface by their largest edge, compared with good parts."""
+"""Pass or fail photographs of a ground surface by their largest edge.
+
+The driver logs this file by its path; MLflow stores its text and runs it at each load.
+The last line names the model.
+"""
 
 import base64
 import json
+import math
 from contextlib import suppress
 from io import BytesIO
-from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -12,156 +16,158 @@ import cv2
 import mlflow
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageOps
 
-GRAIN, ENDS, RIM = 0.2, 0.15, 0.04  # windows, in parts of the picture's side
-SMOOTH, ROUGH = (
-    0.6,
-    1.3,
-)  # times the smoothest and the roughest good part: another picture
-FEWEST = 19  # good parts; with fewer, no limit can promise 5 % false alarms
-SMALLEST, MOST_PIXELS = 32, 50_000_000  # of a side, of a picture
-FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+DARK = 20  # grey levels added before the logarithm, which would magnify dark noise
+WINDOW = 0.2  # length of the local means, as a share of the picture's side
+RIM = 0.04  # width of the border that is ignored, as a share of the picture's side
+QUIET = 0.99  # share of a good part's gradients that are below Canny's threshold
+CONFIDENCE = 0.95  # share of further good parts that pass
+SMOOTHEST = 0.6  # least roughness to pass, as a multiple of the smoothest good part's
+ROUGHEST = 1.3  # most roughness to pass, as a multiple of the roughest good part's
 COLUMNS = ["verdict", "defect_score", "x", "y", "width", "height", "reason"]
 
-
-def read_grey(data: Any) -> np.ndarray:
-    """Return an image file (bytes, or base64 text) as uint8 (height, width); ValueError if bad."""
-    data = data.encode("ascii", "replace") if isinstance(data, str) else data
-    if not isinstance(data, bytes) or not data:
-        raise ValueError(
-            "no image; send the bytes of an image file, as base64 text over REST"
-        )
-    with suppress(ValueError):  # what is no base64 is the file itself
-        data = base64.b64decode(b"".join(data.split()), validate=True)
-    try:
-        with Image.open(
-            BytesIO(data), formats=FORMATS
-        ) as file:  # reads the header only
-            pixels, pages = file.width * file.height, getattr(file, "n_frames", 1)
-            mode = "transparent" if "transparency" in file.info else file.mode
-            good = pixels <= MOST_PIXELS and pages == 1 and mode in ("L", "RGB")
-            image = np.asarray(file if good else [])
-    except Exception as error:  # broken bytes make decoders raise all kinds of errors
-        why = f"no whole {', '.join(FORMATS)} file ({type(error).__name__})"
-        raise ValueError(f"{len(data)} bytes, {why}") from None
-    if not good or (image.ndim == 3 and np.ptp(image, axis=2).any()):
-        want = f"one page of 8-bit grey (L), at most {MOST_PIXELS} px"
-        raise ValueError(f"{pages} page(s) of {pixels} px, mode {mode}; send {want}")
-    return (
-        image if image.ndim == 2 else image[:, :, 0]
-    )  # grey, stored as three equal channels
+Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
-def gradients(grey: np.ndarray) -> tuple[np.ndarray, float, bool]:
-    """Return dx and dy of the evened surface, its texture, and whether it was turned.
+# The six steps of an inspection, in their order.
 
-    They are int16 (2, h, w), at half the picture's size, its grain upright (np.rot90 if it lay).
-    The texture is the mean relative change between neighbours along the grain. Raises ValueError
-    for anything but uint8 (height, width), or a picture too small or too slim.
+
+def halve(grey: np.ndarray) -> np.ndarray:
+    """Return the picture at half its size, which averages the camera's noise."""
+    height, width = grey.shape
+    size = (width // 2, height // 2)
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+
+
+def even_out_light(grey: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the grey levels.
+
+    A shadow multiplies grey levels. In the logarithm it is only a slow change, which
+    `subtract_grain` removes with the local mean.
     """
-    small, large = min(grey.shape, default=0), max(grey.shape, default=0)
-    if (
-        grey.dtype != np.uint8
-        or grey.ndim != 2
-        or small < SMALLEST
-        or large > 8 * small
-    ):
-        raise ValueError(
-            f"{grey.dtype} {grey.shape}: give uint8, {SMALLEST} px or more, up to 8:1"
-        )
-    light: np.ndarray = cv2.LUT(grey, np.log(np.arange(20, 276, dtype=np.float32)))
-    down = cv2.norm(light[1:], light[:-1], cv2.NORM_L1) / light.size
-    across = cv2.norm(light[:, 1:], light[:, :-1], cv2.NORM_L1) / light.size
-    if turned := down > across:
-        light = np.ascontiguousarray(np.rot90(light))
-    side = np.sqrt(light.size)
-    window, ends = int(GRAIN * side) | 1, int(ENDS * side)
-    light -= cv2.blur(light, (1, window))  # less the mean along the grain
-    for end in (
-        light[:ends],
-        light[-ends:],
-    ):  # the part's own border runs across the grain here
-        end -= cv2.blur(end, (window, 1))
-    width, height = light.shape[1] // 2, light.shape[0] // 2
-    half: np.ndarray = cv2.resize(light, (width, height), interpolation=cv2.INTER_AREA)
-    half /= max(float(half.std()), 1e-3)
-    half = cv2.GaussianBlur(half, (0, 0), 1.1)
-    slopes = [
-        cv2.Sobel(half, cv2.CV_16S, *axis, scale=512) for axis in ((1, 0), (0, 1))
-    ]
-    return np.array(slopes), min(down, across), turned
+    return np.log(grey + np.float32(DARK))
 
 
-def largest_edge(slopes: np.ndarray, canny: float) -> tuple[float, np.ndarray]:
-    """Return the root energy of the largest connected edge inside, and its mask, bool (h, w)."""
-    edges = cv2.Canny(slopes[0], slopes[1], canny, canny)
-    side = np.sqrt(edges.size)
+def subtract_grain(levels: np.ndarray) -> np.ndarray:
+    """Subtract the local mean along the grain: grooves go, cracks and holes stay."""
+    down, across = neighbour_differences(levels)
+    if down > across:  # neighbours differ least along the grain: it is horizontal
+        return subtract_grain(levels.T).T
+    # From here on the grain is vertical. A window is odd, so that it has a middle.
+    window = 2 * int(WINDOW * math.sqrt(levels.size) / 2) + 1
+    surface = levels - cv2.blur(levels, (1, window))
+    # The part's own border crosses the grain at its ends, above and below.
+    # Subtracting the mean across the grain removes it.
+    flat = surface - cv2.blur(surface, (window, 1))
+    flat[window:-window] = surface[window:-window]
+    return flat
+
+
+def neighbour_differences(image: np.ndarray) -> tuple[float, float]:
+    """Return the mean difference between neighbours, down columns and along rows."""
+    down = cv2.norm(image[1:], image[:-1], cv2.NORM_L1)
+    across = cv2.norm(image[:, 1:], image[:, :-1], cv2.NORM_L1)
+    return down / image.size, across / image.size
+
+
+def gradients(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return dx and dy, int16, in units of the surface's standard deviation."""
+    surface = surface / max(surface.std(), 1e-3)  # not by 0 if the part is blank
+    dx = cv2.Sobel(surface, cv2.CV_16S, 1, 0, ksize=7)
+    dy = cv2.Sobel(surface, cv2.CV_16S, 0, 1, ksize=7)
+    return dx, dy
+
+
+def largest_edge(dx: np.ndarray, dy: np.ndarray, threshold: float) -> tuple[float, Box]:
+    """Return the strength of the largest connected edge, and the box around it.
+
+    The strength is the root of the summed squares of its gradients. Without any edge
+    it is 0, and so is the box.
+    """
+    edges = cv2.Canny(dx, dy, threshold, threshold, L2gradient=True)
+    side = math.sqrt(edges.size)
     rim = max(2, round(RIM * side))
-    inside = np.zeros_like(edges)
-    inside[rim:-rim, rim:-rim] = edges[rim:-rim, rim:-rim]
-    at, labels = inside > 0, cv2.connectedComponents(inside, connectivity=8)[1]
-    strength = (
-        np.linalg.norm([slope[at] for slope in slopes], 1, axis=0) / canny
-    )  # as in Canny
-    energy = np.bincount(labels[at], strength**2, 1)  # of each edge
-    return float(np.sqrt(energy.max() / side)), at & (labels == energy.argmax())
+    edges[:rim] = edges[-rim:] = 0
+    edges[:, :rim] = edges[:, -rim:] = 0
+    on_edge = edges > 0
+    if not on_edge.any():
+        return 0.0, (0, 0, 0, 0)
+    labels = cv2.connectedComponents(edges)[1]
+    magnitude = np.hypot(dx[on_edge], dy[on_edge]) / threshold
+    energy = np.bincount(labels[on_edge], weights=magnitude**2)
+    largest = labels == energy.argmax()
+    x, y, width, height = cv2.boundingRect(largest.astype(np.uint8))
+    return math.sqrt(energy.max() / side), (2 * x, 2 * y, 2 * width, 2 * height)
 
 
-def calibrate(images: list[np.ndarray]) -> dict[str, float]:
-    """Return what the model has to know, from pictures of good parts alone, uint8 (h, w) each.
+def compare_with_limit(
+    strength: float, roughness: float, calibration: dict[str, float]
+) -> tuple[str, float, str]:
+    """Return the verdict, the score (strength divided by the limit) and the reason."""
+    score = strength / calibration["limit"]
+    if roughness < calibration["smoothest"]:
+        return "fail", score, "too smooth"
+    if roughness > calibration["roughest"]:
+        return "fail", score, "too rough"
+    verdict = "fail" if score > 1 else "pass"
+    return verdict, score, "largest edge"
 
-    Canny's threshold is where 1 % of their gradients are. The limit is a conformal quantile: a
-    further good part of the same kind exceeds it with a probability of at most 5 %.
+
+# What calibration and inspection have in common, then the two.
+
+
+def surface_gradients(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return dx and dy of the surface without light and grain, at half the size."""
+    check_picture(grey)
+    levels = even_out_light(halve(grey))
+    return gradients(subtract_grain(levels))
+
+
+def surface_roughness(grey: np.ndarray) -> float:
+    """Return how much neighbours along the grain differ, relative to brightness."""
+    return min(neighbour_differences(grey)) / (grey.mean() + DARK)
+
+
+def calibrate(pictures: list[np.ndarray]) -> dict[str, float]:
+    """Return what the model has to know about a surface, from pictures of good parts.
+
+    The limit is a conformal quantile: a further good part of the same kind exceeds it
+    with a probability of at most 5 %.
     """
-    if len(images) < FEWEST:
-        raise ValueError(f"{len(images)} good parts; give at least {FEWEST}, better 60")
-    parts, textures, _ = zip(*map(gradients, images), strict=True)
-    sharp = [np.quantile(np.linalg.norm(slopes, 1, axis=0), 0.99) for slopes in parts]
-    canny = max(float(np.median(sharp)), 1.0)
-    sizes = sorted(largest_edge(slopes, canny)[0] for slopes in parts)
+    check_number(pictures)
+    surfaces = [surface_gradients(grey) for grey in pictures]
+    steepest = [np.quantile(np.hypot(dx, dy), QUIET) for dx, dy in surfaces]
+    threshold = max(float(np.median(steepest)), 1.0)  # not 0 if all parts are blank
+    strengths = sorted(largest_edge(dx, dy, threshold)[0] for dx, dy in surfaces)
+    rank = math.ceil(CONFIDENCE * (len(strengths) + 1))
+    roughness = [surface_roughness(grey) for grey in pictures]
     return {
-        "canny": canny,
-        "limit": max(sizes[ceil(0.95 * (len(sizes) + 1)) - 1], 0.1),
-        "smoothest": SMOOTH * min(textures),
-        "roughest": ROUGH * max(textures),
+        "threshold": threshold,
+        "limit": max(strengths[rank - 1], 0.1),  # not 0 if no part has an edge
+        "smoothest": SMOOTHEST * min(roughness),
+        "roughest": ROUGHEST * max(roughness),
     }
 
 
 def inspect(grey: np.ndarray, calibration: dict[str, float]) -> dict[str, Any]:
-    """Return COLUMNS for one part, uint8 (height, width); the box (px) is all 0 without an edge."""
-    slopes, texture, turned = gradients(grey)
-    size, mask = largest_edge(slopes, calibration["canny"])
-    mask = np.rot90(mask, -turned).astype(np.uint8)
-    box = cv2.boundingRect(
-        cv2.resize(mask, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    )
-    score, reason = size / calibration["limit"], "largest edge"
-    if (
-        not calibration["smoothest"] <= texture <= calibration["roughest"]
-    ):  # not such a part
-        reason = "too smooth" if texture < calibration["smoothest"] else "too rough"
-    verdict = "fail" if score > 1 or reason != "largest edge" else "pass"
-    return dict(zip(COLUMNS, (verdict, score, *box, reason), strict=True))
+    """Return one value for each of COLUMNS; the picture is uint8 (height, width)."""
+    dx, dy = surface_gradients(grey)
+    strength, box = largest_edge(dx, dy, calibration["threshold"])
+    roughness = surface_roughness(grey)
+    verdict, score, reason = compare_with_limit(strength, roughness, calibration)
+    values = [verdict, score, *box, reason]
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 class EdgeInspection(mlflow.pyfunc.PythonModel):
-    """Take one column, `image` (files as bytes or base64 text); answer COLUMNS, a row per image."""
+    """Take the column `image`, a file in each row; answer with COLUMNS, a row each."""
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
-        """Read the calibration that was logged with the model; ValueError if it isn't whole."""
-        self.calibration = json.loads(
-            Path(context.artifacts["calibration"]).read_text("utf-8")
-        )
-        numbers = [
-            self.calibration.get(n) for n in ("canny", "limit", "smoothest", "roughest")
-        ]
-        if not all(
-            isinstance(n, float) and 0 < n < inf for n in numbers
-        ):  # NaN would pass all
-            raise ValueError(
-                f"calibration {str(self.calibration)[:80]}: make it with calibrate()"
-            )
+        """Read the calibration that was logged with the model."""
+        path = Path(context.artifacts["calibration"])
+        self.calibration = json.loads(path.read_text(encoding="utf-8"))
+        check_calibration(self.calibration)
 
     def predict(
         self,
@@ -169,19 +175,99 @@ class EdgeInspection(mlflow.pyfunc.PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Return COLUMNS under the input's index; MlflowException (HTTP 400) names a bad row."""
-        if not isinstance(model_input, pd.DataFrame) or list(model_input) != ["image"]:
-            raise mlflow.MlflowException.invalid_parameter_value(
-                "give one column, 'image'"
-            )
-        rows = []
-        for row, data in model_input["image"].items():
+        """Return the answers under the input's index; an error names the bad row."""
+        answers = []
+        for row, file in model_input["image"].items():
             try:
-                rows.append(inspect(read_grey(data), self.calibration))
-            except (ValueError, cv2.error) as error:
-                text = f"column 'image', row {row!r:.80}: {error}"
-                raise mlflow.MlflowException.invalid_parameter_value(text) from None
-        return pd.DataFrame(rows, model_input.index, COLUMNS)
+                answers.append(inspect(read_grey(file), self.calibration))
+            except ValueError as error:
+                message = f"column 'image', row {row!r:.80}: {error}"
+                raise mlflow.MlflowException.invalid_parameter_value(message) from None
+        return pd.DataFrame(answers, index=model_input.index, columns=COLUMNS)
+
+
+# The checks: what is read, and what is refused with a sentence that says what to do.
+
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+LEAST_SIDE = 32  # pixels
+LONGEST_SIDE = 8  # times the shorter side
+MOST_PIXELS = 50_000_000
+LEAST_PARTS = 19  # with fewer, no limit can promise 5 % false alarms
+
+
+def read_grey(file: Any) -> np.ndarray:
+    """Return an image file as grey levels, uint8 (height, width), turned upright."""
+    content = file_bytes(file)
+    try:
+        image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
+        problem = header_problem(image)
+        if not problem:
+            upright = ImageOps.exif_transpose(image)
+            grey = np.asarray(upright.convert("L"))  # L is luminance
+    except Exception as error:  # broken files make decoders raise errors of all kinds
+        kind = type(error).__name__
+        raise ValueError(
+            f"{len(content)} bytes are not a complete image file ({kind}); "
+            f"send {', '.join(FORMATS)}"
+        ) from None
+    if problem:
+        raise ValueError(problem)
+    return grey
+
+
+def file_bytes(file: Any) -> bytes:
+    """Return the bytes of a file that came as bytes, base64 text or a data: URL."""
+    if isinstance(file, str):
+        text = file.rpartition("base64,")[2]  # a data: URL begins with its media type
+        with suppress(ValueError):  # text that is not base64 is refused below
+            file = base64.b64decode(text)
+    if not isinstance(file, bytes | bytearray) or not file:
+        raise ValueError("not an image file; send one, as bytes or as base64 text")
+    return bytes(file)
+
+
+def header_problem(image: Image.Image) -> str:
+    """Return why a file is refused before its pixels are decoded, "" if it isn't."""
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
+        return f"{pixels} pixels; send a picture of at most {MOST_PIXELS}"
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        return f"{pages} pages; send one picture a file"
+    if image.mode not in ("L", "RGB") or "transparency" in image.info:
+        return f"mode {image.mode}; send 8-bit grey or RGB, without transparency"
+    return ""
+
+
+def check_picture(grey: np.ndarray) -> None:
+    """Refuse what is no grey picture, too small, or too slim."""
+    if grey.dtype != np.uint8 or grey.ndim != 2:
+        raise ValueError(f"{grey.dtype} {grey.shape}; give uint8 (height, width)")
+    if min(grey.shape) < LEAST_SIDE or max(grey.shape) > LONGEST_SIDE * min(grey.shape):
+        height, width = grey.shape
+        raise ValueError(
+            f"{width} x {height} px; send at least {LEAST_SIDE} px each way, "
+            f"and no side longer than {LONGEST_SIDE} times the other"
+        )
+
+
+def check_number(pictures: list[np.ndarray]) -> None:
+    """Refuse to calibrate on too few good parts."""
+    if len(pictures) < LEAST_PARTS:
+        raise ValueError(
+            f"{len(pictures)} good parts; give at least {LEAST_PARTS}, better 60"
+        )
+
+
+def check_calibration(calibration: dict[str, Any]) -> None:
+    """Refuse a calibration without a number, or with NaN: that would pass any part."""
+    for name in ("threshold", "limit", "smoothest", "roughest"):
+        value = calibration.get(name)
+        if not isinstance(value, float) or not 0 < value < math.inf:
+            raise ValueError(
+                f"calibration: {name} is {value!r:.80}; "
+                "make the file with calibrate() and log the model again"
+            )
 
 
 mlflow.models.set_model(EdgeInspection())

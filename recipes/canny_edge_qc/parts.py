@@ -1,4 +1,4 @@
-"""Parts to inspect, good and bad: a ground surface drawn from noise, with a fixed seed."""
+"""Draw good and bad parts: a ground surface made of noise, with a fixed seed."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ Random = np.random.Generator
 
 
 class Parts(NamedTuple):
-    """Good parts to calibrate with, unseen good ones, and (defect, part) pairs; uint8 pictures."""
+    """Good parts to calibrate with, further good ones, and (defect, part) pairs."""
 
     golden: list[np.ndarray]
     good: list[np.ndarray]
@@ -20,7 +20,7 @@ class Parts(NamedTuple):
 def noise(
     rng: Random, shape: tuple[int, int], along: float, across: float
 ) -> np.ndarray:
-    """Return smoothed white noise with mean 0 and deviation 1; its grain runs along the rows."""
+    """Return smoothed noise, mean 0, deviation 1; its grain runs along the rows."""
     white = rng.standard_normal((shape[0] + 40, shape[1] + 40), dtype=np.float32)
     smooth = cv2.GaussianBlur(white, (0, 0), across)
     if along > across:  # two box means: nearly a Gaussian, at a fraction of its time
@@ -31,7 +31,7 @@ def noise(
 
 
 def ground(rng: Random) -> np.ndarray:
-    """Return a ground surface's texture: grain of varying length, bands, grooves and specks."""
+    """Return the texture of a ground surface: grain, bands, grooves and specks."""
     shape = int(rng.integers(200, 280)), int(rng.integers(240, 360))
     length, fine = rng.uniform(10, 30), rng.uniform(0.7, 1.2)
     texture = noise(rng, shape, length, fine)
@@ -56,7 +56,7 @@ def ground(rng: Random) -> np.ndarray:
 def blemish(
     rng: Random, texture: np.ndarray, defect: str, strength: float
 ) -> np.ndarray:
-    """Return the texture with a defect; `strength` 1 is 2 to 5 deviations, at a few pixels."""
+    """Return the texture with a defect, at strength 1 of 2 to 5 deviations."""
     height, width = texture.shape
     side, mask = np.sqrt(texture.size), np.zeros_like(texture)
     middle = rng.uniform(0.2, 0.8, 2) * (width, height)
