@@ -470,9 +470,9 @@ CONTRADICTIONS = [
     ({"frequency": 211}, ["frequency", "recency"], "from 1 to 7 . recency"),
     (NEW | {"monetary_value": 20}, ["monetary_value", "frequency"], "must be 0 where"),
     ({"orders_4w": 1}, ["orders_4w", "T", "recency"], "is below 4 weeks"),
-    ({"recency": 36}, ["orders_4w", "T", "recency"], "counts the last order"),
-    ({"orders_13w": 0}, ["orders_13w", "T", "recency"], "counts the last order"),
-    ({"orders_13w": 3}, ["orders_13w", "frequency", "T"], "else leave the first"),
+    ({"recency": 36}, ["orders_4w", "T", "recency"], "at least 1 if"),
+    ({"orders_13w": 0}, ["orders_13w", "T", "recency"], "at least 1 if"),
+    ({"orders_13w": 3}, ["orders_13w", "frequency", "T"], "must be 0 if T"),
     (
         {"frequency": 99, "recency": 37, "orders_4w": 9, "orders_13w": 80},
         ["orders_13w", "orders_4w"],
@@ -481,7 +481,7 @@ CONTRADICTIONS = [
     (
         {"frequency": 209, "orders_13w": 8},
         ["orders_13w", "frequency", "T"],
-        "at most one a day to the time before",
+        "at least 1 and at most one a day",
     ),
 ]
 

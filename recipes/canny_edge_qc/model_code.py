@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-DARK = 20  # grey levels added before the logarithm, which would magnify dark noise
+DARK = 20  # grey levels added before a logarithm or a ratio magnifies dark noise
 WINDOW = 0.2  # length of the local means, as a share of the picture's side
 RIM = 0.04  # width of the border that is ignored, as a share of the picture's side
 QUIET = 0.99  # share of a good part's gradients that are below Canny's threshold
@@ -53,26 +53,15 @@ def subtract_grain(levels: np.ndarray) -> np.ndarray:
     """Subtract the local mean along the grain: grooves go, cracks and holes stay."""
     down, across = neighbour_differences(levels)
     if down > across:  # neighbours differ least along the grain: it is horizontal
-        return subtract_grain(levels.T).T
-    # From here on the grain is vertical. A window is odd, so that it has a middle.
-    window = 2 * int(WINDOW * math.sqrt(levels.size) / 2) + 1
-    surface = levels - cv2.blur(levels, (1, window))
-    # The part's own border crosses the grain at its ends, above and below.
-    # Subtracting the mean across the grain removes it.
-    flat = surface - cv2.blur(surface, (window, 1))
-    flat[window:-window] = surface[window:-window]
-    return flat
-
-
-def neighbour_differences(image: np.ndarray) -> tuple[float, float]:
-    """Return the mean difference between neighbours, down columns and along rows."""
-    down = cv2.norm(image[1:], image[:-1], cv2.NORM_L1)
-    across = cv2.norm(image[:, 1:], image[:, :-1], cv2.NORM_L1)
-    return down / image.size, across / image.size
+        return subtract_vertical_grain(levels.T).T
+    return subtract_vertical_grain(levels)
 
 
 def gradients(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return dx and dy, int16, in units of the surface's standard deviation."""
+    """Return dx and dy, int16, of the surface divided by its standard deviation.
+
+    The kernel of 7 x 7 pixels smooths, and scales slopes up so that int16 holds them.
+    """
     surface = surface / max(surface.std(), 1e-3)  # not by 0 if the part is blank
     dx = cv2.Sobel(surface, cv2.CV_16S, 1, 0, ksize=7)
     dy = cv2.Sobel(surface, cv2.CV_16S, 0, 1, ksize=7)
@@ -80,10 +69,11 @@ def gradients(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def largest_edge(dx: np.ndarray, dy: np.ndarray, threshold: float) -> tuple[float, Box]:
-    """Return the strength of the largest connected edge, and the box around it.
+    """Return the strength of the largest connected edge, and its box in the photograph.
 
-    The strength is the root of the summed squares of its gradients. Without any edge
-    it is 0, and so is the box.
+    The strength is the root of the edge's summed squared gradients, which are measured
+    in thresholds, divided by the picture's side. Without an edge it is 0, and so is
+    the box.
     """
     edges = cv2.Canny(dx, dy, threshold, threshold, L2gradient=True)
     side = math.sqrt(edges.size)
@@ -98,13 +88,14 @@ def largest_edge(dx: np.ndarray, dy: np.ndarray, threshold: float) -> tuple[floa
     energy = np.bincount(labels[on_edge], weights=magnitude**2)
     largest = labels == energy.argmax()
     x, y, width, height = cv2.boundingRect(largest.astype(np.uint8))
-    return math.sqrt(energy.max() / side), (2 * x, 2 * y, 2 * width, 2 * height)
+    box = (2 * x, 2 * y, 2 * width, 2 * height)  # the gradients are of half the size
+    return math.sqrt(energy.max() / side), box
 
 
 def compare_with_limit(
     strength: float, roughness: float, calibration: dict[str, float]
 ) -> tuple[str, float, str]:
-    """Return the verdict, the score (strength divided by the limit) and the reason."""
+    """Return the verdict, the score (strength divided by the limit) and its cause."""
     score = strength / calibration["limit"]
     if roughness < calibration["smoothest"]:
         return "fail", score, "too smooth"
@@ -114,7 +105,34 @@ def compare_with_limit(
     return verdict, score, "largest edge"
 
 
-# What calibration and inspection have in common, then the two.
+# What the steps need besides.
+
+
+def neighbour_differences(image: np.ndarray) -> tuple[float, float]:
+    """Return the mean difference between neighbours, down columns and along rows."""
+    down = cv2.norm(image[1:], image[:-1], cv2.NORM_L1)
+    across = cv2.norm(image[:, 1:], image[:, :-1], cv2.NORM_L1)
+    return down / image.size, across / image.size
+
+
+def subtract_vertical_grain(levels: np.ndarray) -> np.ndarray:
+    """Subtract the mean of a window of rows around each pixel."""
+    window = 2 * int(WINDOW * math.sqrt(levels.size) / 2) + 1  # odd: it has a middle
+    surface = levels - cv2.blur(levels, (1, window))
+    return flatten_ends(surface, window)
+
+
+def flatten_ends(surface: np.ndarray, rows: int) -> np.ndarray:
+    """Subtract the mean across the grain from the first and the last rows.
+
+    The part's own border, which is no defect, crosses the grain there.
+    """
+    flat = surface - cv2.blur(surface, (rows, 1))
+    flat[rows:-rows] = surface[rows:-rows]  # between the ends nothing changes
+    return flat
+
+
+# Inspection and calibration.
 
 
 def surface_gradients(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +158,7 @@ def calibrate(pictures: list[np.ndarray]) -> dict[str, float]:
     steepest = [np.quantile(np.hypot(dx, dy), QUIET) for dx, dy in surfaces]
     threshold = max(float(np.median(steepest)), 1.0)  # not 0 if all parts are blank
     strengths = sorted(largest_edge(dx, dy, threshold)[0] for dx, dy in surfaces)
-    rank = math.ceil(CONFIDENCE * (len(strengths) + 1))
+    rank = math.ceil(CONFIDENCE * (len(strengths) + 1))  # + 1: the part to come
     roughness = [surface_roughness(grey) for grey in pictures]
     return {
         "threshold": threshold,
@@ -190,7 +208,7 @@ class EdgeInspection(mlflow.pyfunc.PythonModel):
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 LEAST_SIDE = 32  # pixels
-LONGEST_SIDE = 8  # times the shorter side
+SLIMMEST = 8  # the longer side divided by the shorter one
 MOST_PIXELS = 50_000_000
 LEAST_PARTS = 19  # with fewer, no limit can promise 5 % false alarms
 
@@ -200,7 +218,7 @@ def read_grey(file: Any) -> np.ndarray:
     content = file_bytes(file)
     try:
         image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
-        problem = header_problem(image)
+        problem = header_problem(image)  # raised below, not caught as a broken file
         if not problem:
             upright = ImageOps.exif_transpose(image)
             grey = np.asarray(upright.convert("L"))  # L is luminance
@@ -220,7 +238,7 @@ def file_bytes(file: Any) -> bytes:
     if isinstance(file, str):
         text = file.rpartition("base64,")[2]  # a data: URL begins with its media type
         with suppress(ValueError):  # text that is not base64 is refused below
-            file = base64.b64decode(text)
+            file = base64.b64decode("".join(text.split()), validate=True)
     if not isinstance(file, bytes | bytearray) or not file:
         raise ValueError("not an image file; send one, as bytes or as base64 text")
     return bytes(file)
@@ -243,11 +261,11 @@ def check_picture(grey: np.ndarray) -> None:
     """Refuse what is no grey picture, too small, or too slim."""
     if grey.dtype != np.uint8 or grey.ndim != 2:
         raise ValueError(f"{grey.dtype} {grey.shape}; give uint8 (height, width)")
-    if min(grey.shape) < LEAST_SIDE or max(grey.shape) > LONGEST_SIDE * min(grey.shape):
+    if min(grey.shape) < LEAST_SIDE or max(grey.shape) > SLIMMEST * min(grey.shape):
         height, width = grey.shape
         raise ValueError(
             f"{width} x {height} px; send at least {LEAST_SIDE} px each way, "
-            f"and no side longer than {LONGEST_SIDE} times the other"
+            f"and no side longer than {SLIMMEST} times the other"
         )
 
 
@@ -260,10 +278,10 @@ def check_number(pictures: list[np.ndarray]) -> None:
 
 
 def check_calibration(calibration: dict[str, Any]) -> None:
-    """Refuse a calibration without a number, or with NaN: that would pass any part."""
+    """Refuse a calibration that lacks a number: with NaN every part would pass."""
     for name in ("threshold", "limit", "smoothest", "roughest"):
         value = calibration.get(name)
-        if not isinstance(value, float) or not 0 < value < math.inf:
+        if not isinstance(value, float) or not 0 <= value < math.inf:
             raise ValueError(
                 f"calibration: {name} is {value!r:.80}; "
                 "make the file with calibrate() and log the model again"

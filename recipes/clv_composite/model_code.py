@@ -1,4 +1,5 @@
-"""Forecast what each customer will spend in the coming weeks, from four fitted parts.
+"""Forecast what each customer will spend in the coming weeks, from four fitted parts:
+three regressions and the textbook model of the field.
 
 The driver logs this file by its path; MLflow stores its text beside the parts and runs
 it at each load. The last line names the model.
@@ -46,9 +47,9 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
     """Return the nine columns that the regressions learn from, one row per customer."""
     repeats = customers["frequency"]
     age = customers["T"]
-    since = (age - customers["recency"]).clip(lower=0)
+    since = (age - customers["recency"]).clip(lower=0)  # weeks may come rounded
     spent = customers["first_order_value"] + repeats * customers["monetary_value"]
-    # The added constants keep both ratios moderate for a customer of a few days.
+    # The added constants keep the ratios moderate for customers of a few days.
     mean_gap = (age + 8) / (repeats + 1)
     rate = (repeats + 0.25) / (age + 4.4)
     return pd.DataFrame(
@@ -66,12 +67,17 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def return_probability(wait: pd.DataFrame, horizon: float) -> pd.Series:
-    """Return the probability that the next order comes within `horizon` weeks.
+def z_score(wait: pd.DataFrame, horizon: float) -> pd.Series:
+    """Return how many sigmas the logarithm of `horizon` is above that of the median.
 
     The weeks to the next order are log-normal, with the columns `median` and `sigma`.
     """
-    return ndtr(np.log(horizon / wait["median"]) / wait["sigma"])
+    return np.log(horizon / wait["median"]) / wait["sigma"]
+
+
+def return_probability(wait: pd.DataFrame, horizon: float) -> pd.Series:
+    """Return the probability that the next order comes within `horizon` weeks."""
+    return ndtr(z_score(wait, horizon))
 
 
 def expected_orders(
@@ -83,11 +89,10 @@ def expected_orders(
     E[orders] = P(W <= horizon) + weekly_rate * E[max(horizon - W, 0)].
     """
     p_return = return_probability(wait, horizon)
-    # The partial expectation of a log-normal: E[W], counting only W <= horizon.
+    # The partial expectation of a log-normal W: E[W], counting only W <= horizon.
     sigma = wait["sigma"]
-    z = np.log(horizon / wait["median"]) / sigma
     mean_wait = wait["median"] * np.exp(sigma**2 / 2)
-    waited = mean_wait * ndtr(z - sigma)
+    waited = mean_wait * ndtr(z_score(wait, horizon) - sigma)
     weeks_left = (horizon * p_return - waited).clip(lower=0)
     orders = p_return + weekly_rate * weeks_left
     return orders.clip(upper=7 * horizon)  # one order a day
@@ -96,8 +101,9 @@ def expected_orders(
 class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
     """Take a row of COLUMNS per customer; answer with a row per customer.
 
-    `clv` is what the customer spends within `horizon_weeks`, `expected_purchases` the
-    orders, `aov` the value of one of them, `p_return` the probability of any.
+    `clv` is what the customer will spend within `horizon_weeks`, in
+    `expected_purchases` orders of the mean value `aov`. `p_return` is the probability
+    of at least one order, by the regressions alone.
     """
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
@@ -125,8 +131,8 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
         orders = expected_orders(wait, weekly_rate, horizon)
         clv = orders * order_value
 
-        # BG/NBD with Gamma-Gamma; left out where it could not be fitted. Over all
-        # customers it mostly forecasts too little, the regressions too much.
+        # The textbook model, BG/NBD with Gamma-Gamma, is not there if it could not be
+        # fitted. It mostly forecasts too little, the regressions too much: average.
         if "textbook" in self.parts:
             weeks = {"horizon_weeks": horizon}
             textbook = self.parts["textbook"].predict(None, customers, weeks)
@@ -243,26 +249,26 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
         Rule(
             ["orders_4w", "T", "recency"],
             fits(c["orders_4w"], days_4w),
-            "orders_4w counts the last order if T - recency is below 4 weeks, and at "
-            "most one order a day",
+            "orders_4w must be at least 1 if T - recency is below 4 weeks, else 0, "
+            "and at most one order a day",
         ),
         Rule(
             ["orders_13w", "T", "recency"],
             fits(c["orders_13w"], days_13w),
-            "orders_13w counts the last order if T - recency is below 13 weeks, and "
-            "at most one order a day",
+            "orders_13w must be at least 1 if T - recency is below 13 weeks, else 0, "
+            "and at most one order a day",
         ),
         Rule(
             ["orders_4w", "frequency", "T"],
             fits(orders - c["orders_4w"], span + 1 - days_4w),
-            "orders_4w must be frequency + 1 where T is below 4 weeks, else leave the "
-            "first order and at most one a day to the time before",
+            "the orders before the last 4 weeks, frequency + 1 - orders_4w, must be "
+            "0 if T is below 4 weeks, else at least 1 and at most one a day",
         ),
         Rule(
             ["orders_13w", "frequency", "T"],
             fits(orders - c["orders_13w"], span + 1 - days_13w),
-            "orders_13w must be frequency + 1 where T is below 13 weeks, else leave "
-            "the first order and at most one a day to the time before",
+            "the orders before the last 13 weeks, frequency + 1 - orders_13w, must be "
+            "0 if T is below 13 weeks, else at least 1 and at most one a day",
         ),
         Rule(
             ["orders_13w", "orders_4w"],
@@ -273,8 +279,11 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
 
 
 def fits(orders: pd.Series, days: pd.Series) -> pd.Series:
-    """Tell where so many orders fit into the days: 1 to one a day, or 0 into none."""
-    at_least = days.clip(upper=1)
+    """Tell where the days can have so many orders: one on each at most, one at least.
+
+    One at least, because the days end with the last order or begin with the first.
+    """
+    at_least = days.clip(upper=1)  # 0 where there are no days
     return (orders >= at_least) & (orders <= days)
 
 

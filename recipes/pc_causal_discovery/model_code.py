@@ -4,6 +4,7 @@
 model is loaded; the last line names the model.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import mlflow
@@ -29,7 +30,8 @@ MOST_LABELS = 20  # a column of whole numbers with more values holds measurement
 ROWS_PER_CATEGORY = 5  # on average; with fewer the G-square test is unreliable
 
 # causal-learn's graph is a matrix over the table's columns: graph[i, j] is the mark at
-# the i end of the edge between the columns i and j, and 0 if there is no edge.
+# the i end of the edge between the columns i and j, and 0 if there is no edge. For the
+# edge i -> j, graph[i, j] is TAIL and graph[j, i] is ARROW.
 TAIL = -1
 ARROW = 1
 
@@ -158,8 +160,9 @@ def undirect_cycles(
 ) -> np.ndarray:
     """Return the graph with the edges of directed cycles undirected.
 
-    No causal graph has a cycle: there the tests contradict each other, and the data
-    leave the directions open. An edge that knowledge itself directs stays directed.
+    A causal graph has no cycle. Tests that contradict each other can leave one, and
+    then the data don't decide these directions. An edge that knowledge directs stays
+    directed.
     """
     graph = graph.copy()
     is_directed = (graph == TAIL) & (graph.T == ARROW)
@@ -167,7 +170,7 @@ def undirect_cycles(
     for i, j in arrows.edges:
         on_cycle = nx.has_path(arrows, j, i)
         if on_cycle and not is_known(names[i], names[j], background):
-            graph[j, i] = TAIL
+            graph[j, i] = TAIL  # as at the other end: undirected
     return graph
 
 
@@ -179,7 +182,7 @@ def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
 
 
 def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
-    """Return the edges; one with the same mark at both ends is undirected."""
+    """Return the edges, undirected if both ends have tails, or both have arrowheads."""
     edges = []
     for i, cause in enumerate(names):
         for j, effect in enumerate(names):
@@ -198,7 +201,8 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
     ) -> pd.DataFrame:
         """Return the edges; a bad request raises MlflowException, HTTP status 400."""
         try:
-            # Without input columns in the signature, MLflow passes "inputs" as a dict.
+            # MLflow passes "inputs" of a REST request as a dict, as no input column is
+            # in the signature.
             if not isinstance(model_input, pd.DataFrame | dict):
                 raise ValueError("give a table of named columns, as dataframe_split")
             return discover(pd.DataFrame(model_input), **(params or {}))
@@ -227,15 +231,17 @@ def quote(*values: Any) -> str:
 def check_table(table: pd.DataFrame, test: str) -> None:
     """Refuse a table that no test can use; one message names all columns at fault."""
     check_shape(table)
+    find_copies = partial(find_redundant, test=test)
     messages = []
-    for find_faults in (find_constant, find_unreadable, find_crowded, find_redundant):
-        names, message = find_faults(table, test)
+    # Each sees the columns in which those before it found no fault.
+    for find_faults in (find_constant, find_unreadable, find_crowded, find_copies):
+        names, message = find_faults(table)
         if names:
             messages.append(message)
             table = table.drop(columns=names)
     if len(table.columns) < 2:
         messages.append(f"give at least 2 columns: {len(table.columns)} can be used")
-    elif unread_columns(table, test):
+    elif unsuitable_columns(table, test):
         messages.append(f"numbers and categories are mixed: {unmix(table)}")
     if messages:
         raise ValueError("; ".join(messages))
@@ -260,7 +266,7 @@ def check_shape(table: pd.DataFrame) -> None:
 Faults = tuple[list[Any], str]  # the columns at fault, and the message
 
 
-def find_constant(table: pd.DataFrame, test: str) -> Faults:
+def find_constant(table: pd.DataFrame) -> Faults:
     names = [name for name in table if is_constant(table[name])]
     return names, f"drop the constant columns: {quote(*names)}"
 
@@ -274,7 +280,7 @@ def is_constant(cells: pd.Series) -> bool:
     return bool(np.ptp(values) <= 1e-13 * np.abs(values).max())
 
 
-def find_unreadable(table: pd.DataFrame, test: str) -> Faults:
+def find_unreadable(table: pd.DataFrame) -> Faults:
     names = []
     places = []
     for name in table:
@@ -312,7 +318,7 @@ def kind_of(value: Any) -> str:
     return "other"
 
 
-def find_crowded(table: pd.DataFrame, test: str) -> Faults:
+def find_crowded(table: pd.DataFrame) -> Faults:
     """Find columns with too many categories for their rows, such as names."""
     most = len(table) // ROWS_PER_CATEGORY
     text = [name for name in table if not is_numeric(table[name])]
@@ -321,9 +327,12 @@ def find_crowded(table: pd.DataFrame, test: str) -> Faults:
 
 
 def find_redundant(table: pd.DataFrame, test: str) -> Faults:
-    """Find columns that others before them determine: no test can hold those fixed."""
+    """Find columns that those before them determine.
+
+    A test can't hold one fixed and let the other vary.
+    """
     test = choose_test(table, test)
-    read = [name for name in table if name not in unread_columns(table, test)]
+    read = [name for name in table if name not in unsuitable_columns(table, test)]
     if not read:
         return [], ""
     data = encode(table[read], test)
@@ -338,7 +347,7 @@ def is_sum(data: np.ndarray) -> np.ndarray:
     scaled = centred / np.linalg.norm(centred, axis=0)
     # On the diagonal of R: what is left of a column without those before it.
     remainders = np.linalg.qr(scaled, mode="r").diagonal()
-    return np.abs(remainders) < 1e-5
+    return np.abs(remainders) < 1e-5  # of the column's length: rounding
 
 
 def is_copy(data: np.ndarray) -> np.ndarray:
@@ -352,7 +361,7 @@ def is_copy(data: np.ndarray) -> np.ndarray:
     return copies
 
 
-def unread_columns(table: pd.DataFrame, test: str) -> list[str]:
+def unsuitable_columns(table: pd.DataFrame, test: str) -> list[str]:
     """Return the columns that the test can't read: it needs numbers, or categories."""
     fits = is_numeric if choose_test(table, test) == "fisherz" else is_categorical
     return [name for name in table.columns if not fits(table[name])]
@@ -362,11 +371,11 @@ def unmix(table: pd.DataFrame) -> str:
     """Return how one test can read all columns."""
     remedies = []
     for test in ("fisherz", "gsq"):
-        unread = unread_columns(table, test)
-        if not unread:
+        unsuitable = unsuitable_columns(table, test)
+        if not unsuitable:
             remedies.append(f"set test to {test}")
-        elif len(table.columns) - len(unread) >= 2:
-            remedies.append(f"set test to {test} and drop {quote(*unread)}")
+        elif len(table.columns) - len(unsuitable) >= 2:
+            remedies.append(f"set test to {test} and drop {quote(*unsuitable)}")
     return ", or ".join(remedies) or "give two columns of numbers, or two of categories"
 
 
@@ -375,8 +384,11 @@ def check_alpha(alpha: float, data: np.ndarray, test: str) -> None:
     smallest = np.finfo(float).eps  # Fisher's z: causal-learn computes 2 * (1 - cdf)
     if test != "fisherz":
         # No column depends more on another one than on its own copy.
-        copies = [CIT(data[:, [i, i]], test)(0, 1) for i in range(data.shape[1])]
-        smallest = min(copies)
+        p_values = []
+        for column in data.T:
+            column_and_copy = np.column_stack([column, column])
+            p_values.append(CIT(column_and_copy, test)(0, 1))
+        smallest = min(p_values)
     if alpha < smallest:
         raise ValueError(
             f"alpha={alpha}: no p-value of test {test} is below {smallest:.1g} here; "

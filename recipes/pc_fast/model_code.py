@@ -29,13 +29,15 @@ TESTS: dict[str, Any] = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
 
 
 class Settings(BaseModel, extra="forbid", strict=True):
+    """The parameters of a request."""
+
     # An edge is removed if any test's p-value exceeds alpha.
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     # auto: Fisher's z for numbers, G-square for categories
     test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
     # tiers, required and forbidden edges
     knowledge: Knowledge = Knowledge()
-    # how colliders are recognized; maxp is causal-learn's rule
+    # confirmed: x -> y <- z also needs x and z dependent given y; maxp doesn't ask
     orientation: Literal["confirmed", "maxp"] = "confirmed"
     # most columns to condition on; -1: any number
     max_k: Annotated[int, Field(ge=-1)] = -1
@@ -43,14 +45,21 @@ class Settings(BaseModel, extra="forbid", strict=True):
     separating_sets: bool = False
     # number of resamples for the confidence of each edge; 0: none
     bootstrap: Annotated[int, Field(ge=0, le=10_000)] = 0
-    # of the resamples
+    # seed of the random numbers that draw the resamples
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-# A table may have any columns, so the model's signature has parameters and no inputs.
+# The parameters once more, for the model's signature, which driver.py makes of PARAMS.
+# The signature has no input columns: a request brings any table.
 DEFAULT = Settings()
 NAMES = Array(Array(DataType.string))
-KNOWLEDGE = Object([Property(part, NAMES, False) for part in Knowledge.model_fields])
+KNOWLEDGE = Object(
+    [
+        Property("tiers", NAMES, required=False),
+        Property("required", NAMES, required=False),
+        Property("forbidden", NAMES, required=False),
+    ]
+)
 PARAMS = ParamSchema(
     [
         ParamSpec("alpha", "double", DEFAULT.alpha),
@@ -86,18 +95,21 @@ def find_graph(
 
     # 3. Colliders x -> y <- z, which show in the data.
     confirm_at = settings.alpha if settings.orientation == "confirmed" else None
-    graph = orient_colliders(graph, test, forbidden, max(largest, 1), confirm_at)
+    given_at_most = max(largest, 1)  # y alone is needed to tell a collider
+    graph = orient_colliders(graph, test, forbidden, given_at_most, confirm_at)
 
     # 4. Directions that follow from the others.
     return meek(graph, forbidden), separators
 
 
 def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
-    """Return the CPDAG of `table`, n observations x p columns: `from`, `to`, `type`.
+    """Return the edges of the causal graph behind `table`: `from`, `to` and `type`.
 
-    `params`: see Settings. `type` is "directed" or "undirected"; with `separating_sets`
-    also "separated", and "equal" for a column that says the same as an earlier one,
-    which stands for both. Source: Spirtes, Glymour & Scheines 2000.
+    `table` has a row per observation; `params` are those of Settings. The type is
+    "directed", "undirected" where the data leave the direction open, or "equal" for a
+    column with the values of an earlier one, which stands for both. `bootstrap` adds
+    the columns `confidence` and `adjacency`, `separating_sets` a row of type
+    "separated" for each other pair. Source: Spirtes, Glymour & Scheines 2000.
     """
     settings = Settings(**params)
     check_table(table)
@@ -106,15 +118,16 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     table = table.drop(columns=list(equal))
     names = table.columns.tolist()
 
-    test = choose_test(table, settings.test)
-    data = encode(table, test)
-    graph, separators = find_graph(TESTS[test](data), settings, names)
+    test_name = choose_test(table, settings.test)
+    data = encode(table, test_name)
+    test_class = TESTS[test_name]
+    graph, separators = find_graph(test_class(data), settings, names)
 
     edges = edge_list(graph, names)
     columns = ["from", "to", "type"]
     if settings.bootstrap:
         check_bootstrap(table, settings.bootstrap)
-        add_confidence(edges, graph, data, TESTS[test], settings, names)
+        add_confidence(edges, graph, data, test_class, settings, names)
         columns += ["confidence", "adjacency"]
     if settings.separating_sets:
         edges += separated_pairs(separators, names)
@@ -122,7 +135,7 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     for name, earlier in equal.items():
         edges.append({"from": earlier, "to": name, "type": "equal"})
     answer = pd.DataFrame(edges, columns=columns)
-    if answer.isna().any(axis=None):
+    if answer.isna().any(axis=None):  # rows without a confidence or a separating set
         answer = answer.astype(object).where(answer.notna(), None)  # null in JSON
     return answer
 
@@ -131,19 +144,23 @@ def add_confidence(
     edges: list[dict[str, Any]],
     graph: np.ndarray,
     data: np.ndarray,
-    test: type[ConditionalTest],
+    test_class: type[ConditionalTest],
     settings: Settings,
     names: list[str],
 ) -> None:
-    """Add to each edge in which share of resamples it, or any edge there, is found."""
+    """Give each edge its `confidence` and its `adjacency`.
+
+    They are the shares of resamples with this very edge, and with any edge between
+    the two columns.
+    """
     random = np.random.default_rng(settings.seed)
     same = np.zeros(graph.shape)
     adjacent = np.zeros(graph.shape)
     resamples = range(settings.bootstrap)
     for _ in tqdm(resamples, "bootstrap", disable=None):  # None: only on a terminal
         rows = random.integers(len(data), size=len(data))
-        other, _ = find_graph(test(data[rows]), settings, names)
-        same += (other == graph) & (other.T == graph.T)
+        other, _ = find_graph(test_class(data[rows]), settings, names)
+        same += (other == graph) & (other.T == graph.T)  # read at the edges alone
         adjacent += other | other.T
     for edge in edges:
         i = names.index(edge["from"])
@@ -173,14 +190,12 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
         """Return the edges; bad input is an MlflowException (HTTP 400)."""
         try:
             return discover(as_table(model_input), **(params or {}))
-        except ValidationError as error:
-            message = first_fault(error)
         except ValueError as error:
-            message = str(error)
-        raise mlflow.MlflowException.invalid_parameter_value(message)
+            message = describe(error)
+            raise mlflow.MlflowException.invalid_parameter_value(message) from None
 
 
-# The checks beside those of the package. ValueError says what to do.
+# The checks that the package doesn't make. Each raises ValueError with what to do.
 
 
 def as_table(model_input: Any) -> pd.DataFrame:
@@ -190,8 +205,10 @@ def as_table(model_input: Any) -> pd.DataFrame:
     return pd.DataFrame(model_input)
 
 
-def first_fault(error: ValidationError) -> str:
-    """Return which parameter is out of its range, and what it may be."""
+def describe(error: ValueError) -> str:
+    """Return the message; of pydantic's errors, the one on the first parameter."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     fault = error.errors()[0]
     name = ".".join(map(str, fault["loc"]))
     return f"{name:.80}={fault['input']!r:.80}: {fault['msg']}"
@@ -200,7 +217,7 @@ def first_fault(error: ValidationError) -> str:
 def check_distinct(
     table: pd.DataFrame, equal: dict[str, str], knowledge: Knowledge
 ) -> None:
-    """Refuse a table of one column in many guises, and knowledge of such a guise."""
+    """Refuse a table of equal columns, and knowledge of a column left out as equal."""
     if len(equal) == table.shape[1] - 1:
         raise ValueError("all columns say the same; give two that differ")
     for name in knowledge.columns():
@@ -212,7 +229,7 @@ def check_distinct(
 
 
 def check_bootstrap(table: pd.DataFrame, resamples: int) -> None:
-    """Refuse to resample few rows: a resample has fewer distinct ones still."""
+    """Refuse to resample few rows: a resample holds about 63 % of the distinct rows."""
     rows, columns = table.shape
     if rows < 3 * columns:
         raise ValueError(
