@@ -281,7 +281,7 @@ def check_calibration(calibration: dict[str, Any]) -> None:
     """Refuse a calibration that lacks a number: with NaN every part would pass."""
     for name in ("threshold", "limit", "smoothest", "roughest"):
         value = calibration.get(name)
-        if not isinstance(value, float) or not 0 <= value < math.inf:
+        if not isinstance(value, float) or not 0 < value < math.inf:
             raise ValueError(
                 f"calibration: {name} is {value!r:.80}; "
                 "make the file with calibrate() and log the model again"
