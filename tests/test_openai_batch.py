@@ -344,6 +344,20 @@ def test_the_key_is_masked_over_the_events_of_a_stream(name, end):
     assert KEY not in text
 
 
+# Others begin with what stands before the key.
+BEGINS_WITH_KEY = [name for name in SPELLINGS if not name.startswith("Base64 of")]
+
+
+@pytest.mark.parametrize("name", BEGINS_WITH_KEY)
+def test_every_beginning_of_the_key_is_held_back(name):
+    """Wherever a stream breaks the key into pieces."""
+    mask = masking.KeyMask(KEY)
+    text = SPELLINGS[name].replace("\\\\", "\\")
+    for length in range(1, len(mask.forms[0])):
+        assert mask.may_continue(f"x {text[:length]}"), text[:length]
+    assert not mask.may_continue("a fine thing.")
+
+
 def test_a_short_key_is_a_placeholder_and_masks_nothing():
     assert masking.KeyMask("none").mask("none of it") == "none of it"
     assert not masking.KeyMask("none").may_continue("no")

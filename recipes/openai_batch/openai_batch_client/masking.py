@@ -10,6 +10,19 @@ SHORTEST = 8  # characters; a shorter key is a placeholder for services without 
 MASK = "***"
 PARTS = ["connection", "http11", "http2", "proxy", "socks"]
 LOGGERS = ["httpx2", *(f"httpcore2.{part}" for part in PARTS)]
+# What stands before the hex digits of a character, such as %. Repetitions are bounded,
+# or a reply full of backslashes would take minutes.
+PREFIX = r"\\{1,8}u00|\\{1,8}x|%(?:25){0,3}|=|&\#x0{0,6}"
+ESCAPED = re.compile(
+    rf"(?:{PREFIX})(?P<hex>[0-9a-f]{{2}});?"
+    r"|&\#0{0,6}(?P<decimal>\d{2,3});|\\{1,8}(?P<plain>.)",
+    re.IGNORECASE,
+)
+UNFINISHED = re.compile(
+    r"(?:\\{1,8}(?:u0{0,2}|x)?[0-9a-f]?|%(?:25){0,3}2?[0-9a-f]?|=[0-9a-f]?"
+    r"|&(?:\#x?[0-9a-f]{0,8})?)\Z",
+    re.IGNORECASE,
+)
 
 
 class KeyMask:
@@ -18,7 +31,8 @@ class KeyMask:
     def __init__(self, key: str) -> None:
         self.enabled = len(key) >= SHORTEST
         self.encoded = base64_forms(key)
-        self.forms = [key, *self.encoded]
+        forms = [key, key.encode().hex(), *self.encoded]
+        self.forms = [form.casefold() for form in forms]
         self.escaped = re.compile(escaped_pattern(key), re.IGNORECASE)
 
     def mask(self, text: str) -> str:
@@ -41,9 +55,12 @@ class KeyMask:
         """Return whether the text ends in what may be the beginning of the key."""
         if not self.enabled:
             return False
+        if UNFINISHED.search(text[-20:]):
+            return True
+        plain = ESCAPED.sub(unescape, text).casefold()
         for form in self.forms:
             for length in range(1, len(form)):
-                if text.endswith(form[:length]):
+                if plain.endswith(form[:length]):
                     return True
         return False
 
@@ -54,18 +71,23 @@ def key_mask(key: str) -> KeyMask:
     return KeyMask(key)
 
 
+def unescape(match: re.Match[str]) -> str:
+    """Return the character that an escape stands for."""
+    if match["plain"]:
+        return match["plain"]
+    return chr(int(match["hex"], 16) if match["hex"] else int(match["decimal"]))
+
+
 def escaped_pattern(key: str) -> str:
     r"""Return a pattern of the key with each character plain, escaped or as hex digits.
 
     For "s" these are s, \s, \u0073, \x73, %73, %2573, =73, 73, &#115; and &#x73;.
-    Repetitions are bounded, or a reply full of backslashes would take minutes.
     """
     characters = []
     for character in key:
         plain = re.escape(character)
         code = ord(character)
-        prefix = r"\\{1,8}u00|\\{1,8}x|%(?:25){0,3}|=|&\#x0{0,6}"
-        escaped = rf"(?:{prefix})?{code:02x};?|&\#0{{0,6}}{code};"
+        escaped = rf"(?:{PREFIX})?{code:02x};?|&\#0{{0,6}}{code};"
         characters.append(rf"(?:\\{{0,8}}{plain}|{escaped})")
     first = f"{ord(key[0]):x}"[0] if key else ""
     begins = rf"(?=[\\%=&{first}{re.escape(key[:1])}])"  # fails fast on other text
