@@ -525,6 +525,7 @@ def test_a_wait_beyond_the_deadline_ends_the_row_at_once(server):
 )
 def test_any_retry_after_is_a_number_of_seconds(value, seconds):
     assert transport.seconds_to_wait(value) == seconds
+    assert transport.seconds_to_wait("Fri, 31 Dec 9999 23:59:59 GMT") > 1e9
 
 
 # Fields that a service does not know.
