@@ -1,61 +1,150 @@
-"""Measure openai_batch: how rows share the waiting, what a text costs beside the lesson.
+"""Measure openai_batch: what its parts cost, how rows share the waiting.
 
     python -m benchmarks.openai_batch
 
-The service is a fake one on loopback, so that nothing is measured but the client's side.
+The service is a fake one on loopback, in a process of its own, so that nothing but the
+client's side is measured.
 """
 
+import ast
+import os
+import statistics
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
-from benchmarks.openai_call import EACH, LONG, TEXTS, costs, service
-from benchmarks.openai_call import MODEL as LESSON
-from benchmarks.report import interleave, publish
+from shared.recipes import ROOT, find
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "openai_batch"
-sys.path.insert(
-    0, str(RECIPE)
-)  # where model_code.py finds its package, as in a loaded model
+import httpx2
+import pandas as pd
+
+from benchmarks.report import Rows, interleave, publish
+
+RECIPE = find("openai_batch").path
+PACKAGE = RECIPE / "openai_batch_client"
+# Where model_code.py finds its package, as in a loaded model.
+sys.path.insert(0, str(RECIPE))
+
+from openai_batch_client import service as client  # noqa: E402
 
 from recipes.openai_batch import model_code  # noqa: E402
+from recipes.openai_call import model_code as lesson  # noqa: E402
+
+KEY = "sk-" + "0123456789abcdef" * 4
+ROUNDS = 25
+BATCH = pd.DataFrame({"text": ["fine"] * 64})
+FEW = BATCH[:16]
+BUYS = {  # module -> what it buys over openai_call
+    "service.py": "a deadline for each row, both APIs, streaming, refused fields",
+    "replies.py": "refusals, cut answers and errors under status 200 by name",
+    "transport.py, masking.py": "at most 1 MB of a reply, no redirect, the key nowhere",
+    "pace.py": "your limits a minute, Retry-After for all rows",
+    "threads.py": "Ctrl-C at once, also in a notebook",
+}
 
 
-def reader(concurrency: int) -> model_code.FeedbackReader:
+class PlainClient(httpx2.AsyncClient):
+    """The HTTP client without the guard."""
+
+    def __init__(self, *guards: Any, longest_wait: float, **options: Any) -> None:
+        super().__init__(**options)
+
+
+def reader(**config: Any) -> model_code.FeedbackReader:
     model = model_code.FeedbackReader()
-    model.load_context(SimpleNamespace(model_config={"concurrency": concurrency}))
+    model.load_context(SimpleNamespace(model_config=config))
     return model
 
 
-def main() -> None:
-    models = {n: reader(n) for n in (1, 8, 16)}
-    with service():
-        ways = {
-            "openai_call, a text at a time": lambda: [
-                LESSON.predict(None, t) for t in EACH
-            ],
-            "openai_call, all at once": lambda: LESSON.predict(None, TEXTS),
-            "openai_batch, a text at a time": lambda: [
-                models[8].predict(None, t) for t in EACH
-            ],
-            "openai_batch, all at once": lambda: models[8].predict(None, TEXTS),
-        }
-        ways |= {
-            f"{n:,} characters": partial(models[8].predict, None, t)
-            for n, t in LONG.items()
-        }
-        tables = {"What a text costs": costs(ways)}
-    with service(latency=0.1):
-        asks = {
-            f"{n} at a time": partial(m.predict, None, TEXTS) for n, m in models.items()
-        }
-        seconds = interleave(
-            asks | {"openai_call": partial(LESSON.predict, None, TEXTS)}, 3
+@contextmanager
+def service(latency: float = 0.0) -> Iterator[None]:
+    """Run the fake service in a process of its own, as the configured endpoint."""
+    command = [sys.executable, str(ROOT / "tests" / "fault_server.py"), str(latency)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
+        yield
+        process.communicate()  # closes its input, which ends it
+
+
+def code_lines(modules: str) -> int:
+    """Return the lines of code in these modules, without comments and docstrings."""
+    total = 0
+    for module in modules.split(", "):
+        tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+        total += len(ast.unparse(tree).splitlines())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                total -= len(str(node.value.value).splitlines())
+    return total
+
+
+def without_guard(model: model_code.FeedbackReader) -> None:
+    with patch.object(client, "GuardedClient", PlainClient):
+        model.predict(None, BATCH)
+
+
+def cpu(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median CPU milliseconds a text of each way, taken in turns."""
+    spent: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(ROUNDS):
+        for way, run in ways.items():
+            start = time.process_time()
+            run()
+            spent[way].append((time.process_time() - start) / len(BATCH) * 1e3)
+    return {way: statistics.median(times) for way, times in spent.items()}
+
+
+def parts() -> Rows:
+    """Return a row for each part: what it buys, and what it costs."""
+    plain = reader()
+    limited = reader(requests_per_minute=1e9, tokens_per_minute=1e12)
+    ways: dict[str, Callable[[], object]] = {
+        "whole": partial(plain.predict, None, BATCH),
+        "without guard": partial(without_guard, plain),
+        "with limits": partial(limited.predict, None, BATCH),
+        "openai_call": partial(lesson.FeedbackReader().predict, None, BATCH),
+    }
+    for run in ways.values():
+        run()
+    ms = cpu(ways)
+    costs = {
+        "transport.py, masking.py": ms["whole"] - ms["without guard"],
+        "pace.py": max(ms["with limits"] - ms["whole"], 0.0),
+    }
+    rows: Rows = []
+    for module, buys in BUYS.items():
+        spent = costs.get(module, "")
+        lines = code_lines(module)
+        rows.append(
+            {"part": module, "buys": buys, "code lines": lines, "CPU ms a text": spent}
         )
+    whole = {"part": "**all of it**", "buys": "", "code lines": ""}
+    rows.append(whole | {"CPU ms a text": ms["whole"]})
+    rows.append(whole | {"part": "openai_call", "CPU ms a text": ms["openai_call"]})
+    return rows
+
+
+def main() -> None:
+    with service():
+        tables = {"What each part buys over openai_call, and costs": parts()}
+    with service(latency=0.1):
+        ways = {
+            f"{n} at a time": partial(reader(concurrency=n).predict, None, FEW)
+            for n in (1, 8, 16)
+        }
+        ways["openai_call"] = partial(lesson.FeedbackReader().predict, None, FEW)
+        seconds = interleave(ways, 3)
     base = seconds["1 at a time"]
-    tables["16 texts, answered after 100 ms each"] = [
-        {"way": way, "seconds": took, "ratio": took / base}
+    tables["16 texts, each answered after 100 ms"] = [
+        {"way": way, "seconds": took, "of one at a time": took / base}
         for way, took in seconds.items()
     ]
     publish("openai_batch", tables)

@@ -52,6 +52,8 @@ def recipe_run(
         print("interrupted", file=sys.stderr, flush=True)
         os._exit(130)
     except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
         sys.stderr.flush()
         os._exit(error.code if isinstance(error.code, int) else 1)
     finally:

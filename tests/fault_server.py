@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -79,6 +79,8 @@ class FaultServer(ThreadingHTTPServer):
         self.together = threading.Barrier(
             1
         )  # good answers come when so many calls wait for one
+        # What a test adds: fault -> how to answer it, given the handler and the body.
+        self.more: dict[str, Callable[[Handler, dict[str, Any]], None]] = {}
         self.active = self.peak = 0
         self.lock, self.closing = threading.Lock(), threading.Event()
 
@@ -110,6 +112,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.active -= 1
 
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
+        if fault in self.server.more:
+            return self.server.more[fault](self, body)
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         status, headers, times = STATUS.get(fault, (0, {}, 0))
         if not {"max_completion_tokens", "max_output_tokens"} & body.keys():

@@ -1,4 +1,4 @@
-"""Log openai_batch from its code, without one call to a service, and ask the texts of request.json.
+"""Log openai_batch from its code, without one call, and ask the texts of request.json.
 
 python recipes/openai_batch/driver.py
 """
@@ -14,46 +14,42 @@ from shared.run import recipe_run, report
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
-from mlflow.entities import LiveSpan
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+from model_code import EXAMPLES
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
-**Product, price and sentiment** of customer feedback, asked of a language-model service that may
-misbehave: every row ends in an answer or a typed error before its deadline.
+**Product, price and sentiment** of customer feedback, asked of a language-model service
+that may misbehave: every row ends in an answer or a typed error before its deadline.
 
-The model is the file `model_code.py` with the package `openai_batch_client`, under *Artifacts* of
-the logged model. The metrics count the texts of the dataset that were answered, those that ended in
-a typed error, the tokens that the service says it used, and what they cost. Each call is a trace.
+The model is the file `model_code.py` with the package `openai_batch_client`, under
+*Artifacts* of the logged model. The metrics count the texts of the dataset that were
+answered, those that ended in a typed error, the tokens that the service says it used,
+and what they cost. Each call is a trace.
 """
 FIELDS = {"product": "string", "price": "double", "sentiment": "string"}
 TOKENS = ["input_tokens", "output_tokens"]
-OTHERS = dict.fromkeys(TOKENS, "long") | {
+OTHERS = {
+    "made_up": "string",
+    "input_tokens": "long",
+    "output_tokens": "long",
     "cost": "double",
+    "unsupported": "string",
     "error": "string",
     "detail": "string",
 }
+OUTPUTS = FIELDS | OTHERS
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "text")]),
-    outputs=Schema(
-        [ColSpec(kind, name, False) for name, kind in (FIELDS | OTHERS).items()]
-    ),
+    outputs=Schema([ColSpec(kind, name, False) for name, kind in OUTPUTS.items()]),
     params=ParamSchema(
         [
             ParamSpec("input_price", "double", None),
             ParamSpec("output_price", "double", None),
-            ParamSpec("dry_run", "boolean", False),
         ]
     ),
 )
-
-
-def without_key(span: LiveSpan) -> None:
-    """Blot the key out of a trace, where the pieces of a stream are put together again."""
-    key, said = os.environ.get("OPENAI_API_KEY", ""), json.dumps(span.outputs)
-    if len(key) >= 8 and key in said:
-        span.set_outputs(json.loads(said.replace(key, "***")))
 
 
 def main() -> None:
@@ -65,21 +61,20 @@ def main() -> None:
             python_model=HERE / "model_code.py",
             code_paths=[str(HERE / "openai_batch_client")],
             signature=SIGNATURE,
-            # log_model tries its example out; with dry_run stored beside it, that calls nobody.
-            input_example=(texts, {"dry_run": True}),
+            # Whoever tries the example out calls nobody: the model knows its answers.
+            input_example=pd.DataFrame({"text": list(EXAMPLES)}),
             model_config={"model": os.environ["OPENAI_MODEL"], "deadline_s": 60.0},
             pip_requirements=str(HERE / "requirements.txt"),
-            registered_model_name="openai_batch",
         )
         mlflow.log_params(request["params"])  # those of model_config are logged already
-        mlflow.tracing.configure(span_processors=[without_key])
         mlflow.openai.autolog()  # one trace for each call, attached to the model
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(
             texts, request["params"]
         )
         mlflow.flush_trace_async_logging(terminate=True)
 
-        answered, tokens = answer["error"].isna(), answer[TOKENS].sum()
+        answered = answer["error"].isna()
+        tokens = answer[TOKENS].sum()
         dataset = from_pandas(texts, name="feedback")
         mlflow.log_input(dataset, context="example")
         mlflow.log_metrics(
@@ -94,14 +89,14 @@ def main() -> None:
             dataset=dataset,
         )
         if not answered.any():
-            sys.exit(
-                f"no text was answered: {answer['error'].iloc[0]}: {answer['detail'].iloc[0]}"
-            )
+            first = answer.iloc[0]
+            sys.exit(f"no text was answered: {first['error']}: {first['detail']}")
+        mlflow.register_model(model.model_uri, "openai_batch")
     report(
         model,
-        headline=f"{answered.sum()} texts answered, {(~answered).sum()} with a typed error, "
-        f"{tokens.sum()} tokens, {answer['cost'].sum():.6f} USD",
-        prediction=answer.drop(columns="detail"),
+        headline=f"{answered.sum()} texts answered, {(~answered).sum()} with a typed "
+        f"error, {tokens.sum()} tokens, {answer['cost'].sum():.6f} USD",
+        prediction=answer.drop(columns=["made_up", "unsupported", "detail"]),
     )
 
 

@@ -1,119 +1,132 @@
-"""Read thousands of texts of customer feedback with a language-model service that misbehaves.
+"""Read thousands of texts of customer feedback with a language-model service.
 
-The endpoint comes from the environment at predict time, and with it the key: see
-`openai_batch_client`, the package beside this file that talks to the service.
+The driver logs this file by its path, with the package `openai_batch_client` that talks
+to the service; MLflow stores the text of both and runs this file at each load. The last
+line names the model.
 """
 
+import json
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import httpx2
 import mlflow
 import pandas as pd
 from openai_batch_client import Config, Reply, Service, Strict
 from pydantic import Field, ValidationError
 
-MAX_CHARS = 4000  # of a text
-PROMPT = [  # two answered examples are enough for a small model; the text to be read comes last
-    (
-        "system",
-        "Read the customer feedback: sentiment, the product named, the price in dollars.",
-    ),
-    ("user", "The Harbor espresso machine is fantastic, worth every bit of the $199."),
-    (
-        "assistant",
-        '{"product": "Harbor espresso machine", "price": 199, "sentiment": "positive"}',
-    ),
-    ("user", "The Cobalt backpack for $35.50 ripped at once, awful."),
-    (
-        "assistant",
-        '{"product": "Cobalt backpack", "price": 35.5, "sentiment": "negative"}',
-    ),
-]
+# Characters of a text; a longer one is refused.
+MAX_CHARS = 4000
+# What the service is told first.
+TASK = "Read the customer feedback: sentiment, the product named, the price in dollars."
+# Texts with their answers, shown to the service with every question. Each text must
+# differ from those you will ask about: the model answers these itself.
+EXAMPLES = {
+    "The Harbor espresso machine is fantastic, worth every bit of the $199.": {
+        "product": "Harbor espresso machine",
+        "price": 199,
+        "sentiment": "positive",
+    },
+    "The Cobalt backpack for $35.50 ripped at once, awful.": {
+        "product": "Cobalt backpack",
+        "price": 35.5,
+        "sentiment": "negative",
+    },
+}
 
 
 class Feedback(Strict):
-    """What a customer says; its JSON schema goes with each request, and each answer must fit."""
+    """What a customer says. Its JSON schema goes with each request."""
 
     product: str | None
     price: float | None  # US dollars
     sentiment: Literal["positive", "negative"]
 
 
+# Fields whose value must stand in the text; a service makes one up where there is none.
+QUOTED = ["product", "price"]
+
+
 class Params(Strict):
-    """Prices in US dollars per million tokens fill `cost`; a dry run checks texts, calls nobody."""
+    """What may come with a request: US dollars per million tokens, to fill `cost`."""
 
     input_price: float | None = Field(None, ge=0, le=1e6)
     output_price: float | None = Field(None, ge=0, le=1e6)
-    dry_run: bool = False
 
 
-TOKENS = ["input_tokens", "output_tokens"]
-COLUMNS = [*Feedback.model_fields, *TOKENS, "cost", "error", "detail"]
+COLUMNS = [*Feedback.model_fields, "made_up", "input_tokens", "output_tokens"]
+COLUMNS += ["cost", "unsupported", "error", "detail"]
 
 
 def question(text: str) -> list[dict[str, str]]:
-    """Return the conversation that asks about one text."""
-    return [{"role": role, "content": said} for role, said in [*PROMPT, ("user", text)]]
+    """Return the conversation that asks the service about a text."""
+    messages = [{"role": "system", "content": TASK}]
+    for example, answer in EXAMPLES.items():
+        messages.append({"role": "user", "content": example})
+        messages.append({"role": "assistant", "content": json.dumps(answer)})
+    messages.append({"role": "user", "content": text})
+    return messages
 
 
-def grounded(answer: Strict, text: str) -> dict[str, Any]:
-    """Return the fields; words and numbers that don't stand in the text were made up: None."""
-    fields = answer.model_dump()
-    said = [
-        float(n.replace(",", ""))
-        for n in re.findall(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?", text)
-    ]
-    for name, field in type(answer).model_fields.items():
-        value, kinds = fields[name], get_args(field.annotation) or [field.annotation]
-        words = (
-            type(value) is str and str in kinds
-        )  # one of a Literal's need not be in the text
-        invented = words and value.casefold() not in text.casefold()
-        if invented or (type(value) in (int, float) and value not in said):
+def stands_in(value: Any, text: str) -> bool:
+    """Return whether a text holds a word or a number; 1,050.00 is the number 1050."""
+    if isinstance(value, str):
+        return value.casefold() in text.casefold()
+    numbers = re.findall(r"\d[\d,]*(?:\.\d+)?", text)
+    return abs(value) in [float(number.replace(",", "")) for number in numbers]
+
+
+def read_answer(reply: Reply, text: str) -> dict[str, Any]:
+    """Return the fields of an answer, without those that the service made up."""
+    try:
+        feedback = Feedback.model_validate_json(reply.json_text())
+    except ValidationError:
+        detail = f"not of the schema: {reply.text!r:.200}"
+        return {"error": "InvalidResponse", "detail": detail}
+    fields = feedback.model_dump()
+    made_up = []
+    for name in QUOTED:
+        if fields[name] is not None and not stands_in(fields[name], text):
             fields[name] = None
-    return fields
+            made_up.append(name)
+    return fields | {"made_up": ", ".join(made_up) or None}
+
+
+def cost(reply: Reply, params: Params) -> float | None:
+    """Return US dollars, None without both prices."""
+    if params.input_price is None or params.output_price is None:
+        return None
+    input_cost = reply.input_tokens * params.input_price
+    output_cost = reply.output_tokens * params.output_price
+    return (input_cost + output_cost) / 1e6
 
 
 def row(reply: Reply, text: str, params: Params) -> dict[str, Any]:
-    """Return the output row of one reply."""
-    fields: dict[str, Any] = {"error": reply.error, "detail": reply.detail}
-    if reply.error is None:
-        said = reply.text.rpartition("</think>")[2]
-        try:  # without the fence around the JSON, if any
-            answer = Feedback.model_validate_json(
-                said[said.find("{") : said.rfind("}") + 1]
-            )
-            fields = grounded(answer, text)
-        except ValidationError:
-            detail = f"not of the schema: {reply.text!r:.200}"
-            fields = {"error": "InvalidResponse", "detail": detail}
-    fields |= {name: getattr(reply, name) for name in TOKENS}
-    if params.input_price is not None and params.output_price is not None:
-        cost = (
-            reply.input_tokens * params.input_price
-            + reply.output_tokens * params.output_price
-        )
-        fields["cost"] = cost / 1e6
-    return dict.fromkeys(COLUMNS) | fields
+    """Return the output row of a reply: an answer, or what went wrong."""
+    fields: dict[str, Any] = dict.fromkeys(COLUMNS)
+    fields["input_tokens"] = reply.input_tokens
+    fields["output_tokens"] = reply.output_tokens
+    fields["cost"] = cost(reply, params)
+    fields["unsupported"] = reply.unsupported
+    if reply.error:
+        return fields | {"error": reply.error, "detail": reply.detail}
+    return fields | read_answer(reply, text)
 
 
-def not_asked(label: Any, text: Any, dry_run: bool) -> Reply | None:
-    """Return the reply to a text that no service is asked about, None for one that is."""
-    good = isinstance(text, str) and text.strip() and len(text) <= MAX_CHARS
-    if not good or re.search("[\ud800-\udfff]", text):
-        detail = f"column 'text', row {label!r:.80}: need 1 to {MAX_CHARS} characters: {text!r:.80}"
-        return Reply(error="InvalidInput", detail=detail)
-    return Reply(error="DryRun", detail="nothing was sent") if dry_run else None
+def reply_without_call(label: Any, text: Any) -> Reply | None:
+    """Return the reply to a text that no service is asked about, None for others."""
+    problem = problem_of(label, text)
+    if problem:
+        return Reply(error="InvalidInput", detail=problem)
+    if text in EXAMPLES:
+        return Reply(text=json.dumps(EXAMPLES[text]))
+    return None
 
 
 class FeedbackReader(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
-        self.config = Config(**(context.model_config or {}))
-        self.tls = (
-            httpx2.create_ssl_context()
-        )  # takes several times as long as a call, so once
+        config = Config(**(context.model_config or {}))
+        self.service = Service(Feedback.model_json_schema(), config)
 
     def predict(
         self,
@@ -121,24 +134,18 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Return a row for each text in column `text`; one that fails leaves the others be."""
-        if list(getattr(model_input, "columns", [])).count("text") != 1:
-            raise mlflow.MlflowException.invalid_parameter_value(
-                "need one column 'text'"
-            )
-        texts = model_input["text"]
-        given, replies, service = self.prepare(texts, params)
-        questions = [
-            question(t) for t, r in zip(texts, replies, strict=True) if r is None
-        ]
-        answers = iter(service.ask(questions) if service else [])
+        """Return a row for each text; one that fails does not affect the others."""
+        given = check_params(params)
+        texts = check_table(model_input)
+        replies = [reply_without_call(label, text) for label, text in texts.items()]
+        waiting = [place for place, reply in enumerate(replies) if reply is None]
+        answers = self.service.ask([question(texts.iloc[place]) for place in waiting])
+        for place, answer in zip(waiting, answers, strict=True):
+            replies[place] = answer
         rows = [
-            row(r or next(answers), t, given)
-            for r, t in zip(replies, texts, strict=True)
+            row(reply, text, given) for reply, text in zip(replies, texts, strict=True)
         ]
-        return pd.DataFrame(
-            rows, index=model_input.index, columns=COLUMNS, dtype=object
-        )
+        return pd.DataFrame(rows, texts.index, COLUMNS, dtype=object)
 
     def predict_stream(
         self,
@@ -146,32 +153,54 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         model_input: dict[str, Any],
         params: dict[str, Any] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield {"delta": "..."} as the answer to {"text": "..."} comes in, then its whole row."""
-        text: Any = model_input.get("text") if isinstance(model_input, dict) else None
-        given, replies, service = self.prepare(pd.Series([text], dtype=object), params)
-        for piece in service.stream(question(text)) if service else replies:
-            yield (
-                {"delta": piece} if isinstance(piece, str) else row(piece, text, given)
-            )
+        """Yield the pieces of an answer, {"delta": ...}, and last its row."""
+        given = check_params(params)
+        text: Any = None
+        if isinstance(model_input, dict):
+            text = model_input.get("text")
+        reply = reply_without_call("text", text)
+        if reply is not None:
+            yield row(reply, text, given)
+            return
+        for piece in self.service.stream(question(text)):
+            if isinstance(piece, str):
+                yield {"delta": piece}
+            else:
+                yield row(piece, text, given)
 
-    def prepare(self, texts: pd.Series, params: dict[str, Any] | None) -> Any:
-        """Return the params, a reply or None for each text, and a service if there is a None."""
-        try:
-            given = Params(**(params or {}))
-            replies = [
-                not_asked(label, text, given.dry_run) for label, text in texts.items()
-            ]
-            schema = Feedback.model_json_schema()
-            return (
-                given,
-                replies,
-                Service(schema, self.config, self.tls) if None in replies else None,
-            )
-        except (
-            ValueError
-        ) as error:  # of the params, or the environment names no endpoint
-            problem = " ".join(str(error).split())[:300]
-        raise mlflow.MlflowException.invalid_parameter_value(problem)
+
+# The checks: what is refused, and what to do about it.
+
+
+def check_table(table: Any) -> pd.Series:
+    """Return the column of texts of a table."""
+    if list(getattr(table, "columns", [])).count("text") != 1:
+        raise mlflow.MlflowException.invalid_parameter_value(
+            "give a table with one column 'text'"
+        )
+    return table["text"]
+
+
+def check_params(params: dict[str, Any] | None) -> Params:
+    """Return the params of a request, each known and of its type."""
+    try:
+        return Params(**(params or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise mlflow.MlflowException.invalid_parameter_value(
+            f"params {name:.80}={first['input']!r:.80}: {first['msg']}"
+        ) from None
+
+
+def problem_of(label: Any, text: Any) -> str | None:
+    """Return why a value is no text to ask about, None if it is one."""
+    problem = f"column 'text', row {label!r:.80}: need 1 to {MAX_CHARS} characters"
+    if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARS:
+        return f"{problem}: {text!r:.80}"
+    if re.search("[\ud800-\udfff]", text):
+        return f"{problem}, none of them an unpaired surrogate: {text!r:.80}"
+    return None
 
 
 mlflow.models.set_model(FeedbackReader())

@@ -78,7 +78,7 @@ SAID: dict[
     "openai_call": [(at(LONG, text=5 * LONG), {}, "need 1 to 4000 characters")],
     "openai_batch": [
         (at(LONG, text=5 * LONG), {}, "need 1 to 4000 characters"),
-        (at("a", text="fine"), {"dry_run": LONG}, "valid boolean"),
+        (at("a", text="fine"), {"input_price": LONG}, "valid number"),
     ],
     "pc_causal_discovery": [
         (cell(NAMED, None, LONG), {}, "row 3: None"),
