@@ -47,15 +47,14 @@ def recipe_run(
             except BaseException:
                 fail_models(run)
                 raise
-    except KeyboardInterrupt:
-        # Not by the normal way out, which may wait for ever for MLflow's idle threads.
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(130)
-    except SystemExit as error:
-        if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(error.code if isinstance(error.code, int) else 1)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
+        if code not in (130, 143):  # the driver's own exit
+            raise
+        print("interrupted", file=sys.stderr)
+        sys.stdout.flush()
+        # At a normal exit Python may wait for ever for an idle thread of MLflow's.
+        os._exit(int(code))
     finally:
         signal.signal(signal.SIGTERM, before)
 
