@@ -279,7 +279,7 @@ def check_model_and_key(address: AnyHttpUrl) -> None:
         raise ValueError("OPENAI_MODEL is not set: name a model of the service")
     if not key:
         raise ValueError(
-            "OPENAI_API_KEY is not set: give your key, or `none` to a service without keys"
+            "OPENAI_API_KEY is not set: give your key, or none if there are no keys"
         )
     if not re.fullmatch("[!-~]+", key):  # visible ASCII
         raise ValueError(
@@ -287,7 +287,7 @@ def check_model_and_key(address: AnyHttpUrl) -> None:
         )
     if address.host == AnyHttpUrl(VENDOR).host and len(key) < 40:
         raise ValueError(
-            f"OPENAI_API_KEY is a placeholder, which {address.host} refuses: give a real "
+            f"OPENAI_API_KEY is a placeholder, no key of {address.host}: give a real "
             "key, or set OPENAI_BASE_URL to the service that you mean"
         )
 
