@@ -87,16 +87,15 @@ def quality() -> dict[str, Rows]:
     no_price = labels["price"].isna()
     has_made_up = answer["made_up"].fillna("").str.contains("price")[no_price]
     said_null = (answer["price"].isna() & answer["error"].isna())[no_price]
+    cases = {
+        "the service made one up": has_made_up,
+        "it said null": said_null & ~has_made_up,
+        "a price came through": answer["price"].notna()[no_price],
+    }
+    title = f"{no_price.sum()} lines without a price"
     priceless = [
-        {"40 lines without a price": "the service made one up", "lines": has_made_up},
-        {"40 lines without a price": "it said null", "lines": said_null & ~has_made_up},
-        {
-            "40 lines without a price": "a price came through",
-            "lines": answer["price"].notna()[no_price],
-        },
+        {title: case, "lines": int(rows.sum())} for case, rows in cases.items()
     ]
-    for row in priceless:
-        row["lines"] = int(row["lines"].sum())
     return {
         "Right answers of the local model, with 95 % intervals": lines,
         "What the examples are worth": worth,

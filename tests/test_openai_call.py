@@ -6,7 +6,9 @@ import runpy
 import sys
 import threading
 import time
+from datetime import date
 from types import SimpleNamespace
+from typing import Annotated, Literal
 from unittest.mock import Mock
 
 from shared import local_llm
@@ -17,7 +19,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from recipes.openai_call import driver, model_code
 from tests import fault_server
@@ -115,7 +117,7 @@ def test_a_service_that_is_not_there_is_named(fake, monkeypatch):
 
 
 class Odd(fault_server.Handler):
-    """Answers `[name] text` with the reply of that name in REPLIES, a good text well."""
+    """Answers `[name] text` with the reply of that name in REPLIES."""
 
     def answer(self, fault, count, body):
         if fault not in REPLIES:
@@ -392,6 +394,32 @@ def test_a_quoted_field_that_the_text_lacks_is_emptied_and_listed(case):
     assert row["sentiment"] == "negative", "not quoted, so it need not be in the text"
 
 
+class Review(BaseModel, extra="forbid", strict=True):
+    """The kinds of fields that a copy may have."""
+
+    city: Annotated[str | None, model_code.QUOTED]
+    stars: Literal[1, 2, 3, 4, 5]
+    would_return: bool
+    complaints: list[str]
+    arrival: date | None
+    summary: str
+
+
+def test_unmarked_fields_of_any_kind_come_through_as_answered(monkeypatch):
+    monkeypatch.setattr(model_code, "Feedback", Review)
+    fields = {
+        "city": "Rome",
+        "stars": 5,
+        "would_return": True,
+        "complaints": ["noise"],
+        "arrival": "2026-05-02",
+        "summary": "A paraphrase.",
+    }
+    answer = Review.model_validate_json(json.dumps(fields))
+    row = model_code.without_made_up(answer, "Never again!")
+    assert row == fields | {"city": None, "made_up": "city"}
+
+
 def test_calls_go_out_side_by_side_and_answers_come_back_in_order(fake):
     fake.together = threading.Barrier(8)  # answers none until eight wait
     answer = predict(*[GOOD, ""] * 16)
@@ -409,7 +437,7 @@ def test_ctrl_c_starts_no_more_calls(fake, monkeypatch):
 
 
 def test_the_local_model_answers_as_labelled():
-    """A quarter of the lines that the prompt was written with; the benchmark has all."""
+    """A quarter of the lines that the prompt was written with."""
     lines = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")
     lines = lines[lines["part"] == "prompt"][::4]
     with local_llm.local_llm():
