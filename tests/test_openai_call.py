@@ -296,6 +296,28 @@ def test_a_request_holds_what_the_settings_say_and_no_more(fake):
     assert "JSON of this schema" in body["messages"][0]["content"]
 
 
+def test_whoever_loads_the_model_may_replace_single_settings(
+    fake, tmp_path, monkeypatch
+):
+    mlflow.pyfunc.save_model(
+        tmp_path / "model",
+        python_model=driver.HERE / "model_code.py",
+        model_config=driver.SETTINGS,
+        signature=driver.SIGNATURE,
+        input_example=pd.DataFrame({"text": [""]}),
+        pip_requirements=[],
+    )
+    place, table = str(tmp_path / "model"), pd.DataFrame({"text": [GOOD]})
+    settings = {"request": {"max_tokens": 9}}
+    mlflow.pyfunc.load_model(place, model_config=settings).predict(table)
+    monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", json.dumps(settings))
+    mlflow.pyfunc.load_model(place).predict(table)
+    for _, body in fake.requests:
+        assert body["max_tokens"] == 9 and "temperature" not in body
+        assert body["response_format"]["type"] == "json_schema"
+    assert len(fake.requests) == 2
+
+
 def test_a_setting_that_does_not_exist_is_refused_when_the_model_is_loaded():
     with pytest.raises(ValidationError, match="row_secs"):
         predict(GOOD, row_secs=3)

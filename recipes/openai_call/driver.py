@@ -29,6 +29,8 @@ SETTINGS = {  # of the request; README.md says what other services want
     "request": {"temperature": 0, "max_completion_tokens": 200},
     "response_format": "json_schema",
     "row_seconds": 60,
+    "retries": 2,
+    "calls_at_once": 8,
 }
 FIELDS = {"product": "string", "price": "double", "sentiment": "string"}
 OTHERS = {

@@ -109,7 +109,7 @@ def ask(client: OpenAI, settings: Settings, text: str) -> Any:
     return client.chat.completions.create(
         model=os.environ["OPENAI_MODEL"],
         messages=messages(text, settings),
-        extra_body=fields,
+        extra_body=fields,  # sent as they are, known to this client or not
     )
 
 
@@ -120,7 +120,7 @@ def read(client: OpenAI, settings: Settings, label: Any, text: Any) -> Row:
     row: Row = {}
     try:
         response = ask(client, settings, text)
-        row = token_counts(response)
+        row = token_counts(response)  # which an answer that is no use costs too
         return row | answer_row(response, text)
     except OpenAIError as error:  # after the client's own retries
         return row | error_row(type(error).__name__, service_words(error, settings))
@@ -211,7 +211,7 @@ def connect(settings: Settings) -> OpenAI:
         max_retries=settings.retries,
         http_client=DefaultHttpxClient(
             follow_redirects=False,
-            trust_env=not is_local(address),  # else the environment's proxy is used
+            trust_env=not is_local(address),  # no proxy on the way to this machine
         ),
     )
 
