@@ -28,7 +28,7 @@ that the service reports. Each call is a trace: prompt, response, tokens, time.
 SETTINGS = {  # of the request; README.md says what other services want
     "request": {"temperature": 0, "max_completion_tokens": 200},
     "response_format": "json_schema",
-    "row_seconds": 60,
+    "row_seconds": 120,
     "retries": 2,
     "calls_at_once": 8,
 }

@@ -68,7 +68,7 @@ class Settings(BaseModel, extra="forbid"):
 
     request: dict[str, Any] = {}  # fields of a request beside model and messages
     response_format: Literal["json_schema", "json_object"] | None = "json_schema"
-    row_seconds: PositiveFloat = 60  # a row that takes longer ends in an error
+    row_seconds: PositiveFloat = 120  # a row that takes longer ends in an error
     retries: NonNegativeInt = 2  # after the first attempt
     calls_at_once: PositiveInt = 8
 
