@@ -120,7 +120,7 @@ def read(client: OpenAI, settings: Settings, label: Any, text: Any) -> Row:
     row: Row = {}
     try:
         response = ask(client, settings, text)
-        row = token_counts(response)  # which an answer that is no use costs too
+        row = token_counts(response)  # paid for, whatever comes below
         return row | answer_row(response, text)
     except OpenAIError as error:  # after the client's own retries
         return row | error_row(type(error).__name__, service_words(error, settings))
@@ -130,7 +130,7 @@ def read(client: OpenAI, settings: Settings, label: Any, text: Any) -> Row:
 
 def answer_row(response: Any, text: str) -> Row:
     """Return the fields of an answer, or the reason why there is none."""
-    if getattr(response, "error", None):  # some services send it with status 200
+    if getattr(response, "error", None):  # some services send one with status 200
         return error_row("ServiceError", response.error)
     choice = response.choices[0]
     content = choice.message.content or ""
