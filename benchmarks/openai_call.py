@@ -1,11 +1,12 @@
-"""Measure openai_call: quality on labelled sentences, what a text costs beside a bare client.
+"""Measure openai_call: quality on labelled lines, and what a text costs a client.
 
     python -m benchmarks.openai_call
 
-Quality is the local model's. Costs are this process's own work against a fake service on loopback
-that answers at once, so that nothing is measured but the client's side.
+Quality is the local model's. Costs are this process's own work against a fake service
+on loopback that answers at once, so that only the client's side is measured.
 """
 
+import math
 import os
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -26,38 +28,79 @@ import openai
 import pandas as pd
 
 from benchmarks.report import Rows, publish
-from recipes.openai_call import model_code
+from recipes.openai_call import driver, model_code
 
+SETTINGS = driver.SETTINGS | {"row_seconds": 3600}  # the machine may be busy
 MODEL = model_code.FeedbackReader()
+MODEL.load_context(SimpleNamespace(model_config=SETTINGS))
 TEXTS = pd.DataFrame({"text": ["fine"] * 16})
 EACH = [TEXTS[n : n + 1] for n in TEXTS.index]
 LONG = {
     n: pd.DataFrame({"text": ["fine " * (n // 5)] * 16}) for n in (4_000, 1_000_000)
 }
+PARTS = {  # of the labelled lines, by their column `part`
+    "held out": "held out: no part in any choice",
+    "read": "looked at while the prompt was changed",
+    "prompt": "the prompt was written with them",
+}
 
 
-def quality() -> Rows:
-    """The 60 labelled sentences; product and price count together, over the 20 that name them."""
+def share(right: pd.Series) -> str:
+    """Return a count of right answers with Wilson's 95 % interval of their share."""
+    n, z = len(right), 1.96
+    p = right.mean()
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    low, high = middle - half, middle + half
+    return f"{right.sum()} of {n} ({low * 100:.0f}-{high * 100:.0f} %)"
+
+
+def right_answers(answer: pd.DataFrame, labels: pd.DataFrame) -> dict[str, str]:
+    """Return, for product, price and sentiment, how many labelled lines are right."""
+    counts = {}
+    for name in ("product", "price", "sentiment"):
+        labelled = labels[name].notna()
+        counts[name] = share((answer[name] == labels[name])[labelled])
+    return counts
+
+
+def quality() -> dict[str, Rows]:
+    """Return the tables of the labelled lines, those with no part in a choice first."""
     labels = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")
-    named, rows = labels["price"].notna(), []
-    ways: dict[str, dict[str, Any]] = {"as logged": {}}
-    ways["without the two examples"] = {"PROMPT": model_code.PROMPT[:1]}
-    ways["without `grounded`"] = {"grounded": lambda answer, _: answer.model_dump()}
-    for way, change in ways.items():
-        print(f"60 sentences, {way}", flush=True)
-        with patch.multiple(model_code, LIMITS={"timeout": 600}, **change):
-            got = MODEL.predict(None, labels[["text"]])
-        right = got.reindex(columns=labels.columns) == labels
-        counts = {
-            "answered": got["error"].isna(),
-            "sentiment": right["sentiment"][~named],
-        }
-        counts |= {"product and price": (right["product"] & right["price"])[named]}
-        counts |= {"a price where there is none": got["price"].notna()[~named]}
-        rows.append(
-            {"way": way} | {k: f"{v.sum()} of {len(v)}" for k, v in counts.items()}
-        )
-    return rows
+    print(f"{len(labels)} lines", flush=True)
+    answer = MODEL.predict(None, labels[["text"]])
+    lines = []
+    for part, title in PARTS.items():
+        chosen = labels["part"] == part
+        lines.append({"lines": title} | right_answers(answer[chosen], labels[chosen]))
+
+    held_out = labels[labels["part"] == "held out"]
+    with patch.object(model_code, "EXAMPLES", []):
+        bare = MODEL.predict(None, held_out[["text"]])
+    worth = [
+        {"20 lines held out": "as logged"}
+        | right_answers(answer.loc[held_out.index], held_out),
+        {"20 lines held out": "without the two examples"}
+        | right_answers(bare.set_axis(held_out.index), held_out),
+    ]
+
+    no_price = labels["price"].isna()
+    has_made_up = answer["made_up"].fillna("").str.contains("price")[no_price]
+    said_null = (answer["price"].isna() & answer["error"].isna())[no_price]
+    cases = {
+        "the service made one up": has_made_up,
+        "it said null": said_null & ~has_made_up,
+        "a price came through": answer["price"].notna()[no_price],
+    }
+    title = f"{no_price.sum()} lines without a price"
+    priceless = [
+        {title: case, "lines": int(rows.sum())} for case, rows in cases.items()
+    ]
+    return {
+        "Right answers of the local model, with 95 % intervals": lines,
+        "What the examples are worth": worth,
+        "Prices where there are none": priceless,
+    }
 
 
 @contextmanager
@@ -68,14 +111,15 @@ def service(latency: float = 0.0) -> Iterator[None]:
         assert process.stdout
         url = process.stdout.readline().strip()
         os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none"}
+        os.environ["OPENAI_MODEL"] = "fake"
         yield
         process.communicate()  # closes its input, which ends it
 
 
 def costs(ways: Mapping[str, Callable[[], object]], rounds: int = 9) -> Rows:
-    """Return what a way costs that is gone 16 times: median CPU time of each, memory at most.
+    """Return what 16 texts cost each way: median CPU time of a text, most memory.
 
-    Every round takes each way once. Memory is what Python allocates, in one round more.
+    Every round takes each way once. Memory is what Python allocates in one more round.
     """
     spent, rows = defaultdict[str, list[float]](list), Rows()
     for way in [*ways] * rounds:
@@ -83,34 +127,38 @@ def costs(ways: Mapping[str, Callable[[], object]], rounds: int = 9) -> Rows:
         ways[way]()
         spent[way].append((time.process_time() - start) / len(TEXTS) * 1e3)
     for way, ms in spent.items():
-        tracemalloc.start()
-        ways[way]()
-        peak = tracemalloc.get_traced_memory()[1] / 1e6
-        tracemalloc.stop()
-        rows.append({"16 times": way, "CPU ms each": statistics.median(ms), "MB": peak})
+        rows.append({"16 texts": way, "CPU ms each": statistics.median(ms)})
+        rows[-1]["MB"] = memory(ways[way])
     return rows
+
+
+def memory(work: Callable[[], object]) -> float:
+    """Return the most memory that Python allocates during the work, in MB."""
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    return peak
 
 
 def main() -> None:
     with local_llm():
-        tables = {"The local model on 60 labelled sentences": quality()}
+        tables = quality()
     with service(), openai.OpenAI() as kept:
-        read = partial(model_code.read, row=0, text="fine")
-        ways = {
+        settings = MODEL.settings
+        read = partial(model_code.read, settings=settings, label=0, text="fine")
+        ways: dict[str, Callable[[], Any]] = {
             "the call alone, one client": lambda: [read(kept) for _ in TEXTS.index],
-            "the call alone, a client each": lambda: [
-                read(openai.OpenAI()) for _ in TEXTS.index
+            "the model, a request for each": lambda: [
+                MODEL.predict(None, text) for text in EACH
             ],
-            "the model, a text at a time": lambda: [
-                MODEL.predict(None, t) for t in EACH
-            ],
-            "the model, all at once": lambda: MODEL.predict(None, TEXTS),
+            "the model, one request": lambda: MODEL.predict(None, TEXTS),
         }
-        ways |= {
-            f"{n:,} characters": partial(MODEL.predict, None, t)
-            for n, t in LONG.items()
-        }
-        tables["What a text costs"] = costs(ways)
+        tables["What a text costs the client"] = costs(ways)
+        bomb = pd.DataFrame({"text": ["[gzip bomb] x"]})
+        peak = memory(lambda: MODEL.predict(None, bomb))
+        reply = "100 kB of gzip that unpack to 100 MB"
+        tables["What one reply can take"] = [{"reply": reply, "MB": peak}]
     publish("openai_call", tables)
 
 

@@ -116,7 +116,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.server.more[fault](self, body)
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         status, headers, times = STATUS.get(fault, (0, {}, 0))
-        if not {"max_completion_tokens", "max_output_tokens"} & body.keys():
+        limits = {"max_completion_tokens", "max_output_tokens", "max_tokens"}
+        if not limits & body.keys():
             return self.send(b'{"error": {"message": "no token limit"}}', {}, 400)
         if count <= times:
             half = chr(0xD800) * (status == 400)  # of a surrogate

@@ -1,11 +1,14 @@
-"""openai_call: the local model's known answers, each fault of a service, the key kept secret."""
+"""openai_call: known answers, what a service can do to a row, the checks of a start."""
 
 import json
 import os
 import runpy
 import sys
 import threading
-from unittest.mock import Mock
+import time
+from datetime import date
+from types import SimpleNamespace
+from typing import Annotated, Literal
 
 from shared import local_llm
 from shared.recipes import ROOT, find
@@ -15,17 +18,22 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from pydantic import BaseModel, ValidationError
 
 from recipes.openai_call import driver, model_code
 from tests import fault_server
 
-KEY = "sk-01234"  # of the shortest that is blotted out
+KEY = "sk-01234"  # the shortest that is masked
 GOOD = "a fine thing"
 
 
-def predict(*said, index=None):
-    table = pd.DataFrame({"text": list(said)}, index=index, dtype=object)
-    return model_code.FeedbackReader().predict(None, table)
+def predict(*texts, index=None, **settings):
+    """Return the model's answer under the driver's settings, some of them changed."""
+    model = model_code.FeedbackReader()
+    config = driver.SETTINGS | settings
+    model.load_context(SimpleNamespace(model_config=config))
+    table = pd.DataFrame({"text": list(texts)}, index=index, dtype=object)
+    return model.predict(None, table)
 
 
 def point_to(monkeypatch, url, key=KEY):
@@ -40,6 +48,12 @@ def running_service(monkeypatch):
     with fault_server.running() as server:
         point_to(monkeypatch, server.url)
         yield server
+
+
+@pytest.fixture(name="fake")
+def service_with_a_model(service, monkeypatch):
+    monkeypatch.setenv("OPENAI_MODEL", "fake")
+    return service
 
 
 NO_ANSWER = [*fault_server.CONTENT, *fault_server.BODY, "gzip bomb"]
@@ -57,11 +71,13 @@ FAULTS = {  # what it comes to: the row's error, and how often it was tried
     "401 for ever": ("AuthenticationError", 1),
     "307 elsewhere": ("APIStatusError", 1),
     "hangs up": ("APIConnectionError", 3),
+    "too long": ("Truncated", 1),
+    "refusal": ("Refused", 1),
 }
 
 
 def check_faults(server, ask, faults):
-    """Ask in one batch, a good text after each: a fault costs its own row, the key is nowhere."""
+    """Ask in one batch, a good text after each; a fault costs its own row."""
     assert set(faults) | {"silent", "drips"} == set(fault_server.FAULTS)
     answer = ask([text for fault in faults for text in (f"[{fault}] x", GOOD)])
     said = json.dumps(answer.to_dict("records"), allow_nan=False, ensure_ascii=False)
@@ -88,65 +104,279 @@ def check_faults(server, ask, faults):
     assert "***" in answer["detail"]["answer echoes the key"]
 
 
-def test_a_fault_costs_its_own_row_only(service):
-    check_faults(service, lambda said: predict(*said), FAULTS)
+def test_a_fault_costs_its_own_row_only(fake):
+    check_faults(fake, lambda texts: predict(*texts), FAULTS)
 
 
-def test_silence_ends_in_a_timeout_and_no_server_in_a_connection_error(
-    service, monkeypatch
-):
-    monkeypatch.setattr(model_code, "LIMITS", {"timeout": 0.3, "max_retries": 0})
-    assert predict("[silent] x")["error"].tolist() == ["APITimeoutError"]
+def test_a_service_that_is_not_there_is_named(fake, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    assert predict(GOOD)["error"].tolist() == ["APIConnectionError"]
+    answer = predict(GOOD, retries=0)
+    assert answer["error"].tolist() == ["APIConnectionError"]
+    assert "Connection refused" in answer["detail"][0]
 
 
-def test_a_request_has_schema_and_limits_and_asks_to_keep_nothing(service, monkeypatch):
+class Odd(fault_server.Handler):
+    """Answers `[name] text` with the reply of that name in REPLIES."""
+
+    def answer(self, fault, count, body):
+        if fault not in REPLIES:
+            super().answer(fault, count, body)
+        elif callable(REPLIES[fault]):
+            REPLIES[fault](self)
+        else:
+            self.send(json.dumps(REPLIES[fault]).encode(), {})
+
+
+def choice(finish_reason, content=None, **message):
+    """Return a reply under status 200 with this message."""
+    message = {"role": "assistant", "content": content, **message}
+    part = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return fault_server.completion("", "x") | {"choices": [part]}
+
+
+def endless(head: bytes, line: bytes):
+    """Return a reply that begins with `head` and sends a line every 50 ms for ever."""
+
+    def send(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + head)
+        while not handler.server.closing.wait(0.05):
+            handler.wfile.write(line)
+
+    return send
+
+
+def come_later(handler):
+    handler.send(b"{}", {"Retry-After": "100"}, 429)
+
+
+CALLS = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+REPLIES = {
+    "error under 200": {"error": {"message": "model is loading", "code": 503}},
+    "refuses": choice("stop", refusal="I can't help with that."),
+    "calls a tool": choice("tool_calls", tool_calls=CALLS),
+    "is cut": choice("length", '{"product": "Cob'),
+    "is filtered": choice("content_filter", "No."),
+    "says nothing": choice("stop"),
+    "slow headers": endless(b"", b"X-Wait: a\r\n"),
+    "slow body": endless(CHUNKED, b"1\r\n \r\n"),
+    "come later": come_later,
+}
+NO_ANSWERS = {  # the reply: the row's error, and words of the service in its detail
+    "error under 200": ("ServiceError", "model is loading"),
+    "refuses": ("Refused", "I can't help with that."),
+    "calls a tool": ("ToolCalls", "'f'"),
+    "is cut": ("Truncated", '{"product": "Cob'),
+    "is filtered": ("ContentFilter", "No."),
+    "says nothing": ("InvalidResponse", "Invalid JSON"),
+}
+
+
+@pytest.mark.parametrize("reply", NO_ANSWERS)
+def test_what_a_service_says_in_place_of_an_answer_is_named(fake, reply):
+    fake.RequestHandlerClass = Odd
+    answer = predict(f"[{reply}] x", GOOD)
+    error, words = NO_ANSWERS[reply]
+    assert answer["error"].tolist() == [error, None]
+    assert words.replace('"f"', "'f'") in answer["detail"][0].replace('"f"', "'f'")
+
+
+def test_each_row_has_its_deadline_and_a_late_one_holds_nobody(fake):
+    """Sixteen rows that never end, in a pool of eight, and sixteen good ones."""
+    fake.RequestHandlerClass = Odd
+    slow = ["[slow headers] x", "[slow body] x", "[come later] x", "[silent] x"] * 4
+    answer = predict(*[text for late in slow for text in (late, GOOD)], row_seconds=3)
+    assert answer["error"].tolist() == ["DeadlineExceeded", None] * 16
+    assert answer["detail"][0] == "no answer within 3 seconds"
+
+
+def refused(status, body, **fields):
+    """Return a service that refuses requests in which a field has such a value."""
+
+    class Refusing(fault_server.Handler):
+        def answer(self, fault, count, request):
+            for field, is_refused in fields.items():
+                if field in request and is_refused(request[field]):
+                    return self.send(json.dumps(body).encode(), {}, status)
+            super().answer(fault, count, request)
+
+    return Refusing
+
+
+def any_value(value):
+    return True
+
+
+LIMIT = {"max_completion_tokens": 200}
+REFUSALS = {  # a kind of service, what drops the field, what its row says without that
+    "reasoning model": (
+        refused(
+            400,
+            {
+                "error": {
+                    "message": "Unsupported value: 'temperature' does not support 0",
+                    "param": "temperature",
+                    "code": "unsupported_value",
+                }
+            },
+            temperature=lambda value: value != 1,
+            max_tokens=any_value,
+        ),
+        {"request": LIMIT},
+        "drop 'temperature' from `request`",
+    ),
+    "no store": (
+        refused(
+            400,
+            [{"error": {"message": 'Unknown name "store": Cannot find field.'}}],
+            store=any_value,
+        ),
+        {"request": LIMIT | {"temperature": 0}},
+        "drop 'store' from `request`",
+    ),
+    "no max_completion_tokens": (
+        refused(
+            422,
+            {"detail": [{"loc": ["body", "max_completion_tokens"], "msg": "extra"}]},
+            max_completion_tokens=any_value,
+        ),
+        {"request": {"temperature": 0, "max_tokens": 200}},
+        "drop 'max_completion_tokens' from `request`",
+    ),
+    "no json_schema": (
+        refused(
+            400,
+            {"error": {"message": "This response_format type is unavailable now"}},
+            response_format=lambda value: value["type"] == "json_schema",
+        ),
+        {"response_format": "json_object"},
+        "set `response_format` in model_config to another value",
+    ),
+    "no response_format": (
+        refused(
+            400,
+            {"object": "error", "message": "unknown field: response_format"},
+            response_format=any_value,
+        ),
+        {"response_format": None},
+        "set `response_format` in model_config to another value",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_refused_field_is_named_with_the_setting_that_drops_it(fake, kind):
+    fake.RequestHandlerClass, settings, advice = REFUSALS[kind]
+    everything = LIMIT | {"temperature": 0, "store": False}
+    answer = predict(GOOD, GOOD, request=everything)
+    assert set(answer["error"]) <= {"BadRequestError", "UnprocessableEntityError"}
+    assert answer["detail"].str.startswith(advice).all(), answer["detail"][0]
+    answer = predict(GOOD, GOOD, **settings)
+    assert answer["error"].tolist() == [None, None], answer["detail"][0]
+
+
+def test_a_request_holds_what_the_settings_say_and_no_more(fake):
     predict(GOOD)
-    ((path, body),) = service.requests
-    form = body["response_format"]["json_schema"]
-    assert form["strict"] is True and form["schema"]["additionalProperties"] is False
-    assert form["schema"]["required"] == ["product", "price", "sentiment"]
-    assert body["store"] is False and body["temperature"] == 0
-    assert body["model"] == model_code.MODEL and body["max_completion_tokens"] == 100
+    ((path, body),) = fake.requests
     assert path == "/v1/chat/completions" and body["messages"][-1]["content"] == GOOD
-    monkeypatch.setenv("OPENAI_MODEL", "another")
-    monkeypatch.setenv("OPENAI_API_KEY", "none")  # a placeholder
-    assert "sent with Bearer none" in predict("[401 for ever] x")["detail"][0]
-    assert service.requests[-1][1]["model"] == "another"
+    assert body.keys() - {"messages"} == {"model", "response_format", *LIMIT} | {
+        "temperature"
+    }
+    schema = body["response_format"]["json_schema"]
+    assert schema["strict"] is True and schema["schema"] == model_code.SCHEMA
+    assert schema["schema"]["additionalProperties"] is False
+    assert schema["schema"]["required"] == ["product", "price", "sentiment"]
+    predict(GOOD, request={"max_tokens": 9, "top_k": 1}, response_format=None)
+    _, body = fake.requests[-1]
+    assert body.keys() - {"messages"} == {"model", "max_tokens", "top_k"}
+    assert "JSON of this schema" in body["messages"][0]["content"]
+
+
+def test_whoever_loads_the_model_may_replace_single_settings(
+    fake, tmp_path, monkeypatch
+):
+    mlflow.pyfunc.save_model(
+        tmp_path / "model",
+        python_model=driver.HERE / "model_code.py",
+        model_config=driver.SETTINGS,
+        signature=driver.SIGNATURE,
+        input_example=pd.DataFrame({"text": [""]}),
+        pip_requirements=[],
+    )
+    place, table = str(tmp_path / "model"), pd.DataFrame({"text": [GOOD]})
+    settings = {"request": {"max_tokens": 9}}
+    mlflow.pyfunc.load_model(place, model_config=settings).predict(table)
+    monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", json.dumps(settings))
+    mlflow.pyfunc.load_model(place).predict(table)
+    for _, body in fake.requests:
+        assert body["max_tokens"] == 9 and "temperature" not in body
+        assert body["response_format"]["type"] == "json_schema"
+    assert len(fake.requests) == 2
+
+
+def test_a_setting_that_does_not_exist_is_refused_when_the_model_is_loaded():
+    with pytest.raises(ValidationError, match="row_secs"):
+        predict(GOOD, row_secs=3)
 
 
 @pytest.mark.parametrize(
     "text", [None, "", " \n", 3, float("nan"), pd.NA, "a\ud800", "x" * 4001]
 )
-def test_what_is_no_text_costs_no_call(service, text):
+def test_what_is_no_text_costs_no_call(fake, text):
     answer = predict(GOOD, text, index=["a", "b"])
     assert answer["error"].to_dict() == {"a": None, "b": "InvalidInput"}
     assert answer["detail"]["b"].startswith(
         "column 'text', row 'b': need 1 to 4000 characters: "
     )
-    assert len(answer["detail"]["b"]) < 150 and service.calls.total() == 1
+    assert len(answer["detail"]["b"]) < 150 and fake.calls.total() == 1
 
 
-def test_no_key_is_needed_if_nobody_is_asked(monkeypatch):
+def test_no_key_is_needed_if_nobody_is_called(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert predict("", index=[7])["error"].to_dict() == {7: "InvalidInput"}
     assert list(predict()) == [*driver.FIELDS, *driver.OTHERS]
-    with pytest.raises(MlflowException, match="OPENAI_API_KEY"):
-        predict(GOOD)
 
 
-@pytest.mark.parametrize(
-    "url, key", [("http://[::1", KEY), ("http://there/v1", f"{KEY}\n")]
-)
-def test_an_unusable_endpoint_is_one_error_without_the_key(monkeypatch, url, key):
-    point_to(monkeypatch, url, key)
-    with pytest.raises(MlflowException) as raised:
+LOCAL, FAR = "http://127.0.0.1:9/v1", "http://there.invalid/v1"
+STARTS = {  # what the environment holds, and the sentence that refuses it
+    "no model": ({"OPENAI_MODEL": ""}, "OPENAI_MODEL is not set"),
+    "no key": ({"OPENAI_API_KEY": ""}, "OPENAI_API_KEY is not set"),
+    "line break": ({"OPENAI_API_KEY": f"{KEY}\n"}, "OPENAI_API_KEY has a blank"),
+    "blank": ({"OPENAI_API_KEY": f" {KEY}"}, "OPENAI_API_KEY has a blank"),
+    "letter": ({"OPENAI_API_KEY": f"{KEY}\xe9"}, "OPENAI_API_KEY has a blank"),
+    "placeholder": (
+        {"OPENAI_BASE_URL": "", "OPENAI_API_KEY": "sk-your-key-here"},
+        "OPENAI_API_KEY is a placeholder, no key of api.openai.com",
+    ),
+    "address": ({"OPENAI_BASE_URL": "http://[::1"}, "OPENAI_BASE_URL is no address"),
+    "no scheme": (
+        {"OPENAI_BASE_URL": "localhost:8000/v1"},
+        "OPENAI_BASE_URL is no address",
+    ),
+    "SOCKS": (
+        {"OPENAI_BASE_URL": FAR, "ALL_PROXY": "socks5://127.0.0.1:9"},
+        "names a SOCKS proxy: install the package socksio",
+    ),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_an_environment_in_which_no_call_succeeds_is_one_sentence(start, monkeypatch):
+    point_to(monkeypatch, LOCAL)
+    variables, sentence = STARTS[start]
+    for name, value in ({"OPENAI_MODEL": "m"} | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(MlflowException, match=sentence) as raised:
         predict(GOOD)
-    assert (
-        KEY not in str(raised.value)
-        and raised.value.error_code == "INVALID_PARAMETER_VALUE"
-    )
+    assert raised.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert KEY not in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://127.0.0.1:9"])
+def test_a_service_on_this_machine_is_called_without_a_proxy(fake, proxy, monkeypatch):
+    for name in ("ALL_PROXY", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    assert predict(GOOD, retries=0)["error"].tolist() == [None]
 
 
 @pytest.mark.parametrize("columns", [["t", "x"], ["text", "text"]])
@@ -157,59 +387,89 @@ def test_another_table_is_refused(columns):
         )
 
 
-class Copy(model_code.Feedback):
-    stars: int = 5
-    tags: list[str] = ["noisy"]
+QUOTES = {  # product and price as answered, the text; then what the row holds
+    "both made up": (
+        ("Cobalt backpack", 35.5, "it broke, 12 dollars wasted"),
+        (None, None, "product, price"),
+    ),
+    "both there": (
+        ("road bike", 1050, "The ROAD Bike for $1,050.00!"),
+        ("road bike", 1050, None),
+    ),
+    "below zero": (("oven", -3, "the oven at -3"), ("oven", -3, None)),
+    "the service said null": ((None, None, "the oven at 3"), (None, None, None)),
+    "a range is no sign": ((None, -20, "10-20 dollars"), (None, None, "price")),
+    "part of a name": ((None, 14, "my phone14 broke"), (None, None, "price")),
+}
 
 
-SAID = [
-    ("Cobalt backpack", 35.5, "it broke, 12 dollars wasted", (None, None)),
-    ("road bike", 1050, "The ROAD Bike for $1,050.00!", ("road bike", 1050)),
-    ("oven", -3, "the oven at -3", ("oven", -3)),
-    (None, -20, "10-20 dollars", (None, None)),
-]
+@pytest.mark.parametrize("case", QUOTES)
+def test_a_quoted_field_that_the_text_lacks_is_emptied_and_listed(case):
+    (product, price, text), kept = QUOTES[case]
+    answer = model_code.Feedback(product=product, price=price, sentiment="negative")
+    row = model_code.without_made_up(answer, text)
+    assert (row["product"], row["price"], row["made_up"]) == kept
+    assert row["sentiment"] == "negative", "not quoted, so it need not be in the text"
 
 
-@pytest.mark.parametrize("product, price, text, kept", SAID)
-def test_only_what_the_text_says_is_kept_of_a_copy_s_fields_too(
-    product, price, text, kept
-):
-    said = Copy(product=product, price=price, sentiment="negative")
-    assert list(model_code.grounded(said, text).values()) == [
-        *kept,
-        "negative",
-        None,
-        ["noisy"],
-    ]
+class Review(BaseModel, extra="forbid", strict=True):
+    """The kinds of fields that a copy may have."""
+
+    city: Annotated[str | None, model_code.QUOTED]
+    stars: Literal[1, 2, 3, 4, 5]
+    would_return: bool
+    complaints: list[str]
+    arrival: date | None
+    summary: str
 
 
-def test_calls_go_out_side_by_side_and_answers_come_back_in_order(service):
-    service.together = threading.Barrier(8)  # answers none until eight wait
+def test_unmarked_fields_of_any_kind_come_through_as_answered(monkeypatch):
+    monkeypatch.setattr(model_code, "Feedback", Review)
+    fields = {
+        "city": "Rome",
+        "stars": 5,
+        "would_return": True,
+        "complaints": ["noise"],
+        "arrival": "2026-05-02",
+        "summary": "A paraphrase.",
+    }
+    answer = Review.model_validate_json(json.dumps(fields))
+    row = model_code.without_made_up(answer, "Never again!")
+    assert row == fields | {"city": None, "made_up": "city"}
+
+
+def test_calls_go_out_side_by_side_and_answers_come_back_in_order(fake):
+    fake.together = threading.Barrier(8)  # answers none until eight wait
     answer = predict(*[GOOD, ""] * 16)
     assert answer["error"].tolist() == [None, "InvalidInput"] * 16
-    assert service.calls.total() == 16 and service.peak == model_code.AT_A_TIME == 8
+    assert fake.calls.total() == 16 and fake.peak == 8
 
 
-def test_ctrl_c_starts_no_more_calls(monkeypatch):
-    monkeypatch.setattr(model_code, "read", read := Mock(side_effect=KeyboardInterrupt))
+def test_ctrl_c_starts_no_more_calls(fake, monkeypatch):
+    started = []
+
+    def interrupted(call, seconds):
+        started.append(call)
+        time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_code, "in_time", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        predict(*[""] * 5000)
-    assert read.call_count < 5000
+        predict(*[GOOD] * 1000)
+    assert len(started) < 500
 
 
-def test_the_local_model_answers_as_labelled(monkeypatch):
-    """A quarter of the labelled rows; all sixty are in the benchmark."""
-    monkeypatch.setattr(
-        model_code, "LIMITS", {"timeout": 600}
-    )  # the machine may be busy
-    rows = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")[::4]
+def test_the_local_model_answers_as_labelled():
+    """A quarter of the lines that the prompt was written with."""
+    lines = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")
+    lines = lines[lines["part"] == "prompt"][::4]
     with local_llm.local_llm():
-        answer = predict(*rows["text"], index=rows.index)
+        answer = predict(*lines["text"], index=lines.index, row_seconds=600)
     assert answer["error"].isna().all()
-    mood = rows["sentiment"].notna()
-    assert (answer["sentiment"] == rows["sentiment"])[mood].sum() >= 9  # of 10
-    same = answer["product"].eq(rows["product"]) & answer["price"].eq(rows["price"])
-    assert same[~mood].sum() >= 4  # of 5
+    mood = lines["sentiment"].notna()
+    assert (answer["sentiment"] == lines["sentiment"])[mood].sum() >= 9  # of 10
+    right = answer["product"].eq(lines["product"]) & answer["price"].eq(lines["price"])
+    assert right[~mood].sum() >= 4  # of 5
 
 
 def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, capfd):

@@ -1,4 +1,4 @@
-"""Log openai_call from its code, without one call to a service, and ask the texts of request.json.
+"""Log openai_call without calling a service, then have it read request.json's texts.
 
 python recipes/openai_call/driver.py
 """
@@ -19,14 +19,22 @@ from mlflow.types.schema import ColSpec, Schema
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
-**Product, price and sentiment** of customer feedback, asked of a language-model service.
+**Product, price and sentiment** of customer feedback, read by a language-model service.
 
-The model is the file `model_code.py`, under *Artifacts* of the logged model. The metrics count the
-texts of the dataset that were answered, those that ended in a typed error, and the tokens that the
-service says it used. Each call is a trace: prompt, reply, tokens, time.
+The model is the file `model_code.py`, under *Artifacts* of the logged model. The
+metrics count the texts that were answered, those that ended in an error, and the tokens
+that the service reports. Each call is a trace: prompt, response, tokens, time.
 """
+SETTINGS = {  # of the request; README.md says what other services want
+    "request": {"temperature": 0, "max_completion_tokens": 200},
+    "response_format": "json_schema",
+    "row_seconds": 120,
+    "retries": 2,
+    "calls_at_once": 8,
+}
 FIELDS = {"product": "string", "price": "double", "sentiment": "string"}
 OTHERS = {
+    "made_up": "string",
     "input_tokens": "long",
     "output_tokens": "long",
     "error": "string",
@@ -35,7 +43,10 @@ OTHERS = {
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("string", "text")]),
     outputs=Schema(
-        [ColSpec(kind, name, False) for name, kind in (FIELDS | OTHERS).items()]
+        [
+            ColSpec(kind, name, required=False)
+            for name, kind in (FIELDS | OTHERS).items()
+        ]
     ),
 )
 
@@ -47,21 +58,19 @@ def main() -> None:
         model = mlflow.pyfunc.log_model(
             name="openai_call",
             python_model=HERE / "model_code.py",
+            model_config=SETTINGS,
             signature=SIGNATURE,
-            # log_model tries its example out; a blank text is refused before anybody is called.
+            # log_model tries its example; a blank text is refused without a call.
             input_example=pd.DataFrame({"text": [""]}),
             pip_requirements=str(HERE / "requirements.txt"),
-            registered_model_name="openai_call",
         )
         mlflow.log_params({"language model": os.environ["OPENAI_MODEL"]})
         mlflow.openai.autolog()  # one trace for each call, attached to the model
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(texts)
         mlflow.flush_trace_async_logging(terminate=True)
 
-        answered, tokens = (
-            answer["error"].isna(),
-            answer[["input_tokens", "output_tokens"]].sum(),
-        )
+        answered = answer["error"].isna()
+        tokens = answer[["input_tokens", "output_tokens"]].sum()
         dataset = from_pandas(texts, name="feedback")
         mlflow.log_input(dataset, context="example")
         mlflow.log_metrics(
@@ -75,12 +84,12 @@ def main() -> None:
             dataset=dataset,
         )
         if not answered.any():
-            sys.exit(
-                f"no text was answered: {answer['error'].iloc[0]}: {answer['detail'].iloc[0]}"
-            )
+            first = answer.iloc[0]
+            sys.exit(f"no text was answered: {first['error']}: {first['detail']}")
+        mlflow.register_model(model.model_uri, "openai_call")
     report(
         model,
-        headline=f"{answered.sum()} texts answered, {(~answered).sum()} with a typed error, "
+        headline=f"{answered.sum()} texts answered, {(~answered).sum()} with an error, "
         f"{tokens.sum()} tokens",
         prediction=answer.drop(columns="detail"),
     )

@@ -1,168 +1,347 @@
-"""Read customer feedback with a language-model service: product, price and sentiment of each text.
+"""Read customer feedback with a language-model service: product, price and sentiment.
 
-OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL are read from the environment when predict runs.
+The service is the one that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name when
+`predict` runs. `driver.py` logs this file by its path: MLflow stores its text and runs
+it again at each load. The last line says which object is the model.
 """
 
+import json
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Literal, get_args
+from importlib.util import find_spec
+from threading import Thread
+from typing import Annotated, Any, Literal
+from urllib.request import getproxies
 
-import httpx2
 import mlflow
 import pandas as pd
-from openai import OpenAI, OpenAIError
-from pydantic import BaseModel, ConfigDict
+from openai import DefaultHttpxClient, OpenAI, OpenAIError
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
-MODEL = "SmolLM2-135M-Instruct"  # OPENAI_MODEL wins over it
-REQUEST: Any = {"temperature": 0, "max_completion_tokens": 100, "store": False}
-LIMITS: Any = {
-    "timeout": 20,
-    "max_retries": 2,
-}  # seconds of silence; attempts after the first
-AT_A_TIME, MAX_CHARS = 8, 4000  # open calls; of a text
-TLS = httpx2.create_ssl_context()  # takes several times as long as a call, so once
-PROMPT = [  # two answered examples are enough for a small model; the text to be read comes last
-    (
-        "system",
-        "Read the customer feedback: sentiment, the product named, the price in dollars.",
-    ),
-    ("user", "The Harbor espresso machine is fantastic, worth every bit of the $199."),
-    (
-        "assistant",
-        '{"product": "Harbor espresso machine", "price": 199, "sentiment": "positive"}',
-    ),
-    ("user", "The Cobalt backpack for $35.50 ripped at once, awful."),
-    (
-        "assistant",
-        '{"product": "Cobalt backpack", "price": 35.5, "sentiment": "negative"}',
-    ),
-]
+QUOTED = "copied from the text"  # marks a field whose value must occur in the text
 
 
-class Feedback(BaseModel):
-    """What a customer says; its JSON schema goes with each request, and each answer must fit."""
+class Feedback(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+    """What a customer says. Each answer of the service must have this form."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    product: str | None
-    price: float | None  # US dollars
+    product: Annotated[str | None, QUOTED]
+    price: Annotated[float | None, QUOTED]  # US dollars
     sentiment: Literal["positive", "negative"]
 
 
-TOKENS = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
-EMPTY: dict[str, Any] = dict.fromkeys(
-    [*Feedback.model_fields, *TOKENS, "error", "detail"]
+INSTRUCTION = (
+    "Read the customer feedback: sentiment, the product named, the price in dollars."
 )
-EMPTY |= dict.fromkeys(TOKENS, 0)
+EXAMPLES = [  # answered texts that go along with each request
+    (
+        "The Harbor espresso machine is fantastic, worth every bit of the $199.",
+        Feedback(product="Harbor espresso machine", price=199, sentiment="positive"),
+    ),
+    (
+        "The Cobalt backpack for $35.50 ripped at once, awful.",
+        Feedback(product="Cobalt backpack", price=35.5, sentiment="negative"),
+    ),
+]
+SCHEMA = Feedback.model_json_schema()
+RESPONSE_FORMATS = {
+    "json_schema": {
+        "type": "json_schema",
+        "json_schema": {"name": "feedback", "strict": True, "schema": SCHEMA},
+    },
+    "json_object": {"type": "json_object"},
+}
 
 
-class Keyless(httpx2.Client):
-    """Follows no redirect, and blots the key out before rows, errors and traces see a reply."""
+class Settings(BaseModel, extra="forbid"):
+    """What `model_config` may set when the model is logged or loaded."""
 
-    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        reply = super().send(request, **options)
-        key = request.headers.get("Authorization", "").partition(" ")[2]
-        if len(key) < 8:  # a placeholder, for a service that wants none
-            return reply
-        head = {k: v.replace(key, "***") for k, v in reply.headers.items()}
-        head.pop("content-encoding", None)  # what is read here is decoded already
-        body = reply.content.replace(key.encode(), b"***")
-        return httpx2.Response(
-            reply.status_code, headers=head, content=body, request=request
-        )
+    request: dict[str, Any] = {}  # fields of a request beside model and messages
+    response_format: Literal["json_schema", "json_object"] | None = "json_schema"
+    row_seconds: PositiveFloat = 120  # a row that takes longer ends in an error
+    retries: NonNegativeInt = 2  # after the first attempt
+    calls_at_once: PositiveInt = 8
 
 
-def grounded(answer: BaseModel, text: str) -> dict[str, Any]:
-    """Return the fields; words and numbers that don't stand in the text were made up: None."""
-    fields = answer.model_dump()
-    said = [
-        float(n.replace(",", ""))
-        for n in re.findall(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?", text)
-    ]
-    for name, field in type(answer).model_fields.items():
-        value, kinds = fields[name], get_args(field.annotation) or [field.annotation]
-        words = (
-            type(value) is str and str in kinds
-        )  # one of a Literal's need not be in the text
-        invented = words and value.casefold() not in text.casefold()
-        if invented or (type(value) in (int, float) and value not in said):
-            fields[name] = None
-    return fields
+MAX_CHARACTERS = 4000  # of a text
+VENDOR = "https://api.openai.com/v1"  # called if OPENAI_BASE_URL is not set
+
+Row = dict[str, Any]
+EMPTY_ROW: Row = {
+    **dict.fromkeys(Feedback.model_fields),
+    "made_up": None,
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "error": None,
+    "detail": None,
+}
 
 
-def readable(text: Any) -> bool:
-    """Return whether it is a text worth a call: not blank, not too long, no half of a surrogate."""
-    good = isinstance(text, str) and text.strip() and len(text) <= MAX_CHARS
-    return bool(good and not re.search("[\ud800-\udfff]", text))
+def messages(text: str, settings: Settings) -> list[Any]:
+    """Return the conversation: instruction, examples with their answers, the text."""
+    instruction = INSTRUCTION
+    if settings.response_format != "json_schema":
+        instruction += f" Answer in JSON of this schema: {json.dumps(SCHEMA)}"
+    conversation = [{"role": "system", "content": instruction}]
+    for example, answer in EXAMPLES:
+        conversation.append({"role": "user", "content": example})
+        fields = json.dumps(answer.model_dump(mode="json"))
+        conversation.append({"role": "assistant", "content": fields})
+    conversation.append({"role": "user", "content": text})
+    return conversation
 
 
-def read(client: Any, row: Any, text: Any) -> dict[str, Any]:
-    """Return the fields of one text; what goes wrong with it is in `error` and `detail`."""
-    fields = dict(EMPTY)
-    if not readable(text):
-        detail = f"column 'text', row {row!r:.80}: need 1 to {MAX_CHARS} characters: {text!r:.80}"
-        return fields | {"error": "InvalidInput", "detail": detail}
-    form = {"name": "answer", "strict": True, "schema": Feedback.model_json_schema()}
+def ask(client: OpenAI, settings: Settings, text: str) -> Any:
+    """Send the request about one text and return the response."""
+    fields = dict(settings.request)
+    if settings.response_format:
+        fields["response_format"] = RESPONSE_FORMATS[settings.response_format]
+    return client.chat.completions.create(
+        model=os.environ["OPENAI_MODEL"],
+        messages=messages(text, settings),
+        extra_body=fields,  # sent as they are, known to this client or not
+    )
+
+
+def read(client: OpenAI, settings: Settings, label: Any, text: Any) -> Row:
+    """Return the row of one text: what the service answers, or a typed error."""
+    if not is_valid(text):
+        return invalid_row(label, text)
+    row: Row = {}
     try:
-        reply = client.chat.completions.create(
-            model=os.environ.get("OPENAI_MODEL") or MODEL,
-            messages=[
-                {"role": role, "content": said}
-                for role, said in [*PROMPT, ("user", text)]
-            ],
-            response_format={"type": "json_schema", "json_schema": form},
-            **REQUEST,
-        )
-        for ours, theirs in TOKENS.items():
-            count = getattr(getattr(reply, "usage", None), theirs, 0)
-            fields[ours] = count if type(count) is int and 0 <= count <= 2**53 else 0
-        said = reply.choices[0].message.content.rpartition("</think>")[2]
-        json = said[
-            said.find("{") : said.rfind("}") + 1
-        ]  # without the fence around it, if any
-        return fields | grounded(Feedback.model_validate_json(json), text)
+        response = ask(client, settings, text)
+        row = token_counts(response)  # paid for, whatever comes below
+        return row | answer_row(response, text)
     except OpenAIError as error:  # after the client's own retries
-        name, detail = type(error).__name__, str(error)
-    except Exception as error:  # whatever shape a reply has, it costs its own row only
-        name, detail = "InvalidResponse", f"{type(error).__name__}: {error}"
-    return fields | {
-        "error": name,
-        "detail": detail.encode(errors="replace").decode()[:300],
-    }
+        return row | error_row(type(error).__name__, service_words(error, settings))
+    except Exception as error:  # the response has another form than the API's
+        return row | error_row("InvalidResponse", f"{type(error).__name__}: {error}")
+
+
+def answer_row(response: Any, text: str) -> Row:
+    """Return the fields of an answer, or the reason why there is none."""
+    if getattr(response, "error", None):  # some services send one with status 200
+        return error_row("ServiceError", response.error)
+    choice = response.choices[0]
+    content = choice.message.content or ""
+    if choice.message.refusal:
+        return error_row("Refused", choice.message.refusal)
+    if choice.message.tool_calls:
+        return error_row("ToolCalls", choice.message.tool_calls)
+    if choice.finish_reason == "length":
+        return error_row("Truncated", f"cut at the token limit: {content}")
+    if choice.finish_reason == "content_filter":
+        return error_row("ContentFilter", f"withheld by the service: {content}")
+    answer = Feedback.model_validate_json(json_part(content))
+    return without_made_up(answer, text)
+
+
+def json_part(content: str) -> str:
+    """Return an answer's JSON, without reasoning before it or a fence around it."""
+    answer = content.split("</think>")[-1]
+    return answer[answer.find("{") : answer.rfind("}") + 1]
+
+
+def without_made_up(answer: Feedback, text: str) -> Row:
+    """Empty each quoted field that does not occur in the text, and list its name."""
+    row = answer.model_dump(mode="json")
+    made_up = []
+    for name, field in Feedback.model_fields.items():
+        is_quoted = QUOTED in field.metadata and row[name] is not None
+        if is_quoted and not occurs(row[name], text):
+            made_up.append(name)
+            row[name] = None
+    row["made_up"] = ", ".join(made_up) or None
+    return row
+
+
+def occurs(value: str | float, text: str) -> bool:
+    """Return whether the text contains this word or number."""
+    if isinstance(value, str):
+        return value.casefold() in text.casefold()
+    numbers = re.findall(r"(?<!\w)-?\d[\d,]*(?:\.\d+)?", text)
+    return value in [float(number.replace(",", "")) for number in numbers]
+
+
+def in_time(call: Callable[[], Row], seconds: float) -> Row:
+    """Return the row of a call, or an error row if the call takes longer."""
+    result: Future[Row] = Future()
+    # A daemon thread that hangs holds up neither the pool nor the end of the program.
+    Thread(target=lambda: result.set_result(call()), daemon=True).start()
+    try:
+        return result.result(timeout=seconds)
+    except TimeoutError:
+        return error_row("DeadlineExceeded", f"no answer within {seconds:g} seconds")
+
+
+def read_all(texts: pd.Series, settings: Settings) -> list[Row]:
+    """Return a row for each text, in their order."""
+    if not any(map(is_valid, texts)):  # nobody is called, so no key is needed
+        return [invalid_row(label, text) for label, text in texts.items()]
+    calls = []
+    with (
+        connect(settings) as client,
+        ThreadPoolExecutor(settings.calls_at_once) as pool,
+    ):
+        for label, text in texts.items():
+            # In a copy of this context MLflow attaches the call's trace to this model.
+            context = copy_context()
+            calls.append(partial(context.run, read, client, settings, label, text))
+        return list(pool.map(lambda call: in_time(call, settings.row_seconds), calls))
+
+
+def connect(settings: Settings) -> OpenAI:
+    """Return a client of the service that the environment names."""
+    address = service_address()
+    check_model_and_key(address)
+    check_proxy(address)
+    return OpenAI(
+        base_url=str(address),
+        timeout=settings.row_seconds,
+        max_retries=settings.retries,
+        http_client=DefaultHttpxClient(
+            follow_redirects=False,
+            trust_env=not is_local(address),  # no proxy on the way to this machine
+        ),
+    )
 
 
 class FeedbackReader(mlflow.pyfunc.PythonModel):
+    def load_context(self, context: Any) -> None:
+        self.settings = Settings(**(context.model_config or {}))
+
     def predict(self, context: Any, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Return a row for each text in column `text`; one that fails leaves the others be."""
+        """Return a row for each text in column `text`; an error costs its own row."""
         try:
-            if not os.environ.get(
-                "OPENAI_API_KEY", ""
-            ).isprintable():  # errors would quote it
-                raise ValueError("OPENAI_API_KEY holds a line break or the like")
-            if list(getattr(model_input, "columns", [])).count("text") != 1:
-                raise ValueError("need a table with one column 'text'")
-            texts = model_input["text"]
-            client: Any = nullcontext()
-            if any(map(readable, texts)):  # or nobody is called, and no key is needed
-                client = OpenAI(**LIMITS, http_client=Keyless(verify=TLS))
-        except (ValueError, OpenAIError, httpx2.InvalidURL) as error:
+            check_table(model_input)
+            rows = read_all(model_input["text"], self.settings)
+        except ValueError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
-        # Each call has a copy of the context, or its trace would not belong to this model.
-        calls = [
-            partial(copy_context().run, read, client, *row) for row in texts.items()
-        ]
-        with (
-            client,
-            ThreadPoolExecutor(AT_A_TIME) as pool,
-        ):  # after Ctrl-C map starts no more calls
-            rows = list(pool.map(lambda call: call(), calls))
+        full_rows = [EMPTY_ROW | row for row in rows]
         return pd.DataFrame(
-            rows, index=model_input.index, columns=list(EMPTY), dtype=object
+            full_rows, index=model_input.index, columns=list(EMPTY_ROW), dtype=object
         )
+
+
+# The lesson ends here; what follows checks the input, the environment and the replies.
+
+
+def check_table(table: Any) -> None:
+    """Refuse what is no table with one column `text`."""
+    if list(getattr(table, "columns", [])).count("text") != 1:
+        raise ValueError("give a table with one column 'text'")
+
+
+def is_valid(text: Any) -> bool:
+    """Return whether this is a text that can be sent, neither blank nor too long."""
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        return False
+    has_half_a_character = re.search("[\ud800-\udfff]", text)  # no UTF-8 holds it
+    return bool(text.strip()) and not has_half_a_character
+
+
+def invalid_row(label: Any, text: Any) -> Row:
+    """Return the row of a text that is not sent."""
+    need = f"column 'text', row {label!r:.80}: need 1 to {MAX_CHARACTERS} characters"
+    return error_row("InvalidInput", f"{need}: {text!r:.80}")
+
+
+def service_address() -> AnyHttpUrl:
+    """Return the address that OPENAI_BASE_URL names, or else the vendor's."""
+    try:
+        return AnyHttpUrl(os.environ.get("OPENAI_BASE_URL") or VENDOR)
+    except ValidationError:  # its own text would quote a password in the address
+        example = "http://127.0.0.1:8000/v1"
+        raise ValueError(
+            f"OPENAI_BASE_URL is no address: give one such as {example}"
+        ) from None
+
+
+def is_local(address: AnyHttpUrl) -> bool:
+    """Return whether the service runs on this machine."""
+    return address.host in ("127.0.0.1", "localhost", "[::1]")
+
+
+def check_model_and_key(address: AnyHttpUrl) -> None:
+    """Refuse a missing model and a key that no service can accept."""
+    key = os.environ.get("OPENAI_API_KEY", "")
+    if not os.environ.get("OPENAI_MODEL"):
+        raise ValueError("OPENAI_MODEL is not set: name a model of the service")
+    if not key:
+        raise ValueError(
+            "OPENAI_API_KEY is not set: give your key, or none if there are no keys"
+        )
+    if not re.fullmatch("[!-~]+", key):  # visible ASCII
+        raise ValueError(
+            "OPENAI_API_KEY has a blank, a line break or a special letter: remove it"
+        )
+    if address.host == AnyHttpUrl(VENDOR).host and len(key) < 40:
+        raise ValueError(
+            f"OPENAI_API_KEY is a placeholder, no key of {address.host}: give a real "
+            "key, or set OPENAI_BASE_URL to the service that you mean"
+        )
+
+
+def check_proxy(address: AnyHttpUrl) -> None:
+    """Refuse a SOCKS proxy that the client has no package for."""
+    uses_socks = any(proxy.startswith("socks") for proxy in getproxies().values())
+    if uses_socks and not is_local(address) and not find_spec("socksio"):
+        raise ValueError(
+            "ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy: "
+            "install the package socksio, or unset the variable"
+        )
+
+
+def token_counts(response: Any) -> Row:
+    """Return the tokens that the service says it used; 0 where it gives no count."""
+    usage = getattr(response, "usage", None)
+    return {
+        "input_tokens": whole_number(getattr(usage, "prompt_tokens", 0)),
+        "output_tokens": whole_number(getattr(usage, "completion_tokens", 0)),
+    }
+
+
+def whole_number(count: Any) -> int:
+    """Return a count, or 0 if it is none: services have sent null, text and -1."""
+    is_count = type(count) is int and 0 <= count <= 2**53
+    return count if is_count else 0
+
+
+def service_words(error: OpenAIError, settings: Settings) -> str:
+    """Return what the service or the connection says, and which setting may help."""
+    words = str(error)
+    if re.fullmatch(r"Error code: \d+", words):  # the client looks in one place only
+        words += f" - {getattr(error, 'body', None)}"
+    elif error.__cause__:
+        words += f" {error.__cause__}"
+    if getattr(error, "status_code", None) not in (400, 422):
+        return words
+    for field in settings.request:
+        if re.search(rf"\b{field}\b", words):
+            return f"drop {field!r} from `request` in model_config: {words}"
+    if settings.response_format and re.search("response_format|schema", words):
+        return f"set `response_format` in model_config to another value: {words}"
+    return words
+
+
+def error_row(name: str, detail: Any) -> Row:
+    """Return the error's columns, the detail on one line and without the key."""
+    words = " ".join(str(detail).split())
+    words = words.encode(errors="replace").decode()  # JSON can't hold half a character
+    key = os.environ.get("OPENAI_API_KEY", "")
+    if len(key) >= 8:  # or it is a placeholder, such as none
+        words = words.replace(key, "***")
+    return {"error": name, "detail": words[:300]}
 
 
 mlflow.models.set_model(FeedbackReader())
