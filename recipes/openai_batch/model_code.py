@@ -19,8 +19,8 @@ from pydantic import Field, ValidationError
 MAX_CHARS = 4000
 # What the service is told first.
 TASK = "Read the customer feedback: sentiment, the product named, the price in dollars."
-# Texts with their answers, shown to the service with every question. Each text must
-# differ from those you will ask about: the model answers these itself.
+# Texts with their answers, shown to the service with every question. The model answers
+# these texts itself, without a call, so the stored example costs nothing.
 EXAMPLES = {
     "The Harbor espresso machine is fantastic, worth every bit of the $199.": {
         "product": "Harbor espresso machine",
@@ -43,12 +43,13 @@ class Feedback(Strict):
     sentiment: Literal["positive", "negative"]
 
 
-# Fields whose value must stand in the text; a service makes one up where there is none.
+# Fields whose value must stand in the text. A service makes up a value where the text
+# has none.
 QUOTED = ["product", "price"]
 
 
 class Params(Strict):
-    """What may come with a request: US dollars per million tokens, to fill `cost`."""
+    """The params of a request: prices in US dollars per million tokens, for `cost`."""
 
     input_price: float | None = Field(None, ge=0, le=1e6)
     output_price: float | None = Field(None, ge=0, le=1e6)
@@ -69,7 +70,10 @@ def question(text: str) -> list[dict[str, str]]:
 
 
 def stands_in(value: Any, text: str) -> bool:
-    """Return whether a text holds a word or a number; 1,050.00 is the number 1050."""
+    """Return whether a text holds a word or a number; 1,050.00 is the number 1050.
+
+    The sign doesn't count: a price with a minus before it still stands there.
+    """
     if isinstance(value, str):
         return value.casefold() in text.casefold()
     numbers = re.findall(r"\d[\d,]*(?:\.\d+)?", text)
@@ -93,7 +97,7 @@ def read_answer(reply: Reply, text: str) -> dict[str, Any]:
 
 
 def cost(reply: Reply, params: Params) -> float | None:
-    """Return US dollars, None without both prices."""
+    """Return US dollars, None without both prices; a failed call may have cost too."""
     if params.input_price is None or params.output_price is None:
         return None
     input_cost = reply.input_tokens * params.input_price
@@ -107,7 +111,7 @@ def row(reply: Reply, text: str, params: Params) -> dict[str, Any]:
     fields["input_tokens"] = reply.input_tokens
     fields["output_tokens"] = reply.output_tokens
     fields["cost"] = cost(reply, params)
-    fields["unsupported"] = reply.unsupported
+    fields["unsupported"] = reply.unsupported  # request fields the service refused
     if reply.error:
         return fields | {"error": reply.error, "detail": reply.detail}
     return fields | read_answer(reply, text)
@@ -138,14 +142,17 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         given = check_params(params)
         texts = check_table(model_input)
         replies = [reply_without_call(label, text) for label, text in texts.items()]
-        waiting = [place for place, reply in enumerate(replies) if reply is None]
-        answers = self.service.ask([question(texts.iloc[place]) for place in waiting])
-        for place, answer in zip(waiting, answers, strict=True):
-            replies[place] = answer
+        to_ask = [number for number, reply in enumerate(replies) if reply is None]
+        # Many calls at a time; a reply for each question, in their order. A call that
+        # failed is a reply with an error.
+        answers = self.service.ask([question(texts.iloc[number]) for number in to_ask])
+        for number, answer in zip(to_ask, answers, strict=True):
+            replies[number] = answer
         rows = [
             row(reply, text, given) for reply, text in zip(replies, texts, strict=True)
         ]
-        return pd.DataFrame(rows, texts.index, COLUMNS, dtype=object)
+        # Of objects, so that a missing value is null in JSON and not NaN.
+        return pd.DataFrame(rows, index=texts.index, columns=COLUMNS, dtype=object)
 
     def predict_stream(
         self,
@@ -158,7 +165,7 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         text: Any = None
         if isinstance(model_input, dict):
             text = model_input.get("text")
-        reply = reply_without_call("text", text)
+        reply = reply_without_call(0, text)
         if reply is not None:
             yield row(reply, text, given)
             return
@@ -174,7 +181,7 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
 
 def check_table(table: Any) -> pd.Series:
     """Return the column of texts of a table."""
-    if list(getattr(table, "columns", [])).count("text") != 1:
+    if not isinstance(table, pd.DataFrame) or list(table.columns).count("text") != 1:
         raise mlflow.MlflowException.invalid_parameter_value(
             "give a table with one column 'text'"
         )
@@ -198,7 +205,7 @@ def problem_of(label: Any, text: Any) -> str | None:
     problem = f"column 'text', row {label!r:.80}: need 1 to {MAX_CHARS} characters"
     if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARS:
         return f"{problem}: {text!r:.80}"
-    if re.search("[\ud800-\udfff]", text):
+    if re.search("[\ud800-\udfff]", text):  # can't be encoded as UTF-8
         return f"{problem}, none of them an unpaired surrogate: {text!r:.80}"
     return None
 
