@@ -493,6 +493,7 @@ def test_a_limit_holds_over_calls_and_attempts(server, monkeypatch):
 @pytest.mark.parametrize(
     "value, waits_for_it",
     [("7", True), (formatdate(time.time() + 3600, usegmt=True), False)],
+    ids=["seconds", "date"],
 )
 def test_all_rows_wait_as_long_as_the_service_says(
     server, monkeypatch, value, waits_for_it
