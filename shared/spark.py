@@ -118,7 +118,7 @@ def replies(agent: Any, questions: pd.Series) -> pd.DataFrame:
         except Exception as error:
             found.append({"_error": str(error)})
             continue
-        cited = [note["file_id"] for note in said["annotations"]]
+        cited = [note.get("title") or note["file_id"] for note in said["annotations"]]
         failed = reply.get("error") or {}
         found.append(
             {"answer": said["text"], "cited": cited, "_error": failed.get("message")}
