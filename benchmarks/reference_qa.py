@@ -1,8 +1,8 @@
-"""Measure reference_qa: what its answers are worth, what each part adds, what one costs.
+"""Measure reference_qa: what answers are worth, what each part adds, the cost.
 
     python -m benchmarks.reference_qa
 
-reference_qa.csv: the answers to the 40 held-out questions in scope as they were read by hand.
+reference_qa.csv: what reading the answers to the 40 held-out questions in scope found.
 """
 
 import math
@@ -71,7 +71,7 @@ def shares() -> Rows:
     parts = {part: evaluation.figures(some) for part, some in rows.groupby("part")}
     table = []
     for name, share in parts["held out"].items():
-        kind = name.removeprefix("refused, ") if "refused" in name else "in scope"
+        kind = name.removeprefix("refused ") if "refused" in name else "in scope"
         unseen = rows[(rows["kind"] == kind) & (rows["part"] == "held out")]
         line = {"measure": name, "held out": round(share, 3)}
         line["95 % interval"] = interval(share, len(unseen))
@@ -87,7 +87,9 @@ def predict(body: dict[str, Any]) -> dict[str, Any]:
     return CHAIN.predict(body).model_dump()
 
 
-def recall(scores: np.ndarray, names: list[str], questions: pd.DataFrame) -> list[float]:
+def recall(
+    scores: np.ndarray, names: list[str], questions: pd.DataFrame
+) -> list[float]:
     """Return recall at 1 and at 5 of these scores, a row for each question."""
     ranks = []
     for row, accepted in zip(scores, questions["answer"].str.split("|"), strict=True):
@@ -113,7 +115,9 @@ def worth_of_each_part() -> Rows:
     texts = words.fit_transform([entry.compared for entry in known])
     alone = vectors @ (both - passages.TOPIC * topic).T
     ways = {
-        "TF-IDF of the words": (words.transform(questions["question"]) @ texts.T).toarray(),
+        "TF-IDF of the words": (
+            words.transform(questions["question"]) @ texts.T
+        ).toarray(),
         "embedding of the entry": alone,
         "and of its module": vectors @ both.T,
         "and how common it is: the model": vectors @ both.T + rows["prior"].to_numpy(),
@@ -156,7 +160,10 @@ def costs() -> Rows:
     }
     table = [{"what": what, "CPU ms": cpu(run)} for what, run in ways.items()]
     mlflow.tracing.enable()
-    table.insert(2, {"what": "the same, traced", "CPU ms": cpu(ways["the question to the model"])})
+    table.insert(
+        2,
+        {"what": "the same, traced", "CPU ms": cpu(ways["the question to the model"])},
+    )
     mlflow.tracing.disable()
     return table
 
@@ -170,5 +177,7 @@ if __name__ == "__main__":
         mlflow.tracing.disable()
         tables["What each part adds"] = worth_of_each_part()
         tables["What a question costs"] = costs()
-    best = {name: "max" for name in tables["What each part adds"][0] if "recall" in name}
+    best = {
+        name: "max" for name in tables["What each part adds"][0] if "recall" in name
+    }
     publish("reference_qa", tables, best=best | {"answers": "max"})

@@ -1,8 +1,8 @@
 """Each recipe's "When you copy it", performed word for word on a fresh starter.
 
-The edits are data, tests/copies/<recipe>.yaml: what the page says, and what somebody who follows it
-would do; another way through the same list is <recipe>.<way>.yaml. In this environment;
-`make verify` installs a starter's own.
+The edits are data, tests/copies/<recipe>.yaml: what the page says, and what somebody
+who follows it would do; another way through the same list is <recipe>.<way>.yaml. In
+this environment; `make verify` installs a starter's own.
 """
 
 import os

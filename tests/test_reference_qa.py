@@ -1,9 +1,8 @@
-"""reference_qa: the chain on local services, its faults, its sources, servers, MLflow's traps."""
+"""reference_qa: the chain, failing services, the sources, the servers, MLflow's traps."""
 
 import importlib.metadata
 import json
 import os
-import platform
 import re
 import sqlite3
 import subprocess
@@ -35,7 +34,7 @@ import sources  # noqa: E402
 from recipes.reference_qa import model_code  # noqa: E402
 
 KEY = "sk-secret-0123456789"
-EXISTS = "How do I check that a file is there before I open it?"
+NAME = "How do I get just the file's name when I have the whole path to it?"
 ENTRIES = pd.read_parquet(corpus.FILE)
 EVENTS = ["created", "output_item.added", "content_part.added", "output_text.delta"]
 EVENTS += ["output_text.annotation.added", "output_text.done", "content_part.done"]
@@ -160,27 +159,27 @@ def fake_services(monkeypatch):
 
 def test_answers_with_the_entry_cites_it_and_refuses(local):
     agent = make_agent()
-    answer = content(agent.predict(ask(EXISTS)))
+    answer = content(agent.predict(ask(NAME)))
     (note,) = answer["annotations"]
-    assert note["title"] == "os.path.exists"
-    assert note["url"].endswith("/library/os.path.html#os.path.exists")
+    assert note["title"] == "os.path.basename"
+    assert note["url"].endswith("/library/os.path.html#os.path.basename")
     first, others = answer["text"].split("\n")
     (sentence,) = ENTRIES["text"][ENTRIES["name"] == note["title"]]
-    assert first == f"os.path.exists: {sentence}" and others.startswith("See also: ")
+    assert first == f"os.path.basename: {sentence}" and others.startswith("See also: ")
     for question in ("Good evening!", "How do I merge two pandas DataFrames?"):
         refusal = content(agent.predict(ask(question)))
         assert (refusal["text"], refusal["annotations"]) == (model_code.REFUSAL, [])
     later = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
-    again = agent.predict({"input": [*later, ask(EXISTS)["input"][0]]})
+    again = agent.predict({"input": [*later, ask(NAME)["input"][0]]})
     assert content(again)["text"] == answer["text"]
 
 
 @pytest.mark.parametrize("answer", ["extract", "generate"])
 def test_the_stream_holds_the_same_text(local, answer):
     agent = make_agent(answer=answer)
-    events = list(agent.predict_stream(ask(EXISTS)))
+    events = list(agent.predict_stream(ask(NAME)))
     joined = "".join(event.delta for event in events[:-1])
-    assert joined == content(agent.predict(ask(EXISTS)))["text"] != ""
+    assert joined == content(agent.predict(ask(NAME)))["text"] != ""
     assert events[-1].type == "response.output_item.done"
     assert (len(events) > 2) == (answer == "generate")
 
@@ -213,10 +212,10 @@ def test_another_language_and_parts_of_text(local):
     for odd in ("如何在列表中添加元素？" * 80, "half of a pair: \ud800"):
         assert content(agent.predict(ask(odd)))["text"]
     parts = [
-        {"type": "input_text", "text": EXISTS},
+        {"type": "input_text", "text": NAME},
         {"type": "input_image", "image_url": "x"},
     ]
-    assert "os.path.exists" in content(agent.predict(ask(parts)))["text"]
+    assert "os.path.basename" in content(agent.predict(ask(parts)))["text"]
 
 
 VECTORS = [
@@ -240,7 +239,9 @@ def test_a_vector_is_checked_before_it_is_used(fake, vector, reason):
 @pytest.mark.parametrize("data", [[{}], [None], "html", {"a": 1}])
 def test_a_reply_of_another_shape_is_a_failed_service(fake, data):
     fake.data = data
-    with pytest.raises(mlflow.MlflowException, match="OPENAI_EMBEDDING_BASE_URL failed"):
+    with pytest.raises(
+        mlflow.MlflowException, match="OPENAI_EMBEDDING_BASE_URL failed"
+    ):
         make_agent().predict(ask("x"))
 
 
@@ -288,7 +289,7 @@ def answers_and_failures(fake):
             "part": ["choosing", "choosing"],
             "kind": ["in scope", "near"],
             "question": ["x", "y"],
-            "answer": ["os.path.exists", ""],
+            "answer": ["os.path.basename", ""],
         }
     )
     return evaluation.ask(make_agent(), questions)
@@ -300,7 +301,7 @@ def test_a_failed_service_is_no_refusal(fake):
     assert rows["error"].str.contains("InternalServerError").all()
     assert rows["answered"].isna().all()
     rows.loc[1, ["error", "answered", "rank"]] = [None, False, 0]
-    assert evaluation.figures(rows)["refused, near"] == 1
+    assert evaluation.figures(rows)["refused near"] == 1
 
 
 @pytest.mark.parametrize(
@@ -436,7 +437,11 @@ def test_a_long_section_is_cut_between_paragraphs(tmp_path):
     paragraphs = [f"Paragraph {number}. {'word ' * 60}".strip() for number in range(5)]
     (tmp_path / "a.md").write_text("# A\n\n" + "\n\n".join(paragraphs))
     entries = list(sources.markdown(tmp_path))
-    assert [entry.name for entry in entries] == ["a.md: A", "a.md: A (2)", "a.md: A (3)"]
+    assert [entry.name for entry in entries] == [
+        "a.md: A",
+        "a.md: A (2)",
+        "a.md: A (3)",
+    ]
     assert "\n\n".join(entry.text for entry in entries) == "\n\n".join(paragraphs)
 
 
@@ -469,10 +474,12 @@ def test_the_openai_client_as_the_page_shows_it(base):
 @pytest.mark.parametrize("path", ["", "/v1"])
 def test_the_protocol_of_the_responses_api(base, path):
     create = openai.OpenAI(base_url=base + path, api_key="x").responses.create
-    answer = create(model="m", input=EXISTS)
+    answer = create(model="m", input=NAME)
     assert answer.id.startswith("resp_") and answer.status == "completed"
-    assert answer.output_text.startswith("os.path.exists: ")
-    events = [event.model_dump() for event in create(model="m", input=EXISTS, stream=True)]
+    assert answer.output_text.startswith("os.path.basename: ")
+    events = [
+        event.model_dump() for event in create(model="m", input=NAME, stream=True)
+    ]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     items = {event["item_id"] for event in events if "item_id" in event}
     (item,) = events[-1]["response"]["output"]
@@ -485,22 +492,26 @@ def test_the_protocol_of_the_responses_api(base, path):
                 list(create(model="m", input=messages, stream=True))
     for ignored in ({"instructions": "Be brief."}, {"previous_response_id": "resp_1"}):
         with pytest.raises(openai.BadRequestError, match=next(iter(ignored))):
-            create(model="m", input=EXISTS, **ignored)
+            create(model="m", input=NAME, **ignored)
 
 
-def test_the_pages_test_of_an_answer(local, saved, monkeypatch, traced):
-    """The five lines of pytest that docs/guides/test.md shows."""
-    guide = (ROOT / "docs/guides/test.md").read_text()
-    (code,) = re.findall(r"```python\n([^`]*mlflow\.genai\.evaluate[^`]*)```", guide)
-    monkeypatch.setattr(mlflow.pyfunc, "load_model", _load(saved))
-    names: dict = {}
-    exec(code, names)
-    names["test_the_answer_is_an_entry"]()
-
-
-def _load(saved):
-    load = mlflow.pyfunc.load_model
-    return lambda uri: load(saved)
+def test_the_pages_pytest_file_passes(local, saved, tmp_path, new_store):
+    """With MLflow's plugin, as the page shows it."""
+    page = (HERE / "README.md").read_text()
+    (code,) = re.findall(r"```python\n([^`]*@mlflow\.test[^`]*)```", page)
+    (command,) = re.findall(r"python (-m pytest -p mlflow.*)$", page, re.M)
+    file = tmp_path / "test_answers.py"
+    file.write_text(code.replace("models:/reference_qa/latest", saved))
+    new_store(tmp_path / "m.db")
+    where = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
+    done = subprocess.run(
+        [sys.executable, *command.split(), "-W", "ignore"],
+        env=os.environ | where,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "1 passed" in done.stdout, done.stdout
 
 
 # What MLflow does at the moment, and the page warns of; red when MLflow mends it.
@@ -555,9 +566,13 @@ def test_trap_an_empty_input_reaches_the_agent():
 
 
 def test_trap_log_model_hangs_where_tracing_is_disabled():
-    """What it calls is marked `trace_disabled` twice, and the inner one waits for the lock."""
-    code = """import threading, mlflow, mlflow.tracing.provider as p; mlflow.tracing.disable()
-inner = threading.Thread(target=p.trace_disabled(p.trace_disabled(len)), args=[""], daemon=True)
+    """It marks what it calls `trace_disabled` twice; the inner one waits for the lock."""
+    code = """
+import threading, mlflow
+from mlflow.tracing.provider import trace_disabled
+mlflow.tracing.disable()
+twice = trace_disabled(trace_disabled(len))
+inner = threading.Thread(target=twice, args=[""], daemon=True)
 inner.start(), inner.join(3), print(inner.is_alive())"""
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
 

@@ -60,7 +60,7 @@ def main() -> None:
             )
         for part, some in rows.groupby("part"):
             shares = figures(some)
-            named = {f"{part}, {name}": share for name, share in shares.items()}
+            named = {f"{part} {name}": share for name, share in shares.items()}
             mlflow.log_metrics(named, model_id=model.model_id)
         keep_traces(agent, questions)
         unseen = figures(rows[rows["part"] == "held out"])

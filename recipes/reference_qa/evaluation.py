@@ -110,7 +110,7 @@ def figures(rows: pd.DataFrame) -> dict[str, float]:
         "answered": known["answered"].mean(),
     }
     for kind, some in rows[rows["kind"] != IN_SCOPE].groupby("kind"):
-        found[f"refused, {kind}"] = 1 - some["answered"].mean()
+        found[f"refused {kind}"] = 1 - some["answered"].mean()
     return {name: float(share) for name, share in found.items()}
 
 

@@ -33,7 +33,9 @@ ONE_PAGE = ["asyncio", "importlib", "multiprocessing", "wsgiref"]
 # What is documented on the page "Built-in Types".
 TYPES = "bytearray bytes dict float frozenset int list memoryview set str tuple"
 # How a docstring may open: "pow(x, y) -> number".
-SIGNATURE = re.compile(r"[\w.]+\([^\n]*?\)(?=\s|$)(?: *-+>[^\n,.:]*)?[\s,.:-]*")
+SIGNATURE = re.compile(
+    r"[\w.]+\([^\n]*?\)(?=\s|$)(?: *-+> *(?:\([^)]*\)|[^\n,.:]*))?[\s,.:-]*"
+)
 SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+(?=[A-Z\"'`(])")
 PARAGRAPH_END = re.compile(r"\n\s*\n")
 # A blank line, unless a list goes on below it or the text there is indented.
@@ -119,7 +121,7 @@ def standard_library() -> Iterator[Entry]:
             if len(text) < 16 or text in texts:  # a method may repeat another's
                 continue
             texts.add(text)
-            prior = 0.02 * math.log1p(min(uses[name], 20)) - 0.06 * is_method
+            prior = 0.015 * math.log1p(min(uses[name], 20)) - 0.06 * is_method
             yield Entry(
                 name,
                 text=SENTENCE_END.split(text)[0],
@@ -158,23 +160,32 @@ def public_module(name: str) -> ModuleType | None:
 
 
 def members(module: ModuleType) -> Iterator[tuple[str, Any, bool]]:
-    """Yield functions and classes with their full names, a class before its methods."""
+    """Yield functions and classes with their full names, then the classes' methods."""
     prefix = f"{module.__name__}."
     if module.__name__ == "builtins":
         prefix = ""
     elif module is os.path:  # it is called posixpath or ntpath
         prefix = "os.path."
+    classes = []
     for name in getattr(module, "__all__", list(vars(module))):
         thing = getattr(module, name, None)
-        if not is_entry(module, name, thing):
+        if is_entry(module, name, thing):
+            yield prefix + name, thing, False
+            if inspect.isclass(thing):
+                classes.append((prefix + name, thing))
+    for name, thing in classes:
+        for part, method in methods(thing):
+            yield f"{name}.{part}", method, True
+
+
+def methods(thing: type) -> Iterator[tuple[str, Any]]:
+    """Yield a class's own public methods and properties."""
+    for name, method in vars(thing).items():
+        if name.startswith("_"):
             continue
-        yield prefix + name, thing, False
-        if inspect.isclass(thing):
-            for part, method in vars(thing).items():
-                kinds = (classmethod, staticmethod)
-                known = isinstance(method, kinds) or inspect.isdatadescriptor(method)
-                if not part.startswith("_") and (known or inspect.isroutine(method)):
-                    yield f"{prefix}{name}.{part}", method, True
+        is_method = inspect.isroutine(method) or inspect.isdatadescriptor(method)
+        if is_method or isinstance(method, (classmethod, staticmethod)):
+            yield name, method
 
 
 def is_entry(module: ModuleType, name: str, thing: Any) -> bool:
