@@ -1,4 +1,4 @@
-"""reference_qa: the chain, failing services, the sources, the servers, MLflow's traps."""
+"""reference_qa: the chain, failing services, the sources, servers, MLflow's traps."""
 
 import importlib.metadata
 import json
@@ -113,7 +113,9 @@ class Fake(BaseHTTPRequestHandler):
 
     keys: list[str] = []
     status, go = 200, threading.Event()
-    vector: object = [1.0, *[0.0] * 383]
+    vector: object = np.frombuffer(
+        ENTRIES["vector"][0], np.int8
+    ).tolist()  # of an entry
     data: object = None
 
     def log_message(self, *args):
@@ -132,11 +134,16 @@ class Fake(BaseHTTPRequestHandler):
             data = self.data or [{"embedding": self.vector, "index": 0}]
             usage = {"prompt_tokens": 7, "total_tokens": 7}
             self.wfile.write(json.dumps({"data": data, "usage": usage}).encode())
-        for word in ("One ", "two") if self.path.endswith("completions") else ():
-            delta = {"choices": [{"index": 0, "delta": {"content": word}}]}
-            self.wfile.write(f"data: {json.dumps(delta)}\n\n".encode())
-            self.wfile.flush()
-            self.go.wait(20)
+        if self.path.endswith("completions"):
+            for word in ("One ", "two"):
+                self.write({"choices": [{"index": 0, "delta": {"content": word}}]})
+                self.go.wait(20)
+            usage = {"prompt_tokens": 20, "completion_tokens": 2, "total_tokens": 22}
+            self.write({"choices": [], "usage": usage})
+
+    def write(self, chunk):
+        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.flush()
 
 
 @pytest.fixture(name="fake")
@@ -178,9 +185,9 @@ def test_answers_with_the_entry_cites_it_and_refuses(local):
 def test_the_stream_holds_the_same_text(local, answer):
     agent = make_agent(answer=answer)
     events = list(agent.predict_stream(ask(NAME)))
-    joined = "".join(event.delta for event in events[:-1])
-    assert joined == content(agent.predict(ask(NAME)))["text"] != ""
     assert events[-1].type == "response.output_item.done"
+    joined = "".join(event.delta for event in events[:-1])
+    assert joined == events[-1].item["content"][0]["text"] != ""
     assert (len(events) > 2) == (answer == "generate")
 
 
@@ -209,7 +216,7 @@ def test_bad_input_is_refused_without_a_call(fake, messages, reason):
 
 def test_another_language_and_parts_of_text(local):
     agent = make_agent()
-    for odd in ("如何在列表中添加元素？" * 80, "half of a pair: \ud800"):
+    for odd in ("如何在列表中添加元素？" * 20, "half of a pair: \ud800"):
         assert content(agent.predict(ask(odd)))["text"]
     parts = [
         {"type": "input_text", "text": NAME},
@@ -220,9 +227,9 @@ def test_another_language_and_parts_of_text(local):
 
 VECTORS = [
     ([1.0] * 3, "a vector of 3 numbers; the entries' have 384"),
-    ([0.0] * 384, "zero or not finite"),
-    ([float("nan")] * 384, "zero or not finite"),
-    ([1e300] * 384, "zero or not finite"),
+    ([0.0] * 384, "zero, or not finite"),
+    ([float("nan")] * 384, "zero, or not finite"),
+    ([1e308] * 384, "zero, or not finite"),
     (["a"] * 384, "ValueError"),
     (None, "a vector of 1 numbers"),
 ]
@@ -272,12 +279,15 @@ def test_a_changed_key_or_address_counts_at_once(fake, monkeypatch):
 
 
 def test_a_trace_has_its_session_and_tokens(fake, traced):
-    make_agent().predict(ask("x", context={"conversation_id": "c7", "user_id": "u"}))
+    fake.go.set()
+    agent = make_agent(answer="generate", least_score=-2)
+    agent.predict(ask("x", context={"conversation_id": "c7", "user_id": "u"}))
     (trace,) = newest(1)
     assert trace.info.trace_metadata["mlflow.trace.session"] == "c7"
-    assert trace.info.token_usage["input_tokens"] == 7
+    tokens = {"input_tokens": 27, "output_tokens": 2, "total_tokens": 29}
+    assert trace.info.token_usage == tokens
     kinds = {span.span_type for span in trace.data.spans}
-    assert {"AGENT", "EMBEDDING", "RETRIEVER"} <= kinds
+    assert kinds == {"AGENT", "EMBEDDING", "RETRIEVER", "LLM"}
 
 
 # The evaluation.
@@ -355,13 +365,15 @@ driver.main()
 
 
 def test_the_entries_are_this_pythons_and_the_vectors_the_models(local):
-    made = corpus.entries()
+    hooks = ("sys.unraisablehook", "threading.excepthook")  # pytest has its own there
+    made = [entry for entry in corpus.entries() if entry.name not in hooks]
     names = [entry.name for entry in made]
     assert len(set(names)) == len(names) > 3500
     recorded = ENTRIES.attrs["source"]
     if recorded == corpus.SOURCE:  # another Python has other docstrings
         table = pd.DataFrame(made)[["name", "text", "link", "prior", "in_scope"]]
-        pd.testing.assert_frame_equal(table, ENTRIES.drop(columns="vector"))
+        kept = ENTRIES[~ENTRIES["name"].isin(hooks)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(table, kept.drop(columns="vector"))
         few = [*made[:3], *made[2000:2010], *made[-3:]]
         again = corpus.numbers(few).astype(int)
         kept = ENTRIES.set_index("name")["vector"][[entry.name for entry in few]]
@@ -566,7 +578,7 @@ def test_trap_an_empty_input_reaches_the_agent():
 
 
 def test_trap_log_model_hangs_where_tracing_is_disabled():
-    """It marks what it calls `trace_disabled` twice; the inner one waits for the lock."""
+    """It marks what it calls `trace_disabled` twice; the inner one waits for ever."""
     code = """
 import threading, mlflow
 from mlflow.tracing.provider import trace_disabled

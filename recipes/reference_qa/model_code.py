@@ -5,6 +5,7 @@ a link to its documentation and the next best names. The driver logs this file b
 path; MLflow stores its text and runs it at each load. The last line names the model.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,12 @@ CONFIG: dict[str, Any] = {
     "answer": "extract",  # the entry as it stands; "generate": a language model writes
     "entries": 5,  # how many are retrieved
     "least_score": 0.46,  # a question whose best entry scores less is refused
-    # What a request to the language model says; drop a field that yours refuses.
-    "fields": {"temperature": 0, "max_completion_tokens": 100},
+    # What a request to the language model says besides; drop what yours refuses.
+    "fields": {
+        "temperature": 0,
+        "max_completion_tokens": 100,
+        "stream_options": {"include_usage": True},
+    },
 }
 TASK = "Answer the question in one sentence, using only these entries."
 REFUSAL = "No entry of Python's standard library answers that."
@@ -38,9 +43,11 @@ MAX_CHARS = 1000  # of a question
 
 def entry_as_answer(entries: list[Document]) -> str:
     """Return the best entry with its sentence, and the names of the others."""
-    best = entries[0]
-    others = [entry.id for entry in entries[1:] if entry.metadata["in_scope"]]
-    return f"{best.id}: {best.page_content}\nSee also: {', '.join(others)}"
+    answer = f"{entries[0].id}: {entries[0].page_content}"
+    others = [entry.id for entry in entries[1:]]
+    if others:
+        answer += f"\nSee also: {', '.join(others)}"
+    return answer
 
 
 def citation(entry: Document) -> dict[str, Any]:
@@ -80,8 +87,9 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
             mlflow.update_current_trace(metadata=session)
 
         vector = self.embed(question)
-        entries = self.retrieve(vector)
-        if not self.is_near_enough(entries[0]):
+        retrieved = self.retrieve(vector)
+        entries = [entry for entry in retrieved if entry.metadata["in_scope"]]
+        if not self.fits(retrieved[0]):
             pieces = iter([REFUSAL])
             cited = []
         elif self.config["answer"] == "generate":
@@ -99,7 +107,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         yield ResponsesAgentStreamEvent(
             type="response.output_item.done",
             item=self.create_text_output_item(text, "answer", notes),
-            custom_outputs={"entries": [entry.to_dict() for entry in entries]},
+            custom_outputs={"entries": [entry.to_dict() for entry in retrieved]},
         )
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
@@ -135,9 +143,10 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
             found.append(Document(entry["text"], about, entry["name"]))
         return found
 
-    def is_near_enough(self, best: Document) -> bool:
-        enough = best.metadata["score"] >= self.config["least_score"]
-        return enough and best.metadata["in_scope"]
+    def fits(self, best: Document) -> bool:
+        """Return whether the best entry may answer: no neighbour, and near enough."""
+        near_enough = best.metadata["score"] >= self.config["least_score"]
+        return near_enough and best.metadata["in_scope"]
 
     @mlflow.trace(span_type=SpanType.LLM, output_reducer="".join)
     def generate(self, question: str, entries: list[Document]) -> Iterator[str]:
@@ -149,7 +158,6 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
                 model=os.environ["OPENAI_MODEL"],
                 messages=[{"role": "user", "content": prompt}],
                 stream=True,
-                stream_options={"include_usage": True},
                 **self.config["fields"],
             ):
                 count_tokens(chunk)
@@ -206,9 +214,9 @@ def checked_vector(reply: Any, length: int) -> np.ndarray:
         raise ValueError(
             f"a vector of {vector.size} numbers; the entries' have {length}"
         )
-    size = np.linalg.norm(vector)
-    if not (np.isfinite(size) and size > 0):
-        raise ValueError("a vector whose length is zero or not finite")
+    size = math.hypot(*vector)
+    if size == 0 or not math.isfinite(size):
+        raise ValueError("a vector whose length is zero, or not finite")
     return vector / size
 
 
