@@ -80,7 +80,7 @@ def shares() -> Rows:
     return table
 
 
-CHAIN = agent()
+CHAIN: Any = agent()
 
 
 def predict(body: dict[str, Any]) -> dict[str, Any]:

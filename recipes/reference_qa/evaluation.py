@@ -17,6 +17,7 @@ from mlflow.genai.scorers import scorer
 
 QUESTIONS = Path(__file__).with_name("questions.csv")
 IN_SCOPE = "in scope"
+MEASURED = ("text", "score", "answered", "rank", "error")
 
 
 def read_questions(entries: pd.DataFrame) -> pd.DataFrame:
@@ -65,8 +66,7 @@ def ask(model: Any, questions: pd.DataFrame) -> pd.DataFrame:
     rows = []
     mlflow.tracing.disable()  # a trace takes longer than the answer
     for row in questions.to_dict("records"):
-        found = {"text": None, "score": None, "answered": None, "rank": None}
-        found["error"] = None
+        found: dict[str, Any] = dict.fromkeys(MEASURED)
         try:
             outputs = model.predict(request(row["question"]))
         except mlflow.MlflowException as error:

@@ -44,7 +44,7 @@ MAX_CHARS = 1000  # of a question
 def entry_as_answer(entries: list[Document]) -> str:
     """Return the best entry with its sentence, and the names of the others."""
     answer = f"{entries[0].id}: {entries[0].page_content}"
-    others = [entry.id for entry in entries[1:]]
+    others = [f"{entry.id}" for entry in entries[1:]]
     if others:
         answer += f"\nSee also: {', '.join(others)}"
     return answer
@@ -104,16 +104,18 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
             text += piece
             yield ResponsesAgentStreamEvent(**self.create_text_delta(piece, "answer"))
         notes = [citation(entry) for entry in cited]
-        yield ResponsesAgentStreamEvent(
-            type="response.output_item.done",
-            item=self.create_text_output_item(text, "answer", notes),
-            custom_outputs={"entries": [entry.to_dict() for entry in retrieved]},
-        )
+        done: dict[str, Any] = {
+            "type": "response.output_item.done",
+            "item": self.create_text_output_item(text, "answer", notes),
+            "custom_outputs": {"entries": [entry.to_dict() for entry in retrieved]},
+        }
+        yield ResponsesAgentStreamEvent(**done)
 
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
-        *_, done = self.predict_stream(request)
+        *_, last = self.predict_stream(request)
+        done = last.model_dump()
         return ResponsesAgentResponse(
-            output=[done.item], custom_outputs=done.custom_outputs
+            output=[done["item"]], custom_outputs=done["custom_outputs"]
         )
 
     @mlflow.trace(span_type=SpanType.EMBEDDING)
