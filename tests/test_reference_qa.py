@@ -155,6 +155,7 @@ def fake_services(monkeypatch):
         monkeypatch.setenv(name, url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_MODEL", "a model")
+    monkeypatch.delenv("OPENAI_EMBEDDING_MODEL", raising=False)
     for name in ("status", "vector", "data"):
         monkeypatch.setattr(Fake, name, getattr(Fake, name))
     monkeypatch.setattr(Fake, "keys", [])
@@ -278,6 +279,13 @@ def test_a_changed_key_or_address_counts_at_once(fake, monkeypatch):
         agent.predict(ask("x"))
 
 
+def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
+    monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", "another")
+    with pytest.raises(mlflow.MlflowException, match="MiniLM-L6-v2, not another"):
+        make_agent().predict(ask("x"))
+    assert fake.keys == []
+
+
 def test_a_trace_has_its_session_and_tokens(fake, traced):
     fake.go.set()
     agent = make_agent(answer="generate", least_score=-2)
@@ -382,6 +390,9 @@ def test_the_entries_are_this_pythons_and_the_vectors_the_models(local):
     assert recorded.startswith("the docstrings of Python 3.1")
     assert corpus.FILE.stat().st_size < 3e6
     assert {len(vector) for vector in ENTRIES["vector"]} == {384}
+    page = (HERE / "README.md").read_text()
+    assert f"{ENTRIES['in_scope'].sum():,} functions" in page
+    assert f"{corpus.FILE.stat().st_size / 1e6:.1f} MB" in page
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,10 @@ def main() -> None:
             name="reference_qa",
             python_model=HERE / "model_code.py",
             artifacts={"entries": str(FILE)},
-            model_config=CONFIG,  # load_model can change only what is logged here
+            model_config=CONFIG,  # params of the run; load_model can change only these
             input_example=request,  # log_model asks it twice: the service must be up
             pip_requirements=str(HERE / "requirements.txt"),
         )
-        mlflow.log_params({name: CONFIG[name] for name in ("answer", "least_score")})
         agent = mlflow.pyfunc.load_model(model.model_uri)
         rows = ask(agent, questions)
         mlflow.log_table(rows, "questions.json")

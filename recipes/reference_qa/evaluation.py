@@ -45,20 +45,26 @@ def text_of(outputs: dict[str, Any]) -> str:
     return outputs["output"][0]["content"][0]["text"]
 
 
-@scorer
 def answered(outputs: dict[str, Any]) -> bool:
-    """It was no refusal: the answer cites something."""
+    """Return whether it was no refusal: the answer cites something."""
     return outputs["output"][0]["content"][0]["annotations"] != []
 
 
-@scorer
-def rank(outputs: dict[str, Any], expectations: dict[str, Any]) -> int:
-    """The place of the first entry that answers the question; 0 if none does."""
-    entries = outputs["custom_outputs"]["entries"]
-    for place, entry in enumerate(entries, 1):
-        if entry["id"] in expectations["names"]:
+def rank(outputs: dict[str, Any], names: list[str]) -> int:
+    """Return the place of the first entry that answers the question; 0 if none does."""
+    for place, entry in enumerate(outputs["custom_outputs"]["entries"], 1):
+        if entry["id"] in names:
             return place
     return 0
+
+
+@scorer
+def as_expected(outputs: dict[str, Any], expectations: dict[str, Any]) -> bool:
+    """The answer names an entry that answers; a question out of scope is refused."""
+    names = expectations["names"]
+    if names == [""]:
+        return not answered(outputs)
+    return answered(outputs) and rank(outputs, names) > 0
 
 
 def ask(model: Any, questions: pd.DataFrame) -> pd.DataFrame:
@@ -77,8 +83,8 @@ def ask(model: Any, questions: pd.DataFrame) -> pd.DataFrame:
             best = outputs["custom_outputs"]["entries"][0]["metadata"]
             if best["in_scope"]:  # or it is refused whatever least_score is
                 found["score"] = best["score"]
-            found["answered"] = answered(outputs=outputs)
-            found["rank"] = rank(outputs=outputs, expectations={"names": names})
+            found["answered"] = answered(outputs)
+            found["rank"] = rank(outputs, names)
         rows.append(row | found)
     mlflow.tracing.enable()
     return pd.DataFrame(rows)
@@ -96,7 +102,7 @@ def keep_traces(model: Any, questions: pd.DataFrame) -> None:
         mlflow.genai.evaluate(
             data=pd.DataFrame({"inputs": inputs, "expectations": names}),
             predict_fn=lambda question: model.predict(request(question)),
-            scorers=[answered, rank],
+            scorers=[as_expected],
         )
 
 

@@ -123,7 +123,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         """Return the question's vector, from the model that embedded the entries."""
         with service("OPENAI_EMBEDDING") as client:
             reply = client.embeddings.create(
-                model=self.entries.attrs["embedding_model"],
+                model=model_of(self.entries),
                 input=question,
                 encoding_format="float",
             )
@@ -207,6 +207,15 @@ def service(name: str) -> Iterator[OpenAI]:
 def connect(address: str | None, key: str) -> OpenAI:
     """Return the client for this address and key: making one costs more than a call."""
     return OpenAI(base_url=address, api_key=key, timeout=60, max_retries=1)
+
+
+def model_of(entries: pd.DataFrame) -> str:
+    """Return the name of the model that embedded the entries."""
+    model = entries.attrs["embedding_model"]
+    named = os.environ.get("OPENAI_EMBEDDING_MODEL", model)
+    if named != model:
+        raise ValueError(f"the entries are embedded by {model}, not {named}")
+    return model
 
 
 def checked_vector(reply: Any, length: int) -> np.ndarray:
