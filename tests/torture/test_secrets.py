@@ -14,6 +14,8 @@ from pathlib import Path
 from shared.recipes import ROOT
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 import requests
 
@@ -129,6 +131,10 @@ KEYS += [
 ]  # a placeholder is no secret; what h11 says of a line break quotes it
 
 
+ROWS = pd.read_parquet(ROOT / "recipes/reference_qa/entries.parquet")
+ENTRY = np.frombuffer(ROWS["vector"][0], np.int8).tolist()  # the vector of an entry
+
+
 class ByAddress(Echo):
     """The fault stands in the address, since an agent wraps the text that holds it elsewhere."""
 
@@ -138,7 +144,7 @@ class ByAddress(Echo):
         fault, call = self.path.removeprefix("/v1/").replace("_", " ").split("/", 1)
         self.fault = ""
         if call == "embeddings":
-            vector = [key if fault == "vector" else 1.0] * 384
+            vector = [key] * 384 if fault == "vector" else ENTRY
             self.send(
                 json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode(), {}
             )
