@@ -468,6 +468,11 @@ def test_a_long_section_is_cut_between_paragraphs(tmp_path):
     assert "\n\n".join(entry.text for entry in entries) == "\n\n".join(paragraphs)
 
 
+def test_a_long_code_block_is_not_cut():
+    code = "```\n" + "one()\n" * 150 + "\n" + "two()\n" * 150 + "```"
+    assert sources.passages(f"Before.\n\n{code}")[-1].endswith(code)
+
+
 # The servers.
 
 
