@@ -55,6 +55,13 @@ def citation(entry: Document) -> dict[str, Any]:
     return {"type": "url_citation", "title": entry.id, "url": entry.metadata["link"]}
 
 
+def name_session(request: ResponsesAgentRequest) -> None:
+    """Put the conversation's id on the trace; MLflow shows its traces together."""
+    if request.context and request.context.conversation_id:
+        session = {TraceMetadataKey.TRACE_SESSION: request.context.conversation_id}
+        mlflow.update_current_trace(metadata=session)
+
+
 def count_tokens(reply: Any) -> None:
     """Put the tokens that a service counted on its span; MLflow adds them up."""
     span = mlflow.get_current_active_span()
@@ -82,10 +89,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         self, request: ResponsesAgentRequest
     ) -> Iterator[ResponsesAgentStreamEvent]:
         question = last_question(request)
-        if request.context and request.context.conversation_id:
-            session = {TraceMetadataKey.TRACE_SESSION: request.context.conversation_id}
-            mlflow.update_current_trace(metadata=session)
-
+        name_session(request)
         vector = self.embed(question)
         retrieved = self.retrieve(vector)
         entries = [entry for entry in retrieved if entry.metadata["in_scope"]]
