@@ -66,7 +66,7 @@ list log log-all smoke smoke-all isolated accept new starters serve serve-agent 
 test: .venv/.check ## all tests
 	@$(BIN)/python -m pytest
 
-passages: .venv/.recipes ## embed the passages of reference_qa again, into its passages.parquet
+passages: .venv/.recipes ## embed the entries of reference_qa again, into its entries.parquet
 	@$(BIN)/python recipes/reference_qa/passages.py
 
 torture: build/log-all.json ## 10,000 hostile inputs for each recipe, crowds, kills: build/torture.json (half an hour)

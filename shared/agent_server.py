@@ -1,7 +1,9 @@
-"""MLflow's AgentServer in front of a logged ResponsesAgent: the OpenAI client works
-against it.
+"""MLflow's AgentServer in front of a logged ResponsesAgent, for the OpenAI client.
 
 python -m shared.agent_server MODEL --host 127.0.0.1 --port PORT
+
+An agent yields pieces of text and finished items. What the Responses API has around
+them is added here: ids, times, numbers, and the events that open and close a response.
 """
 
 import argparse
@@ -9,7 +11,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import mlflow
@@ -20,14 +22,86 @@ from mlflow.genai.agent_server import AgentServer, invoke, stream
 from mlflow.genai.agent_server.validator import ResponsesAgentValidator
 from mlflow.types.responses import ResponsesAgentRequest
 
+Event = dict[str, Any]
+IGNORED = ("instructions", "previous_response_id")  # no agent here reads them
 
-class PlainTextToo(ResponsesAgentValidator):
-    """Takes `input` as text, as the API does; MLflow wants a list of messages."""
+
+class Validator(ResponsesAgentValidator):
+    """Takes `input` as text, as the API does; refuses what would be ignored."""
 
     def validate_and_convert_request(self, data: dict[str, Any]) -> Any:
+        ignored = [name for name in IGNORED if data.get(name)]
+        if ignored:
+            raise ValueError(f"this agent doesn't read {', '.join(ignored)}")
         if isinstance(data.get("input"), str):
             data = data | {"input": [{"role": "user", "content": data["input"]}]}
         return super().validate_and_convert_request(data)
+
+
+def opening(item: str, index: int) -> Iterator[Event]:
+    """Yield the events that announce an item and its text."""
+    empty = {"type": "message", "id": item, "role": "assistant", "content": []}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    yield {
+        "type": "response.output_item.added",
+        "output_index": index,
+        "item": empty | {"status": "in_progress"},
+    }
+    yield {
+        "type": "response.content_part.added",
+        "item_id": item,
+        "output_index": index,
+        "content_index": 0,
+        "part": part,
+    }
+
+
+def closing(item: Event, place: Event) -> Iterator[Event]:
+    """Yield the events that repeat a message's text and notes when it is finished."""
+    part = item["content"][0]
+    for number, note in enumerate(part["annotations"]):
+        yield place | {
+            "type": "response.output_text.annotation.added",
+            "annotation": note,
+            "annotation_index": number,
+        }
+    yield place | {"type": "response.output_text.done", "text": part["text"]}
+    yield place | {"type": "response.content_part.done", "part": part}
+
+
+def whole_protocol(events: Iterator[Event], response: Event) -> Iterator[Event]:
+    """Yield the agent's events with those that the API has around them."""
+    output: list[Event] = []
+    opened = ""
+    yield {"type": "response.created", "response": response | {"status": "in_progress"}}
+    for event in events:
+        index = len(output)
+        item = f"{response['id'].replace('resp', 'msg')}_{index}"
+        place = {"item_id": item, "output_index": index, "content_index": 0}
+        message = event.get("item", {"type": "message"})["type"] == "message"
+        if message and opened != item:
+            yield from opening(item, index)
+            opened = item
+        if event["type"] == "response.output_text.delta":
+            yield event | place
+        elif event["type"] == "response.output_item.done":
+            done = event["item"] | {"status": "completed"}
+            if message:
+                done["id"] = item
+                yield from closing(done, place)
+            output.append(done)
+            response = response | {"custom_outputs": event.get("custom_outputs")}
+            yield event | {"output_index": index, "item": done}
+        else:
+            yield event
+    response = response | {"status": "completed", "output": output}
+    yield {"type": "response.completed", "response": response}
+
+
+def failure(error: Exception) -> Event:
+    """Return a stream's last event; the OpenAI client raises what `error` says."""
+    said = getattr(error, "message", None) or str(error)
+    return {"type": "error", "message": said, "error": {"message": said}}
 
 
 def serve(uri: str, host: str, port: int) -> None:
@@ -35,44 +109,50 @@ def serve(uri: str, host: str, port: int) -> None:
     if "agent" not in str((model.metadata.metadata or {}).get("task")):
         sys.exit("this model is no ResponsesAgent: make serve serves it")
 
-    def mark() -> dict[str, Any]:
-        return {
+    def new_response() -> Event:
+        about = {"object": "response", "model": "agent", "output": []}
+        return about | {
             "id": f"resp_{uuid.uuid4().hex}",
             "created_at": int(time.time()),
-            "model": "agent",
         }
 
     # A handler that is not async would hold up all others, /health too, while it runs.
     @invoke()
-    async def answer(request: ResponsesAgentRequest) -> dict[str, Any]:
-        asked = request.model_dump(exclude_none=True)
-        return mark() | await asyncio.to_thread(model.predict, asked)
+    async def answer(request: ResponsesAgentRequest) -> Event:
+        body = request.model_dump(exclude_none=True)
+        answer = await asyncio.to_thread(model.predict, body)
+        return new_response() | answer | {"status": "completed"}
 
     @stream()
-    async def events(request: ResponsesAgentRequest) -> AsyncIterator[dict[str, Any]]:
-        asked, same = request.model_dump(exclude_none=True), mark()
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
+    async def events(request: ResponsesAgentRequest) -> AsyncIterator[Event]:
+        body = request.model_dump(exclude_none=True)
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
 
         def produce() -> (
             None
-        ):  # from one thread: MLflow's context must end where it began
-            for event in model.predict_stream(asked):
-                loop.call_soon_threadsafe(queue.put_nowait, event)
+        ):  # in one thread: MLflow's context must end where it began
+            number = 0
+            try:
+                for event in whole_protocol(model.predict_stream(body), new_response()):
+                    event["sequence_number"] = number
+                    loop.call_soon_threadsafe(queue.put_nowait, event)
+                    number += 1
+            except Exception as error:
+                loop.call_soon_threadsafe(queue.put_nowait, failure(error))
+            loop.call_soon_threadsafe(queue.put_nowait, None)
 
         producer = asyncio.create_task(asyncio.to_thread(produce))
-        producer.add_done_callback(lambda _: queue.put_nowait(None))
         while event := await queue.get():
-            if "response" in event:
-                event["response"] = same | event["response"]
             yield event
-        await producer  # raises what the model raised
+        await producer
 
     server = AgentServer("ResponsesAgent")
-    server.validator = PlainTextToo()
+    server.validator = Validator()
+    server.app.mount("/v1", server.app)  # the OpenAI client's addresses end in /v1
 
     @server.app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        """The model's refusal of an input is the caller's mistake, no 500."""
+        """Answer with the model's own status: a refused input is a 400."""
         cause, status = error.__context__, error.status_code
         if isinstance(cause, mlflow.MlflowException):
             status = cause.get_http_status_code()

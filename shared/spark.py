@@ -112,7 +112,8 @@ def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
         except Exception as error:
             rows.append({"_error": str(error)})
             continue
-        cited = [note["file_id"] for note in content["annotations"]]
+        notes = content["annotations"]
+        cited = [note.get("title") or note["file_id"] for note in notes]
         fault = (reply.get("error") or {}).get("message")
         rows.append({"answer": content["text"], "cited": cited, "_error": fault})
     return pd.DataFrame(rows)

@@ -1,9 +1,11 @@
-"""A fake service on loopback that goes wrong on request: the failure cases of tests, benchmarks.
+"""A fake service on loopback that goes wrong on request: the failure cases of tests,
+benchmarks.
 
-A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other gets a
-good answer after `latency` seconds. It speaks Chat Completions and Responses, plain and streamed,
-refuses a request without a token limit, echoes the caller's key in a header, and no language model
-is behind it. To look at it by hand, until Enter is pressed:
+A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other
+gets a good answer after `latency` seconds. It speaks Chat Completions and Responses,
+plain and streamed, refuses a request without a token limit, echoes the caller's key in
+a header, and no language model is behind it. To look at it by hand, until Enter is
+pressed:
 
     python tests/fault_server.py [LATENCY_SECONDS]
 """
@@ -161,7 +163,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def completion(fault: str, text: str) -> dict[str, Any]:
-    """Return a reply, good but for the fault; it holds what either API's client looks for."""
+    """Return a reply, good but for the fault; it holds what either API's client looks
+    for."""
     sorry, long = None if text else "I can't help with that.", fault == "too long"
     message = {"role": "assistant", "content": text or None, "refusal": sorry}
     kind = ("refusal", "refusal", sorry) if sorry else ("output_text", "text", text)
@@ -197,7 +200,8 @@ def completion(fault: str, text: str) -> dict[str, Any]:
 
 
 def stream(text: str, reply: dict[str, Any]) -> str:
-    """Return the reply as events, eight characters in each; the vendor's last has no choices."""
+    """Return the reply as events, eight characters in each; the vendor's last has no
+    choices."""
     events: list[dict[str, Any]] = []
     for piece in (text[i : i + 8] for i in range(0, len(text), 8)):
         event = {"type": "response.output_text.delta", "delta": piece}

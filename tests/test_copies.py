@@ -1,7 +1,8 @@
 """Each recipe's "When you copy it", performed word for word on a fresh starter.
 
 The edits are data, tests/copies/<recipe>.yaml: what the page says, and what somebody
-who follows it would do. In this environment; `make verify` installs a starter's own.
+who follows it would do; another way through the same list is <recipe>.<way>.yaml. In
+this environment; `make verify` installs a starter's own.
 """
 
 import os
@@ -20,13 +21,17 @@ COPIES = sorted((ROOT / "tests/copies").glob("*.yaml"))
 every_copy = pytest.mark.parametrize("file", COPIES, ids=lambda file: file.stem)
 
 
+def recipe_of(file: Path) -> str:
+    return file.name.split(".")[0]
+
+
 def folded(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
 @every_copy
 def test_the_edits_are_those_of_the_page(file):
-    page = (ROOT / "recipes" / file.stem / "README.md").read_text()
+    page = (ROOT / "recipes" / recipe_of(file) / "README.md").read_text()
     section = re.search(r"^## When you copy it\n(.*?)(?=^## |\Z)", page, re.M | re.S)[1]
     items = re.findall(r"^\d+\. (.*?)(?=^\d+\. |\n\n|\Z)", section, re.M | re.S)
     steps = yaml.safe_load(file.read_text())["steps"]
@@ -39,7 +44,9 @@ def perform(edit: dict, starter: Path) -> None:
         words = [starter / ".venv/bin/python", "-c", edit["python"]]
         subprocess.run(words, cwd=starter, check=True)
     elif "write" in edit:
-        (starter / edit["file"]).write_text(edit["write"])
+        place = starter / edit["file"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(edit["write"])
     else:
         text = (starter / edit["file"]).read_text()
         assert text.count(edit["replace"]) == 1, (
@@ -52,7 +59,7 @@ def perform(edit: dict, starter: Path) -> None:
 @every_copy
 def test_a_copy_works_at_the_first_try(file, tmp_path):
     copy = yaml.safe_load(file.read_text())
-    starter = new(find(file.stem), tmp_path / copy["to"])
+    starter = new(find(recipe_of(file)), tmp_path / copy["to"])
     (starter / ".venv").symlink_to(Path(sys.prefix))
     for step in copy["steps"]:
         for edit in step["edits"]:

@@ -493,7 +493,7 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
     assert capfd.readouterr().out.splitlines() == [f"asks    {line}" for line in said]
 
 
-@pytest.mark.parametrize("name", ["openai_call", "openai_batch", "reference_qa"])
+@pytest.mark.parametrize("name", ["openai_call", "openai_batch"])
 def test_the_stored_example_calls_nobody(name, folder, service, monkeypatch):
     """log_model tries it out, with whatever key is in the environment."""
     monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", service.url)

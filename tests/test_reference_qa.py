@@ -1,6 +1,5 @@
-"""reference_qa: the chain on local services, its faults, streaming, servers, MLflow's traps."""
+"""reference_qa: the chain, failing services, the sources, servers, MLflow's traps."""
 
-import functools
 import importlib.metadata
 import json
 import os
@@ -13,10 +12,10 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
-from shared.local_embeddings import EMBEDDING_MODEL, local_embeddings
+from shared.local_embeddings import local_embeddings
 from shared.local_llm import local_llm
 from shared.recipes import ROOT
-from shared.spark import replies
+from shared.spark import answer_questions
 
 import mlflow
 import numpy as np
@@ -27,12 +26,15 @@ from tests.verify.processes import free_port, running
 
 HERE = ROOT / "recipes/reference_qa"
 sys.path.insert(0, str(HERE))
+import evaluation  # noqa: E402
 import passages as corpus  # noqa: E402
+import sources  # noqa: E402
 
 from recipes.reference_qa import model_code  # noqa: E402
 
 KEY = "sk-secret-0123456789"
-CALLABLE = "Can I call instances of my class as if they were functions?"
+NAME = "How do I get just the file's name when I have the whole path to it?"
+ENTRIES = pd.read_parquet(corpus.FILE)
 EVENTS = ["created", "output_item.added", "content_part.added", "output_text.delta"]
 EVENTS += ["output_text.annotation.added", "output_text.done", "content_part.done"]
 EVENTS += ["output_item.done", "completed"]
@@ -44,14 +46,14 @@ def ask(text, **more):
 
 def make_agent(**config):
     agent = model_code.ReferenceAgent()
-    place = {"passages": str(HERE / "passages.parquet")}
+    place = {"entries": str(corpus.FILE)}
     agent.load_context(SimpleNamespace(artifacts=place, model_config=config))
     return agent
 
 
-def text(response):
+def content(response):
     (message,) = response.model_dump()["output"]
-    return message["content"][0]["text"]
+    return message["content"][0]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -83,8 +85,8 @@ def save(path, **more):
     mlflow.pyfunc.save_model(
         path,
         python_model=HERE / "model_code.py",
-        artifacts={"passages": str(HERE / "passages.parquet")},
-        input_example=ask("x", custom_inputs={"dry_run": True}),
+        artifacts={"entries": str(corpus.FILE)},
+        input_example=ask("x"),
         pip_requirements=["mlflow"],
         **more,
     )
@@ -92,48 +94,55 @@ def save(path, **more):
     return str(path)
 
 
-@pytest.fixture(name="saved", scope="module")
-def saved_model(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("saved") / "qa", model_config=model_code.CONFIG)
-
-
 @pytest.fixture(name="local", scope="module")
 def local_services():
     names = {k: os.environ.pop(k) for k in [*os.environ] if k.startswith("OPENAI_")}
     with local_llm(), local_embeddings():
-        model_code.connect.cache_clear()
         yield
     os.environ.update(names)
 
 
-class Fake(BaseHTTPRequestHandler):
-    """A stand-in for both services: a vector of the right length, and words that wait for `go`."""
+@pytest.fixture(name="saved", scope="module")
+def saved_model(tmp_path_factory, local):
+    return save(tmp_path_factory.mktemp("saved") / "qa", model_config=model_code.CONFIG)
 
-    calls: list[str] = []
+
+class Fake(BaseHTTPRequestHandler):
+    """A stand-in for both services: a vector, and words that wait for `go`."""
+
+    keys: list[str] = []
     status, go = 200, threading.Event()
+    vector: object = np.frombuffer(
+        ENTRIES["vector"][0], np.int8
+    ).tolist()  # of an entry
+    data: object = None
 
     def log_message(self, *args):
         pass
 
     def do_POST(self):
-        self.calls.append(self.path)
+        self.keys.append(self.headers["Authorization"])
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(self.status)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
         if self.status != 200:
-            said = {"message": self.headers["Authorization"] + "\ud800"}
-            self.wfile.write(json.dumps({"error": said}).encode())
+            error = {"message": self.headers["Authorization"] + "\ud800"}
+            self.wfile.write(json.dumps({"error": error}).encode())
         elif self.path.endswith("embeddings"):
-            vector = [1.0, *[0.0] * 383]
-            self.wfile.write(
-                json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode()
-            )
-        for word in ("One ", "two\ud800") if self.path.endswith("completions") else ():
-            delta = {"choices": [{"index": 0, "delta": {"content": word}}]}
-            self.wfile.write(f"data: {json.dumps(delta)}\n\n".encode())
-            self.wfile.flush()
-            self.go.wait(20)
+            data = self.data or [{"embedding": self.vector, "index": 0}]
+            usage = {"prompt_tokens": 7, "total_tokens": 7}
+            self.wfile.write(json.dumps({"data": data, "usage": usage}).encode())
+        if self.path.endswith("completions"):
+            for word in ("One ", "two"):
+                self.write({"choices": [{"index": 0, "delta": {"content": word}}]})
+                self.go.wait(20)
+            usage = {"prompt_tokens": 20, "completion_tokens": 2, "total_tokens": 22}
+            self.write({"choices": [], "usage": usage})
+
+    def write(self, chunk):
+        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.flush()
 
 
 @pytest.fixture(name="fake")
@@ -146,162 +155,390 @@ def fake_services(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_MODEL", "a model")
     monkeypatch.delenv("OPENAI_EMBEDDING_MODEL", raising=False)
-    connect = functools.partial(openai.OpenAI, timeout=20, max_retries=0)
-    monkeypatch.setattr(model_code, "connect", connect)
-    Fake.calls, Fake.status = [], 200
+    for name in ("status", "vector", "data"):
+        monkeypatch.setattr(Fake, name, getattr(Fake, name))
+    monkeypatch.setattr(Fake, "keys", [])
     Fake.go.clear()
     yield Fake
     server.shutdown()
     server.server_close()
 
 
-def test_answers_refuses_and_cites(local):
+def test_answers_with_the_entry_cites_it_and_refuses(local):
     agent = make_agent()
-    answer = agent.predict(ask(CALLABLE)).model_dump()
-    (content,) = answer["output"][0]["content"]
-    assert answer["status"] == "completed" and "__call__" in content["text"]
-    (note,) = content["annotations"]
-    passage = answer["custom_outputs"]["passages"][note["file_id"]]
-    assert content["text"] in " ".join(passage["text"].split())
-    refused = agent.predict(ask("How do I bake sourdough bread?")).model_dump()[
-        "output"
-    ][0]
-    said = {"type": "output_text", "text": model_code.REFUSAL, "annotations": []}
-    assert refused["content"][0] == said
+    answer = content(agent.predict(ask(NAME)))
+    (note,) = answer["annotations"]
+    assert note["title"] == "os.path.basename"
+    assert note["url"].endswith("/library/os.path.html#os.path.basename")
+    first, others = answer["text"].split("\n")
+    (sentence,) = ENTRIES["text"][ENTRIES["name"] == note["title"]]
+    assert first == f"os.path.basename: {sentence}" and others.startswith("See also: ")
+    for question in ("Good evening!", "How do I merge two pandas DataFrames?"):
+        refusal = content(agent.predict(ask(question)))
+        assert (refusal["text"], refusal["annotations"]) == (model_code.REFUSAL, [])
     later = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
-    again = agent.predict({"input": [*later, ask(CALLABLE)["input"][0]]})
-    assert text(again) == content["text"]
+    again = agent.predict({"input": [*later, ask(NAME)["input"][0]]})
+    assert content(again)["text"] == answer["text"]
 
 
 @pytest.mark.parametrize("answer", ["extract", "generate"])
-def test_streams_the_events_of_the_api_and_the_same_text(local, answer):
+def test_the_stream_holds_the_same_text(local, answer):
     agent = make_agent(answer=answer)
-    events = [event.model_dump() for event in agent.predict_stream(ask(CALLABLE))]
-    kinds = [event["type"].removeprefix("response.") for event in events]
-    assert list(dict.fromkeys(kinds)) == EVENTS and kinds[-1] == "completed"
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    assert {
-        (e["content_index"], e["output_index"]) for e in events if "item_id" in e
-    } == {(0, 0)}
-    assert {e.get("output_index", 0) for e in events} == {0} and events[1]["item"][
-        "content"
-    ] == []
-    joined = "".join(event.get("delta") or "" for event in events)
-    assert joined == text(agent.predict(ask(CALLABLE))) != ""
-    assert answer == "extract" or kinds.count("output_text.delta") > 1
+    events = list(agent.predict_stream(ask(NAME)))
+    assert events[-1].type == "response.output_item.done"
+    joined = "".join(event.delta for event in events[:-1])
+    assert joined == events[-1].item["content"][0]["text"] != ""
+    assert (len(events) > 2) == (answer == "generate")
 
 
 def test_the_first_words_come_before_the_last_are_written(fake):
     events = make_agent(answer="generate", least_score=-2).predict_stream(ask("x"))
-    delta = next(event for event in events if event.type.endswith("delta"))
-    assert delta.delta == "One " and not fake.go.is_set()
+    assert next(events).delta == "One " and not fake.go.is_set()
     fake.go.set()
-    assert [event.delta for event in events if event.type.endswith("delta")] == ["two?"]
+    assert next(events).delta == "two"
 
 
 BAD = [
     ([], "must end in a message"),
-    ([{"role": "user", "content": " "}], "need 1 to 1000"),
+    ([{"role": "user", "content": " "}], "send 1 to 1000"),
     ([{"role": "user", "content": "x" * 100_000}], "has 100000 characters"),
     ([{"role": "assistant", "content": "hi"}], "must end in a message"),
     ([{"type": "function_call_output", "call_id": "1", "output": "x"}], "must end in"),
 ]
 
 
-@pytest.mark.parametrize(("asked", "why"), BAD)
-def test_bad_input_is_refused_without_a_call(fake, asked, why):
-    with pytest.raises(mlflow.MlflowException, match=why) as refused:
-        make_agent().predict({"input": asked})
-    assert refused.value.get_http_status_code() == 400 and fake.calls == []
+@pytest.mark.parametrize(("messages", "reason"), BAD)
+def test_bad_input_is_refused_without_a_call(fake, messages, reason):
+    with pytest.raises(mlflow.MlflowException, match=reason) as refused:
+        make_agent().predict({"input": messages})
+    assert refused.value.get_http_status_code() == 400 and fake.keys == []
 
 
 def test_another_language_and_parts_of_text(local):
     agent = make_agent()
-    chinese = agent.predict(ask("如何在列表中添加元素？" * 80)).model_dump()
-    assert chinese["status"] in ("completed", "failed") and chinese["output"]
+    for odd in ("如何在列表中添加元素？" * 20, "half of a pair: \ud800"):
+        assert content(agent.predict(ask(odd)))["text"]
     parts = [
-        {"type": "input_text", "text": CALLABLE},
+        {"type": "input_text", "text": NAME},
         {"type": "input_image", "image_url": "x"},
     ]
-    assert "__call__" in text(agent.predict(ask(parts)))
+    assert "os.path.basename" in content(agent.predict(ask(parts)))["text"]
+
+
+VECTORS = [
+    ([1.0] * 3, "a vector of 3 numbers; the entries' have 384"),
+    ([0.0] * 384, "zero, or not finite"),
+    ([float("nan")] * 384, "zero, or not finite"),
+    ([1e308] * 384, "zero, or not finite"),
+    (["a"] * 384, "ValueError"),
+    (None, "a vector of 1 numbers"),
+]
+
+
+@pytest.mark.parametrize(("vector", "reason"), VECTORS)
+def test_a_vector_is_checked_before_it_is_used(fake, vector, reason):
+    fake.vector = vector
+    with pytest.raises(mlflow.MlflowException, match=reason) as failed:
+        make_agent().predict(ask("x"))
+    assert failed.value.get_http_status_code() == 503
+
+
+@pytest.mark.parametrize("data", [[{}], [None], "html", {"a": 1}])
+def test_a_reply_of_another_shape_is_a_failed_service(fake, data):
+    fake.data = data
+    with pytest.raises(
+        mlflow.MlflowException, match="OPENAI_EMBEDDING_BASE_URL failed"
+    ):
+        make_agent().predict(ask("x"))
 
 
 @pytest.mark.parametrize(
     ("status", "code"), [(500, "InternalServerError"), (401, "Authentic")]
 )
-def test_a_service_that_fails_is_an_error_as_data_and_in_the_trace(
-    fake, traced, status, code
-):
-    Fake.status = status
-    answer = make_agent().predict(ask(CALLABLE)).model_dump()
-    assert answer["status"] == "failed" and answer["error"]["code"].startswith(code)
-    assert text(model_code.api.ResponsesAgentResponse(**answer)) == ""
-    last = list(make_agent().predict_stream(ask(CALLABLE)))[-1]
-    assert last.type == "response.failed"
+def test_a_failed_service_is_an_error_without_the_key(fake, traced, status, code):
+    fake.status = status
+    agent = make_agent()
+    for call in (agent.predict, lambda body: list(agent.predict_stream(body))):
+        with pytest.raises(mlflow.MlflowException, match=code) as failed:
+            call(ask("x"))
+        assert "Bearer ***?" in str(failed.value) and KEY not in str(failed.value)
     traces = newest(2)
-    assert [str(trace.info.state.value) for trace in traces] == ["ERROR", "ERROR"]
-    seen = str(answer) + "".join(trace.to_json() for trace in traces)
-    assert (
-        "Bearer ***?" in seen and KEY not in seen
-    )  # the service quotes it, and half a surrogate
+    assert [trace.info.state.value for trace in traces] == ["ERROR", "ERROR"]
+    assert KEY not in "".join(trace.to_json() for trace in traces)
+
+
+def test_a_changed_key_or_address_counts_at_once(fake, monkeypatch):
+    agent = make_agent()
+    agent.predict(ask("x"))
+    monkeypatch.setenv("OPENAI_API_KEY", "another key")
+    agent.predict(ask("x"))
+    assert fake.keys == [f"Bearer {KEY}", "Bearer another key"]
+    monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(mlflow.MlflowException, match="Connection error"):
+        agent.predict(ask("x"))
 
 
 def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
     monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", "another")
-    answer = make_agent().predict(ask(CALLABLE)).model_dump()
-    assert answer["status"] == "failed" and fake.calls == []
-    assert f"embedded by {EMBEDDING_MODEL}, not another" in answer["error"]["message"]
+    with pytest.raises(mlflow.MlflowException, match="MiniLM-L6-v2, not another"):
+        make_agent().predict(ask("x"))
+    assert fake.keys == []
 
 
-def test_logging_asks_nobody(fake, traced):
-    """MLflow runs the agent twice; without the dry run that would be two calls."""
-    for dry, calls in (True, 0), (False, 2):
-        fake.calls.clear()
-        mlflow.pyfunc.log_model(
-            name="qa",
-            python_model=HERE / "model_code.py",
-            artifacts={"passages": str(HERE / "passages.parquet")},
-            input_example=ask("x", custom_inputs={"dry_run": dry}),
-            pip_requirements=["mlflow"],
-        )
-        assert len(fake.calls) == calls
+def test_a_trace_has_its_session_and_tokens(fake, traced):
+    fake.go.set()
+    agent = make_agent(answer="generate", least_score=-2)
+    agent.predict(ask("x", context={"conversation_id": "c7", "user_id": "u"}))
+    (trace,) = newest(1)
+    assert trace.info.trace_metadata["mlflow.trace.session"] == "c7"
+    tokens = {"input_tokens": 27, "output_tokens": 2, "total_tokens": 29}
+    assert trace.info.token_usage == tokens
+    kinds = {span.span_type for span in trace.data.spans}
+    assert kinds == {"AGENT", "EMBEDDING", "RETRIEVER", "LLM"}
 
 
-def test_the_passages_are_the_references_and_the_vectors_the_models(local):
-    rows = pd.read_parquet(corpus.FILE)
-    made = pd.DataFrame(corpus.rows())
-    if rows.attrs["source"] == corpus.SOURCE:
-        assert rows["text"].equals(made["text"]) and rows["sentence"].equals(
-            made["sentence"]
-        )
-    sample = rows.sample(20, random_state=0).index
-    again = corpus.embed(made["embedded"][sample].tolist()).astype(int)
-    kept = [np.frombuffer(vector, np.int8) for vector in rows["vector"][sample]]
-    assert np.abs(again - kept).max() <= 1 and rows.attrs["scale"] == corpus.SCALE
+# The evaluation.
 
 
-def test_the_openai_client_as_the_page_shows_it(local, saved, tmp_path, new_store):
-    """The process behind make serve-agent, and client.py; docs/transcript.py keeps what it says."""
+def answers_and_failures(fake):
+    questions = pd.DataFrame(
+        {
+            "part": ["choosing", "choosing"],
+            "kind": ["in scope", "near"],
+            "question": ["x", "y"],
+            "answer": ["os.path.basename", ""],
+        }
+    )
+    return evaluation.ask(make_agent(), questions)
+
+
+def test_a_failed_service_is_no_refusal(fake):
+    fake.status = 500
+    rows = answers_and_failures(fake)
+    assert rows["error"].str.contains("InternalServerError").all()
+    assert rows["answered"].isna().all()
+    rows.loc[1, ["error", "answered", "rank"]] = [None, False, 0]
+    assert evaluation.figures(rows)["refused near"] == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("part,question\nchoosing,x", "lacks the columns answer, kind"),
+        (
+            "part,kind,question,answer\nchoosing,in scope,x,len\nchoosing,near,y,",
+            "held out: needs questions in scope, and others",
+        ),
+    ],
+)
+def test_questions_that_evaluate_nothing_are_refused(
+    table, reason, monkeypatch, tmp_path
+):
+    (tmp_path / "q.csv").write_text(table)
+    monkeypatch.setattr(evaluation, "QUESTIONS", tmp_path / "q.csv")
+    with pytest.raises(SystemExit, match=reason):
+        evaluation.read_questions(ENTRIES)
+
+
+def test_the_driver_registers_nothing_when_answers_failed(tmp_path, new_store):
+    """The service answers while the model is logged, and then no more."""
+    new_store(tmp_path / "m.db")
+    where = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
+    code = f"""
+import sys; sys.path[:0] = [{str(HERE)!r}]
+import driver, evaluation
+ask = driver.ask
+def failing(model, questions):
+    import os
+    os.environ["OPENAI_EMBEDDING_BASE_URL"] = "http://127.0.0.1:9/v1"
+    return ask(model, questions.head(2))
+driver.ask = failing
+driver.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | where,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "2 answers failed, nothing registered" in done.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/m.db")
+    assert client.search_registered_models() == []
+
+
+# The sources.
+
+
+def test_the_entries_are_this_pythons_and_the_vectors_the_models(local):
+    hooks = ("sys.unraisablehook", "threading.excepthook")  # pytest has its own there
+    made = [entry for entry in corpus.entries() if entry.name not in hooks]
+    names = [entry.name for entry in made]
+    assert len(set(names)) == len(names) > 3500
+    recorded = ENTRIES.attrs["source"]
+    if recorded == corpus.SOURCE:  # another Python has other docstrings
+        table = pd.DataFrame(made)[["name", "text", "link", "prior", "in_scope"]]
+        kept = ENTRIES[~ENTRIES["name"].isin(hooks)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(table, kept.drop(columns="vector"))
+        few = [*made[:3], *made[2000:2010], *made[-3:]]
+        again = corpus.numbers(few).astype(int)
+        kept = ENTRIES.set_index("name")["vector"][[entry.name for entry in few]]
+        kept = np.stack([np.frombuffer(vector, np.int8) for vector in kept])
+        assert np.abs(again - kept).max() <= 1
+    assert recorded.startswith("the docstrings of Python 3.1")
+    assert corpus.FILE.stat().st_size < 3e6
+    assert {len(vector) for vector in ENTRIES["vector"]} == {384}
+    page = (HERE / "README.md").read_text()
+    assert f"{ENTRIES['in_scope'].sum():,} functions" in page
+    assert f"{corpus.FILE.stat().st_size / 1e6:.1f} MB" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "page"),
+    [
+        ("shutil.rmtree", "Recursively delete a directory tree.", "shutil"),
+        ("str.strip", "Return a copy of the string with", "stdtypes"),
+        ("len", "Return the number of items in a container.", "functions"),
+        ("os.path.join", "Join two or more pathname components", "os.path"),
+        ("collections.deque", "A list-like sequence", "collections"),
+        ("asyncio.sleep", "Coroutine that completes after", "asyncio"),
+    ],
+)
+def test_an_entry_has_its_own_sentence_and_page(name, text, page):
+    (entry,) = ENTRIES[ENTRIES["name"] == name].to_dict("records")
+    assert entry["text"].startswith(text)
+    assert entry["link"].endswith(f"/library/{page}.html#{name}")
+
+
+GUIDE = """---
+title: not an entry
+---
+Before the first heading.
+
+# Tea
+
+## Green
+
+Steep it at 80 degrees:
+
+- two minutes
+
+- no milk
+
+```python
+# not a heading
+
+pour()
+```
+
+## Black
+Boiling water. {more}
+
+1. Pour.
+
+   Wait.
+
+2. Drink.
+"""
+
+
+def test_markdown_keeps_headings_and_whole_lists(tmp_path):
+    (tmp_path / "deep").mkdir()
+    text = GUIDE.format(more="It is long. " * 80)
+    (tmp_path / "deep/tea.md").write_text(text)
+    entries = {entry.name: entry.text for entry in sources.markdown(tmp_path)}
+    assert list(entries) == ["deep/tea.md", "deep/tea.md: Green", "deep/tea.md: Black"]
+    assert entries["deep/tea.md"] == "Before the first heading."
+    assert "no milk" in entries["deep/tea.md: Green"]
+    assert entries["deep/tea.md: Green"].endswith("# not a heading\n\npour()\n```")
+    assert entries["deep/tea.md: Black"].endswith("1. Pour.\n\n   Wait.\n\n2. Drink.")
+
+
+def test_a_long_section_is_cut_between_paragraphs(tmp_path):
+    paragraphs = [f"Paragraph {number}. {'word ' * 60}".strip() for number in range(5)]
+    (tmp_path / "a.md").write_text("# A\n\n" + "\n\n".join(paragraphs))
+    entries = list(sources.markdown(tmp_path))
+    assert [entry.name for entry in entries] == [
+        "a.md: A",
+        "a.md: A (2)",
+        "a.md: A (3)",
+    ]
+    assert "\n\n".join(entry.text for entry in entries) == "\n\n".join(paragraphs)
+
+
+def test_a_long_code_block_is_not_cut():
+    code = "```\n" + "one()\n" * 150 + "\n" + "two()\n" * 150 + "```"
+    assert sources.passages(f"Before.\n\n{code}")[-1].endswith(code)
+
+
+# The servers.
+
+
+@pytest.fixture(name="base", scope="module")
+def agent_server(saved, tmp_path_factory, new_store):
+    """The process behind make serve-agent."""
+    place = tmp_path_factory.mktemp("server")
     base = f"http://127.0.0.1:{(port := free_port())}"
     where = f"--host=127.0.0.1 --port={port}".split()
     command = [sys.executable, "-m", "shared.agent_server", saved, *where]
-    new_store(tmp_path / "m.db")  # for its traces
-    place = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
-    with running(command, ROOT, f"{base}/health", tmp_path / "log", **place):
-        client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
-        said = subprocess.check_output(
-            [sys.executable, "-c", client], text=True
-        ).splitlines()
-        assert said[1:3] == ["   stands in calls#10", model_code.REFUSAL]
-        assert [
-            line.split()[0].removeprefix("response.") for line in said[3:]
-        ] == EVENTS
-        create = openai.OpenAI(base_url=base, api_key="x").responses.create
-        answer = create(model="m", input=CALLABLE)
-        assert answer.id.startswith("resp_") and "__call__" in answer.output_text
-        for asked, why in BAD:
-            with pytest.raises(openai.BadRequestError, match=why):
-                create(model="m", input=asked)
+    new_store(place / "m.db")  # for its traces
+    more = {"MLFLOW_TRACKING_URI": f"sqlite:///{place}/m.db"}
+    with running(command, ROOT, f"{base}/health", place / "log", **more):
+        yield base
+
+
+def test_the_openai_client_as_the_page_shows_it(base):
+    """client.py; docs/transcript.py keeps what it prints."""
+    client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
+    command = [sys.executable, "-c", client]
+    lines = subprocess.check_output(command, text=True).splitlines()
+    assert model_code.REFUSAL in lines
+    kinds = [line.split()[0] for line in lines if line.startswith("response.")]
+    assert kinds == [f"response.{kind}" for kind in EVENTS]
+
+
+@pytest.mark.parametrize("path", ["", "/v1"])
+def test_the_protocol_of_the_responses_api(base, path):
+    create = openai.OpenAI(base_url=base + path, api_key="x").responses.create
+    answer = create(model="m", input=NAME)
+    assert answer.id.startswith("resp_") and answer.status == "completed"
+    assert answer.output_text.startswith("os.path.basename: ")
+    events = [
+        event.model_dump() for event in create(model="m", input=NAME, stream=True)
+    ]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    items = {event["item_id"] for event in events if "item_id" in event}
+    (item,) = events[-1]["response"]["output"]
+    assert items == {item["id"]} and item["content"][0]["text"] == answer.output_text
+    for messages, reason in BAD:
+        with pytest.raises(openai.BadRequestError, match=reason):
+            create(model="m", input=messages)
+        if messages:
+            with pytest.raises(openai.APIError, match=reason):
+                list(create(model="m", input=messages, stream=True))
+    for ignored in ({"instructions": "Be brief."}, {"previous_response_id": "resp_1"}):
+        with pytest.raises(openai.BadRequestError, match=next(iter(ignored))):
+            create(model="m", input=NAME, **ignored)
+
+
+def test_the_pages_pytest_file_passes(local, saved, tmp_path, new_store):
+    """With MLflow's plugin, as the page shows it."""
+    page = (HERE / "README.md").read_text()
+    (code,) = re.findall(r"```python\n([^`]*@mlflow\.test[^`]*)```", page)
+    (command,) = re.findall(r"python (-m pytest -p mlflow.*)$", page, re.M)
+    file = tmp_path / "test_answers.py"
+    file.write_text(code.replace("models:/reference_qa/latest", saved))
+    new_store(tmp_path / "m.db")
+    where = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
+    done = subprocess.run(
+        [sys.executable, *command.split(), "-W", "ignore"],
+        env=os.environ | where,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "1 passed" in done.stdout, done.stdout
 
 
 # What MLflow does at the moment, and the page warns of; red when MLflow mends it.
@@ -318,9 +555,9 @@ def test_trap_agent_server_needs_httpx_but_does_not_require_it():
 def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(
     fake, saved, tmp_path
 ):
-    for path, passages in ((save(tmp_path / "bare"), 5), (saved, 1)):
-        model = mlflow.pyfunc.load_model(path, model_config={"passages": 1})
-        assert len(model.predict(ask("x"))["custom_outputs"]["passages"]) == passages
+    for path, entries in ((save(tmp_path / "bare"), 5), (saved, 1)):
+        model = mlflow.pyfunc.load_model(path, model_config={"entries": 1})
+        assert len(model.predict(ask("x"))["custom_outputs"]["entries"]) == entries
 
 
 def test_trap_a_table_of_questions_gets_one_answer(fake):
@@ -328,12 +565,11 @@ def test_trap_a_table_of_questions_gets_one_answer(fake):
 
     table = pd.DataFrame({"input": [ask("x")["input"], ask("y")["input"]]})
     agent = _ResponsesAgentPyfuncWrapper(make_agent(least_score=-2), None)
-    assert len(agent.predict(table)["output"]) == 1 and len(fake.calls) == 1
-    alone = replies(
-        agent, pd.Series(["x", " "])
-    )  # so `make score-spark` asks each by itself
-    assert alone["answer"][0] and "#" in alone["cited"][0][0]
-    assert alone["_error"][0] is None and "need 1 to 1000" in alone["_error"][1]
+    assert len(agent.predict(table)["output"]) == 1 and len(fake.keys) == 1
+    # `make score-spark` asks each by itself.
+    alone = answer_questions(agent, pd.Series(["x", " "]))
+    assert alone["_error"][0] is None and "send 1 to 1000" in alone["_error"][1]
+    assert alone["answer"][0]
 
 
 def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, saved):
@@ -344,36 +580,26 @@ def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, saved):
         assert served.post("/responses", json=ask("x")).status_code == 404
         plain = served.post("/invocations", json=ask("x", stream=True))
         assert plain.json()["object"] == "response"
-        for asked, why in BAD:
-            refused = served.post("/invocations", json={"input": asked})
-            assert refused.status_code == 400 and re.search(why, refused.text), (
-                refused.text
-            )
+        for messages, reason in BAD:
+            refused = served.post("/invocations", json={"input": messages})
+            assert refused.status_code == 400
+            assert re.search(reason, refused.text), refused.text
+        fake.status = 500
+        assert served.post("/invocations", json=ask("x")).status_code == 503
 
 
 def test_trap_an_empty_input_reaches_the_agent():
-    assert (
-        model_code.api.ResponsesAgentRequest(input=[]).input == []
-    )  # [-1]: IndexError, a 500
-
-
-def test_trap_a_caught_error_leaves_the_trace_ok(traced):
-    @mlflow.trace
-    def step():
-        try:
-            raise ValueError
-        except ValueError:
-            return None
-
-    step()
-    (trace,) = newest(1)
-    assert trace.info.state.value == "OK"
+    assert mlflow.types.responses.ResponsesAgentRequest(input=[]).input == []
 
 
 def test_trap_log_model_hangs_where_tracing_is_disabled():
-    """What it calls is marked `trace_disabled` twice over, and the inner one waits for the lock."""
-    code = """import threading, mlflow, mlflow.tracing.provider as p; mlflow.tracing.disable()
-inner = threading.Thread(target=p.trace_disabled(p.trace_disabled(len)), args=[""], daemon=True)
+    """It marks what it calls `trace_disabled` twice; the inner one waits for ever."""
+    code = """
+import threading, mlflow
+from mlflow.tracing.provider import trace_disabled
+mlflow.tracing.disable()
+twice = trace_disabled(trace_disabled(len))
+inner = threading.Thread(target=twice, args=[""], daemon=True)
 inner.start(), inner.join(3), print(inner.is_alive())"""
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
 

@@ -1,211 +1,238 @@
-"""Answer questions about Python out of its own reference, with the passages: a chain of services.
+"""Answer "which function does that?" out of Python's standard library, or refuse.
 
-embed (a service) -> retrieve -> refuse, or answer (word for word, or by a service) -> cite.
-The environment, when predict runs: OPENAI_API_KEY, OPENAI_[EMBEDDING_]MODEL and ..._BASE_URL.
+Ask in your own words. The answer is the entry that fits best with its first sentence,
+a link to its documentation and the next best names. The driver logs this file by its
+path; MLflow stores its text and runs it at each load. The last line names the model.
 """
 
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import lru_cache
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.entities import Document, SpanStatusCode, SpanType
-from mlflow.types import responses as api
-from mlflow.types.responses import ResponsesAgentStreamEvent as Event
-from openai import OpenAI, OpenAIError
+from mlflow.entities import Document, SpanType
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.tracing.constant import SpanAttributeKey, TraceMetadataKey
+from mlflow.types.responses import (
+    ResponsesAgentRequest,
+    ResponsesAgentResponse,
+    ResponsesAgentStreamEvent,
+)
+from openai import OpenAI
 
-event: Any = Event  # takes more fields than its type names
-# The sentence that fits best, or "generate": ask the language model. Below least_score: refuse.
-CONFIG = {"answer": "extract", "passages": 5, "least_score": 0.5}
-WRITE: Any = {"temperature": 0, "max_completion_tokens": 100, "stream": True}
+CONFIG: dict[str, Any] = {
+    "answer": "extract",  # the entry as it stands; "generate": a language model writes
+    "entries": 5,  # how many are retrieved
+    "least_score": 0.46,  # a question whose best entry scores less is refused
+    # What a request to the language model says besides; drop what yours refuses.
+    "fields": {
+        "temperature": 0,
+        "max_completion_tokens": 100,
+        "stream_options": {"include_usage": True},
+    },
+}
+TASK = "Answer the question in one sentence, using only these entries."
+REFUSAL = "No entry of Python's standard library answers that."
 MAX_CHARS = 1000  # of a question
-TASK = "Answer the question in one sentence, using only the passages."
-REFUSAL = "Python's reference doesn't answer that."
-bad_request = mlflow.MlflowException.invalid_parameter_value  # HTTP 400
-connect = cache(
-    partial(OpenAI, timeout=60, max_retries=1)
-)  # a client costs more than a call
 
 
-@contextmanager
-def service(name: str) -> Iterator[tuple[OpenAI, str]]:
-    """Yield a client, and its key: a service may echo it (or half a surrogate) into traces."""
-    client = connect(base_url=os.environ.get(f"{name}_BASE_URL"))
-    key = client.api_key if len(client.api_key) > 7 else "\0"  # or it is a placeholder
-    try:
-        yield client, key
-    except (OpenAIError, ValueError) as error:
-        error.args = (str(error).replace(key, "***").encode(errors="replace").decode(),)
-        raise error from None  # its cause may quote the key too
+def entry_as_answer(entries: list[Document]) -> str:
+    """Return the best entry with its sentence, and the names of the others."""
+    answer = f"{entries[0].id}: {entries[0].page_content}"
+    others = [f"{entry.id}" for entry in entries[1:]]
+    if others:
+        answer += f"\nSee also: {', '.join(others)}"
+    return answer
 
 
-def last_question(request: api.ResponsesAgentRequest) -> str:
-    """Return the text of the last message; it is refused if blank, too long or not a user's."""
-    last = request.input[-1].model_dump() if request.input else {}
-    if last.get("role") != "user":
-        raise bad_request("'input' must end in a message with the role 'user'")
-    parts = last["content"]
-    text = (
-        parts
-        if isinstance(parts, str)
-        else "\n".join(part.get("text") or "" for part in parts)
-    )
-    if not text.strip() or len(text) > MAX_CHARS:
-        raise bad_request(
-            f"the last message has {len(text)} characters: need 1 to {MAX_CHARS}"
-        )
-    return text
+def citation(entry: Document) -> dict[str, Any]:
+    """Return the reference to an entry as the Responses API has it."""
+    return {"type": "url_citation", "title": entry.id, "url": entry.metadata["link"]}
+
+
+def name_session(request: ResponsesAgentRequest) -> None:
+    """Put the conversation's id on the trace; MLflow shows its traces together."""
+    if request.context and request.context.conversation_id:
+        session = {TraceMetadataKey.TRACE_SESSION: request.context.conversation_id}
+        mlflow.update_current_trace(metadata=session)
+
+
+def count_tokens(reply: Any) -> None:
+    """Put the tokens that a service counted on its span; MLflow adds them up."""
+    span = mlflow.get_current_active_span()
+    usage = getattr(reply, "usage", None)  # some services don't count
+    if span and usage:
+        tokens = {
+            "input_tokens": usage.prompt_tokens,
+            "output_tokens": usage.total_tokens - usage.prompt_tokens,
+            "total_tokens": usage.total_tokens,
+        }
+        span.set_attribute(SpanAttributeKey.CHAT_USAGE, tokens)
 
 
 class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
+    """Embed the question, retrieve entries, refuse or answer, cite."""
+
     def load_context(self, context: Any) -> None:
-        self.config: dict[str, Any] = CONFIG | (context.model_config or {})
-        rows = pd.read_parquet(context.artifacts["passages"])
-        vectors = np.frombuffer(b"".join(rows["vector"]), np.int8).reshape(
-            len(rows), -1
-        )
-        self.vectors = vectors / np.float32(rows.attrs["scale"])
-        self.embedding_model = rows.attrs["embedding_model"]
-        whole = rows[
-            "sentence"
-        ].isna()  # a row is a passage as a whole, or one of its sentences
-        self.passages, self.sentences, self.text = (
-            rows[whole],
-            rows[~whole],
-            rows["sentence"],
+        self.config = CONFIG | (context.model_config or {})
+        self.entries = pd.read_parquet(context.artifacts["entries"])
+        numbers = np.frombuffer(b"".join(self.entries["vector"]), np.int8)
+        vectors = numbers.reshape(len(self.entries), -1)
+        self.vectors = vectors / np.float32(self.entries.attrs["scale"])
+
+    def predict_stream(
+        self, request: ResponsesAgentRequest
+    ) -> Iterator[ResponsesAgentStreamEvent]:
+        question = last_question(request)
+        name_session(request)
+        vector = self.embed(question)
+        retrieved = self.retrieve(vector)
+        entries = [entry for entry in retrieved if entry.metadata["in_scope"]]
+        if not self.fits(retrieved[0]):
+            pieces = iter([REFUSAL])
+            cited = []
+        elif self.config["answer"] == "generate":
+            pieces = self.generate(question, entries)
+            cited = entries
+        else:
+            pieces = iter([entry_as_answer(entries)])
+            cited = entries[:1]
+
+        text = ""
+        for piece in pieces:
+            text += piece
+            yield ResponsesAgentStreamEvent(**self.create_text_delta(piece, "answer"))
+        notes = [citation(entry) for entry in cited]
+        done: dict[str, Any] = {
+            "type": "response.output_item.done",
+            "item": self.create_text_output_item(text, "answer", notes),
+            "custom_outputs": {"entries": [entry.to_dict() for entry in retrieved]},
+        }
+        yield ResponsesAgentStreamEvent(**done)
+
+    def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
+        *_, last = self.predict_stream(request)
+        done = last.model_dump()
+        return ResponsesAgentResponse(
+            output=[done["item"]], custom_outputs=done["custom_outputs"]
         )
 
     @mlflow.trace(span_type=SpanType.EMBEDDING)
-    def embed(self, question: str) -> list[float]:
-        model = os.environ.get("OPENAI_EMBEDDING_MODEL") or self.embedding_model
-        if model != self.embedding_model:
-            raise OpenAIError(
-                f"the passages were embedded by {self.embedding_model}, not {model}"
-            )
-        with service("OPENAI_EMBEDDING") as (client, _):
+    def embed(self, question: str) -> np.ndarray:
+        """Return the question's vector, from the model that embedded the entries."""
+        with service("OPENAI_EMBEDDING") as client:
             reply = client.embeddings.create(
-                model=model, input=question, encoding_format="float"
+                model=model_of(self.entries),
+                input=question,
+                encoding_format="float",
             )
-            return list(map(float, reply.data[0].embedding))
+            count_tokens(reply)
+            return checked_vector(reply, length=self.vectors.shape[1])
 
     @mlflow.trace(span_type=SpanType.RETRIEVER)
-    def retrieve(self, vector: list[float]) -> list[Document]:
-        """Return the nearest passages, best first; each with its own best sentence."""
-        score = pd.Series(self.vectors @ np.array(vector, np.float32))
-        best = (
-            score[self.sentences.index]
-            .groupby(self.sentences["id"], sort=False)
-            .idxmax()
-        )
-        total = score[self.passages.index].to_numpy() + score[best].to_numpy() / 2
+    def retrieve(self, vector: np.ndarray) -> list[Document]:
+        """Return the entries that fit best, the best one first."""
+        scores = self.vectors @ vector + self.entries["prior"].to_numpy()
         found = []
-        for i in total.argsort()[::-1][: self.config["passages"]]:
-            passage, sentence = (
-                self.passages.iloc[i],
-                self.text.iloc[best.iloc[i]],
-            )  # thread-safe
-            about = {"score": round(float(total[i]), 3), "sentence": sentence}
-            found.append(Document(passage["text"], about, passage["id"]))
+        for number in np.argsort(-scores)[: self.config["entries"]]:
+            entry = self.entries.iloc[number]
+            about = {
+                "score": round(float(scores[number]), 3),
+                "link": entry["link"],
+                "in_scope": bool(entry["in_scope"]),
+            }
+            found.append(Document(entry["text"], about, entry["name"]))
         return found
 
+    def fits(self, best: Document) -> bool:
+        """Return whether the best entry may answer: no neighbour, and near enough."""
+        near_enough = best.metadata["score"] >= self.config["least_score"]
+        return near_enough and best.metadata["in_scope"]
+
     @mlflow.trace(span_type=SpanType.LLM, output_reducer="".join)
-    def generate(self, question: str, found: list[Document]) -> Iterator[str]:
-        prompt = "\n\n".join(
-            [TASK, *(d.page_content for d in found), f"Question: {question}"]
-        )
-        ask = WRITE | {"messages": [{"role": "user", "content": prompt}]}
-        with service("OPENAI") as (client, key):
-            held = ""
+    def generate(self, question: str, entries: list[Document]) -> Iterator[str]:
+        """Yield an answer that the language model writes, as it comes."""
+        listed = [f"{entry.id}: {entry.page_content}" for entry in entries]
+        prompt = "\n".join([TASK, "", *listed, "", f"Question: {question}"])
+        with service("OPENAI") as client:
             for chunk in client.chat.completions.create(
-                model=os.environ["OPENAI_MODEL"], **ask
+                model=os.environ["OPENAI_MODEL"],
+                messages=[{"role": "user", "content": prompt}],
+                stream=True,
+                **self.config["fields"],
             ):
-                if chunk.choices and (piece := chunk.choices[0].delta.content):
-                    held = (
-                        (held + piece)
-                        .replace(key, "***")
-                        .encode(errors="replace")
-                        .decode()
-                    )
-                    ready = held.rstrip(key)  # what follows may be a part of the key
-                    yield ready
-                    held = held.removeprefix(ready)
-            yield held
+                count_tokens(chunk)
+                for choice in chunk.choices:
+                    yield choice.delta.content or ""
 
-    def events(self, request: api.ResponsesAgentRequest) -> Iterator[Event]:
-        """Yield the events of the Responses API in its order; the last one holds the response."""
-        question = last_question(request)
-        said, name, write = (
-            "",
-            f"msg_{len(request.input)}",
-            self.config["answer"] == "generate",
-        )
-        found, cited, failed = list[Document](), list[Document](), dict[str, Any]()
-        at = {"item_id": name, "output_index": 0, "content_index": 0}
-        empty = self.create_text_output_item("", name)
-        yield event(
-            type="response.created", response={"status": "in_progress", "output": []}
-        )
-        yield event(
-            type="response.output_item.added",
-            output_index=0,
-            item=empty | {"content": []},
-        )
-        yield event(type="response.content_part.added", part=empty["content"][0], **at)
-        try:
-            dry = (request.custom_inputs or {}).get("dry_run")  # log_model asks
-            found = [] if dry else self.retrieve(self.embed(question))
-            pieces: Iterable[str] = [REFUSAL]
-            if (
-                found
-                and (best := found[0].metadata)["score"] >= self.config["least_score"]
-            ):
-                cited = found if write else found[:1]
-                pieces = self.generate(question, found) if write else [best["sentence"]]
-            for piece in filter(None, pieces):
-                said += piece
-                yield event(type="response.output_text.delta", delta=piece, **at)
-        except (
-            Exception
-        ) as error:  # whatever a service does, the caller gets a response
-            failed = {
-                "error": {"code": type(error).__name__, "message": str(error)[:300]}
-            }
-            if span := mlflow.get_current_active_span():
-                span.set_status(SpanStatusCode.ERROR)  # a caught error leaves it OK
-        notes = []
-        for i, d in enumerate(cited):
-            notes.append(
-                {"type": "file_citation", "file_id": d.id, "filename": d.id, "index": i}
-            )
-            added = {"annotation": notes[i], "annotation_index": i}
-            yield event(type="response.output_text.annotation.added", **added, **at)
-        item = self.create_text_output_item(said, name, notes)
-        item["status"] = "incomplete" if failed else "completed"
-        yield event(type="response.output_text.done", text=said, **at)
-        yield event(type="response.content_part.done", part=item["content"][0], **at)
-        yield event(type="response.output_item.done", output_index=0, item=item)
-        passages = {
-            d.id: {"score": d.metadata["score"], "text": d.page_content} for d in found
-        }
-        status = "failed" if failed else "completed"
-        response = {
-            "status": status,
-            "output": [item],
-            "custom_outputs": {"passages": passages},
-        }
-        yield event(type=f"response.{status}", response=response | failed)
 
-    def predict(self, request: api.ResponsesAgentRequest) -> api.ResponsesAgentResponse:
-        *_, last = self.events(request)
-        return api.ResponsesAgentResponse(**last.model_dump()["response"])
+# The checks: what is refused, and what an error says.
 
-    def predict_stream(self, request: api.ResponsesAgentRequest) -> Iterator[Event]:
-        for number, event in enumerate(self.events(request)):
-            yield event.model_copy(update={"sequence_number": number})
+
+def last_question(request: ResponsesAgentRequest) -> str:
+    """Return the text of the last message, which must be a user's."""
+    message = request.input[-1].model_dump() if request.input else {}
+    if message.get("role") != "user":
+        raise mlflow.MlflowException.invalid_parameter_value(
+            "'input' must end in a message with the role 'user'"
+        )
+    text = message["content"]
+    if not isinstance(text, str):
+        text = "\n".join(part.get("text") or "" for part in text)
+    if not text.strip() or len(text) > MAX_CHARS:
+        raise mlflow.MlflowException.invalid_parameter_value(
+            f"the last message has {len(text)} characters: send 1 to {MAX_CHARS}"
+        )
+    return text.encode(errors="replace").decode()  # half a surrogate can't be sent
+
+
+@contextmanager
+def service(name: str) -> Iterator[OpenAI]:
+    """Yield a client; whatever fails leaves as one error, with the key masked."""
+    key = os.environ.get("OPENAI_API_KEY")
+    try:
+        yield connect(os.environ.get(f"{name}_BASE_URL"), key)
+    except Exception as error:  # a broken reply can raise anything
+        reason = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
+        if key and len(key) > 7:  # a shorter one is a placeholder
+            reason = reason.replace(key, "***")
+        raise mlflow.MlflowException(
+            f"the service of {name}_BASE_URL failed: {reason[:300]}",
+            TEMPORARILY_UNAVAILABLE,  # HTTP 503
+        ) from None
+
+
+@lru_cache(maxsize=8)
+def connect(address: str | None, key: str | None) -> OpenAI:
+    """Return the client for this address and key: making one costs more than a call."""
+    return OpenAI(base_url=address, api_key=key, timeout=60, max_retries=1)
+
+
+def model_of(entries: pd.DataFrame) -> str:
+    """Return the name of the model that embedded the entries."""
+    model = entries.attrs["embedding_model"]
+    named = os.environ.get("OPENAI_EMBEDDING_MODEL", model)
+    if named != model:
+        raise ValueError(f"the entries are embedded by {model}, not {named}")
+    return model
+
+
+def checked_vector(reply: Any, length: int) -> np.ndarray:
+    """Return the reply's vector, scaled to length 1."""
+    vector = np.array(reply.data[0].embedding, dtype=np.float64)
+    if vector.shape != (length,):
+        raise ValueError(
+            f"a vector of {vector.size} numbers; the entries' have {length}"
+        )
+    size = math.hypot(*vector)
+    if size == 0 or not math.isfinite(size):
+        raise ValueError("a vector whose length is zero, or not finite")
+    return vector / size
 
 
 mlflow.models.set_model(ReferenceAgent())

@@ -156,33 +156,27 @@ def expected(recipe, place: Path, asked: list[dict[str, Any]]) -> list[Any]:
 
 
 def nearest(place: Path, questions: list[str]) -> list[list[dict[str, Any]]]:
-    """Return the five passages nearest to what the stand-in says of a question, for
-    each question.
+    """Return the five entries nearest to what the stand-in says of a question, for each
+    question.
 
     For all at once, in another way than the model's, which would take minutes for
     thousands.
     """
-    rows = pd.read_parquet(place / "artifacts/passages.parquet")
+    rows = pd.read_parquet(place / "artifacts/entries.parquet")
     kept = np.frombuffer(b"".join(rows["vector"]), np.int8).reshape(len(rows), -1)
-    near = kept / rows.attrs["scale"] @ np.array([vector(text) for text in questions]).T
-    part = (
-        pd.DataFrame(near)
-        .groupby([rows["id"].to_numpy(), rows["sentence"].notna()])
-        .max()
-    )
-    total = part.xs(False, level=1) + part.xs(True, level=1) / 2
+    asked = np.array([vector(text) for text in questions]).T
+    near = kept / rows.attrs["scale"] @ (asked / np.linalg.norm(asked, axis=0))
+    total = pd.DataFrame(near, index=rows["name"]).add(rows["prior"].to_numpy(), axis=0)
     best = [column.nlargest(5).items() for _, column in total.items()]
-    return [
-        [{"passage": name, "score": score} for name, score in five] for five in best
-    ]
+    return [[{"entry": name, "score": score} for name, score in five] for five in best]
 
 
 def told(answer: Any) -> list[dict[str, Any]]:
-    """Return the rows of an answer: an agent's are its passages."""
+    """Return the rows of an answer: an agent's are its entries."""
     if isinstance(answer, list):
         return answer
-    found = answer["custom_outputs"]["passages"].items()
-    return [{"passage": name, "score": passage["score"]} for name, passage in found]
+    found = answer["custom_outputs"]["entries"]
+    return [{"entry": row["id"], "score": row["metadata"]["score"]} for row in found]
 
 
 def plain(answer: pd.DataFrame) -> list[dict[str, Any]]:
