@@ -29,7 +29,8 @@ from pydantic import (
     ValidationError,
 )
 
-QUOTED = "copied from the text"  # marks a field whose value must occur in the text
+# In a field's type, it marks a value that the service must have copied from the text.
+QUOTED = "copied from the text"
 
 
 class Feedback(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
@@ -79,7 +80,7 @@ VENDOR = "https://api.openai.com/v1"  # called if OPENAI_BASE_URL is not set
 Row = dict[str, Any]
 EMPTY_ROW: Row = {
     **dict.fromkeys(Feedback.model_fields),
-    "made_up": None,
+    "made_up": None,  # names of quoted fields whose value the text doesn't contain
     "input_tokens": 0,
     "output_tokens": 0,
     "error": None,
@@ -95,8 +96,8 @@ def messages(text: str, settings: Settings) -> list[Any]:
     conversation = [{"role": "system", "content": instruction}]
     for example, answer in EXAMPLES:
         conversation.append({"role": "user", "content": example})
-        fields = json.dumps(answer.model_dump(mode="json"))
-        conversation.append({"role": "assistant", "content": fields})
+        answer_json = json.dumps(answer.model_dump(mode="json"))
+        conversation.append({"role": "assistant", "content": answer_json})
     conversation.append({"role": "user", "content": text})
     return conversation
 
@@ -109,12 +110,15 @@ def ask(client: OpenAI, settings: Settings, text: str) -> Any:
     return client.chat.completions.create(
         model=os.environ["OPENAI_MODEL"],
         messages=messages(text, settings),
-        extra_body=fields,  # sent as they are, known to this client or not
+        extra_body=fields,  # also those that this version of the client doesn't know
     )
 
 
 def read(client: OpenAI, settings: Settings, label: Any, text: Any) -> Row:
-    """Return the row of one text: what the service answers, or a typed error."""
+    """Return the row of one text: what the service answers, or a typed error.
+
+    `label` is the text's row in the table, for an error's message.
+    """
     if not is_valid(text):
         return invalid_row(label, text)
     row: Row = {}
@@ -124,7 +128,7 @@ def read(client: OpenAI, settings: Settings, label: Any, text: Any) -> Row:
         return row | answer_row(response, text)
     except OpenAIError as error:  # after the client's own retries
         return row | error_row(type(error).__name__, service_words(error, settings))
-    except Exception as error:  # the response has another form than the API's
+    except Exception as error:  # a response not of the API's form, or not of Feedback's
         return row | error_row("InvalidResponse", f"{type(error).__name__}: {error}")
 
 
@@ -147,7 +151,10 @@ def answer_row(response: Any, text: str) -> Row:
 
 
 def json_part(content: str) -> str:
-    """Return an answer's JSON, without reasoning before it or a fence around it."""
+    """Return an answer's JSON, without reasoning before it or a fence around it.
+
+    An answer without braces gives "", which is no JSON either.
+    """
     answer = content.split("</think>")[-1]
     return answer[answer.find("{") : answer.rfind("}") + 1]
 
@@ -166,17 +173,21 @@ def without_made_up(answer: Feedback, text: str) -> Row:
 
 
 def occurs(value: str | float, text: str) -> bool:
-    """Return whether the text contains this word or number."""
+    """Return whether the text contains this word, or this number, such as 1,050.00."""
     if isinstance(value, str):
         return value.casefold() in text.casefold()
+    # Not the 9 of "A9": no letter may stand before a number.
     numbers = re.findall(r"(?<!\w)-?\d[\d,]*(?:\.\d+)?", text)
     return value in [float(number.replace(",", "")) for number in numbers]
 
 
 def in_time(call: Callable[[], Row], seconds: float) -> Row:
-    """Return the row of a call, or an error row if the call takes longer."""
+    """Return the row of a call, which must not raise; an error row if it takes longer.
+
+    The call runs in a daemon thread: one that hangs holds up neither the pool nor the
+    end of the program.
+    """
     result: Future[Row] = Future()
-    # A daemon thread that hangs holds up neither the pool nor the end of the program.
     Thread(target=lambda: result.set_result(call()), daemon=True).start()
     try:
         return result.result(timeout=seconds)
@@ -188,16 +199,16 @@ def read_all(texts: pd.Series, settings: Settings) -> list[Row]:
     """Return a row for each text, in their order."""
     if not any(map(is_valid, texts)):  # nobody is called, so no key is needed
         return [invalid_row(label, text) for label, text in texts.items()]
-    calls = []
-    with (
-        connect(settings) as client,
-        ThreadPoolExecutor(settings.calls_at_once) as pool,
-    ):
+    pool = ThreadPoolExecutor(settings.calls_at_once)
+    with connect(settings) as client, pool:
+        calls = []
         for label, text in texts.items():
-            # In a copy of this context MLflow attaches the call's trace to this model.
+            # A thread starts with an empty context, in which MLflow would not find the
+            # model that a trace belongs to: give each call a copy of this context.
             context = copy_context()
             calls.append(partial(context.run, read, client, settings, label, text))
-        return list(pool.map(lambda call: in_time(call, settings.row_seconds), calls))
+        bounded = partial(in_time, seconds=settings.row_seconds)
+        return list(pool.map(bounded, calls))
 
 
 def connect(settings: Settings) -> OpenAI:
@@ -207,7 +218,7 @@ def connect(settings: Settings) -> OpenAI:
     check_proxy(address)
     return OpenAI(
         base_url=str(address),
-        timeout=settings.row_seconds,
+        timeout=settings.row_seconds,  # of each silence; `in_time` bounds the whole
         max_retries=settings.retries,
         http_client=DefaultHttpxClient(
             follow_redirects=False,
@@ -233,7 +244,7 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         )
 
 
-# The lesson ends here; what follows checks the input, the environment and the replies.
+# The checks: of the input, the environment and the replies.
 
 
 def check_table(table: Any) -> None:
@@ -279,7 +290,7 @@ def check_model_and_key(address: AnyHttpUrl) -> None:
         raise ValueError("OPENAI_MODEL is not set: name a model of the service")
     if not key:
         raise ValueError(
-            "OPENAI_API_KEY is not set: give your key, or none if there are no keys"
+            "OPENAI_API_KEY is not set: give your key, or any word if it needs none"
         )
     if not re.fullmatch("[!-~]+", key):  # visible ASCII
         raise ValueError(
@@ -320,7 +331,7 @@ def whole_number(count: Any) -> int:
 def service_words(error: OpenAIError, settings: Settings) -> str:
     """Return what the service or the connection says, and which setting may help."""
     words = str(error)
-    if re.fullmatch(r"Error code: \d+", words):  # the client looks in one place only
+    if re.fullmatch(r"Error code: \d+", words):  # the client found no message in it
         words += f" - {getattr(error, 'body', None)}"
     elif error.__cause__:
         words += f" {error.__cause__}"
@@ -339,7 +350,7 @@ def error_row(name: str, detail: Any) -> Row:
     words = " ".join(str(detail).split())
     words = words.encode(errors="replace").decode()  # JSON can't hold half a character
     key = os.environ.get("OPENAI_API_KEY", "")
-    if len(key) >= 8:  # or it is a placeholder, such as none
+    if len(key) >= 8:  # a shorter one is a placeholder, and a word of many texts
         words = words.replace(key, "***")
     return {"error": name, "detail": words[:300]}
 

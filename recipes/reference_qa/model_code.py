@@ -29,7 +29,7 @@ CONFIG: dict[str, Any] = {
     "answer": "extract",  # the entry as it stands; "generate": a language model writes
     "entries": 5,  # how many are retrieved
     "least_score": 0.46,  # a question whose best entry scores less is refused
-    # What a request to the language model says besides; drop what yours refuses.
+    # Further fields of a request to the language model; drop one that it refuses.
     "fields": {
         "temperature": 0,
         "max_completion_tokens": 100,
@@ -44,7 +44,7 @@ MAX_CHARS = 1000  # of a question
 def entry_as_answer(entries: list[Document]) -> str:
     """Return the best entry with its sentence, and the names of the others."""
     answer = f"{entries[0].id}: {entries[0].page_content}"
-    others = [f"{entry.id}" for entry in entries[1:]]
+    others = [str(entry.id) for entry in entries[1:]]
     if others:
         answer += f"\nSee also: {', '.join(others)}"
     return answer
@@ -67,7 +67,7 @@ def count_tokens(reply: Any) -> None:
     span = mlflow.get_current_active_span()
     usage = getattr(reply, "usage", None)  # some services don't count
     if span and usage:
-        tokens = {
+        tokens = {  # an embedding has no completion_tokens
             "input_tokens": usage.prompt_tokens,
             "output_tokens": usage.total_tokens - usage.prompt_tokens,
             "total_tokens": usage.total_tokens,
@@ -80,6 +80,9 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
 
     def load_context(self, context: Any) -> None:
         self.config = CONFIG | (context.model_config or {})
+        # A row per entry: name, text, link; `vector` as int8 numbers, to be divided by
+        # the table's scale; `prior`, higher for names that code uses often; `in_scope`,
+        # false for what other libraries do, so that questions about those are refused.
         self.entries = pd.read_parquet(context.artifacts["entries"])
         numbers = np.frombuffer(b"".join(self.entries["vector"]), np.int8)
         vectors = numbers.reshape(len(self.entries), -1)
@@ -150,7 +153,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         return found
 
     def fits(self, best: Document) -> bool:
-        """Return whether the best entry may answer: no neighbour, and near enough."""
+        """Return whether the best entry may answer: in scope, and with enough score."""
         near_enough = best.metadata["score"] >= self.config["least_score"]
         return near_enough and best.metadata["in_scope"]
 
@@ -166,7 +169,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
                 stream=True,
                 **self.config["fields"],
             ):
-                count_tokens(chunk)
+                count_tokens(chunk)  # the last one has them
                 for choice in chunk.choices:
                     yield choice.delta.content or ""
 
@@ -186,14 +189,19 @@ def last_question(request: ResponsesAgentRequest) -> str:
         text = "\n".join(part.get("text") or "" for part in text)
     if not text.strip() or len(text) > MAX_CHARS:
         raise mlflow.MlflowException.invalid_parameter_value(
-            f"the last message has {len(text)} characters: send 1 to {MAX_CHARS}"
+            f"the last message is blank or too long ({len(text)} characters): "
+            f"send 1 to {MAX_CHARS}"
         )
     return text.encode(errors="replace").decode()  # half a surrogate can't be sent
 
 
 @contextmanager
 def service(name: str) -> Iterator[OpenAI]:
-    """Yield a client; whatever fails leaves as one error, with the key masked."""
+    """Yield a client of the service at `name`_BASE_URL; both services take one key.
+
+    Any error in the block, also one of the checks below, leaves it as a 503 with the
+    key masked.
+    """
     key = os.environ.get("OPENAI_API_KEY")
     try:
         yield connect(os.environ.get(f"{name}_BASE_URL"), key)
@@ -229,7 +237,7 @@ def checked_vector(reply: Any, length: int) -> np.ndarray:
         raise ValueError(
             f"a vector of {vector.size} numbers; the entries' have {length}"
         )
-    size = math.hypot(*vector)
+    size = math.hypot(*vector)  # doesn't overflow, as a sum of squares would
     if size == 0 or not math.isfinite(size):
         raise ValueError("a vector whose length is zero, or not finite")
     return vector / size
