@@ -14,17 +14,28 @@ from typing import Any
 PATIENCE = 10  # seconds that a process has between TERM and KILL
 
 
+GROUPS: set[int] = set()  # process groups that run() has started
+
+
 def stop_once(number: int, frame: Any) -> None:
-    """End on the first TERM or Ctrl-C; a second Ctrl-C ends at once, without cleaning
-    up.
+    """End on the first TERM or Ctrl-C, with time to clean up.
 
     Further TERMs are ignored: make passes on what has already arrived.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, stop_at_once)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def stop_at_once(number: int, frame: Any) -> None:
+    """End on a second Ctrl-C without cleaning up; kill the children."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for group in GROUPS:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    os._exit(130)
 
 
 def stop_group(process: subprocess.Popen[Any]) -> None:
@@ -52,10 +63,12 @@ def environment(**more: str) -> dict[str, str]:
 def run(command: list[str], **more: str) -> int:
     """Run a command to its end, Ctrl-C or TERM, and return its exit code."""
     process = subprocess.Popen(command, env=environment(**more), start_new_session=True)
+    GROUPS.add(process.pid)
     try:
         return process.wait()
     finally:
         stop_group(process)
+        GROUPS.discard(process.pid)
 
 
 def free_port() -> int:

@@ -10,6 +10,13 @@ from urllib.request import url2pathname
 
 from shared.recipes import ROOT, CookbookError, Recipe
 
+RIGHTS = "get the right to read and write there, or set MLFLOW_TRACKING_URI"
+REMEDIES = {  # part of what SQLite says, and what to do
+    "unable to open": RIGHTS,
+    "readonly": RIGHTS,
+    "locked": "another process is writing to it: wait for it, or end it",
+    "": "restore it from a backup, or move it away: the next log makes a new one",
+}
 OWN_STORE = f"sqlite:///{ROOT / '.mlflow' / 'mlflow.db'}"
 
 
@@ -53,13 +60,14 @@ def check_database(file: Path) -> None:
     """Refuse a file that MLflow would try to open for a minute, or a damaged one."""
     address = f"file:{quote(str(file.absolute()))}?mode=rw"
     try:
-        with closing(sqlite3.connect(address, uri=True)) as database:
+        with closing(sqlite3.connect(address, uri=True, timeout=20)) as database:
             database.execute("SELECT version_num FROM alembic_version").fetchone()
             database.execute("SELECT count(*) FROM experiments").fetchone()
+            # Without the right to write this fails; it is not committed.
+            database.execute("UPDATE alembic_version SET version_num = version_num")
     except sqlite3.Error as error:
-        remedy = (
-            "restore it from a backup, or move it away: the next log makes a new one"
-        )
+        message = str(error)
+        remedy = next(do for part, do in REMEDIES.items() if part in message)
         raise CookbookError(f"{file}: {error}; {remedy}") from None
 
 
@@ -108,8 +116,7 @@ def use_store(experiment: str) -> str:
                 mlflow.create_experiment(experiment, artifacts.as_uri())
             return mlflow.set_experiment(experiment).experiment_id
     except OSError as error:
-        remedy = "get the right to write there, or set MLFLOW_TRACKING_URI"
-        raise CookbookError(f"{file}: {error.strerror}; {remedy}") from None
+        raise CookbookError(f"{file}: {error.strerror}; {RIGHTS}") from None
 
 
 def create_store(file: Path) -> None:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 from shared.local_embeddings import local_embeddings
 from shared.local_llm import local_llm
+from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 from shared.spark import answer_questions
 
@@ -22,7 +23,6 @@ import numpy as np
 import openai
 import pandas as pd
 import pytest
-from tests.verify.processes import free_port, running
 
 HERE = ROOT / "recipes/reference_qa"
 sys.path.insert(0, str(HERE))
@@ -201,7 +201,7 @@ def test_the_first_words_come_before_the_last_are_written(fake):
 BAD = [
     ([], "must end in a message"),
     ([{"role": "user", "content": " "}], "send 1 to 1000"),
-    ([{"role": "user", "content": "x" * 100_000}], "has 100000 characters"),
+    ([{"role": "user", "content": "x" * 100_000}], "blank or too long .100000 characters"),
     ([{"role": "assistant", "content": "hi"}], "must end in a message"),
     ([{"type": "function_call_output", "call_id": "1", "output": "x"}], "must end in"),
 ]
@@ -484,7 +484,7 @@ def agent_server(saved, tmp_path_factory, new_store):
     command = [sys.executable, "-m", "shared.agent_server", saved, *where]
     new_store(place / "m.db")  # for its traces
     more = {"MLFLOW_TRACKING_URI": f"sqlite:///{place}/m.db"}
-    with running(command, ROOT, f"{base}/health", place / "log", **more):
+    with running_server(command, ROOT, f"{base}/health", place / "log", **more):
         yield base
 
 

@@ -67,7 +67,7 @@ def test_kills_while_a_store_is_made(tmp_path, cases, counts):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_kill_does_not_cut_the_end_short(how, tmp_path):
+def test_a_second_signal_leaves_no_process_behind(how, tmp_path):
     """make passes TERM on to what has had it already; a person presses Ctrl-C twice."""
     code = (
         "import os, sys\nfrom shared import cli, servers\nkill = os.killpg\n"

@@ -91,9 +91,6 @@ def test_a_starter_says_the_same_of_its_store(tmp_path):
             words, cwd=starter, env=environment(starter), capture_output=True
         )
         said = (done.stdout + done.stderr).decode()
-        assert done.returncode == 1 and said.count("\n") == 1, said
-        assert (
-            f"{store}: file is not a database; it is damaged: restore it from a backup"
-            in said
-        )
+        assert done.returncode == 1 and said.count(str(store)) == 1, said
+        assert f"{store}: file is not a database; restore it from a backup" in said
     assert store.read_bytes() == b"no database" * 1000
