@@ -530,7 +530,7 @@ def test_the_pages_pytest_file_passes(local, saved, tmp_path, new_store):
     file = tmp_path / "test_answers.py"
     file.write_text(code.replace("models:/reference_qa/latest", saved))
     new_store(tmp_path / "m.db")
-    where = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
+    where = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(
         [sys.executable, *command.split(), "-W", "ignore"],
         env=os.environ | where,
