@@ -403,7 +403,7 @@ def test_make_variables_are_data(target, tmp_path, fresh_checkout):
     given = [f"{name}={value}" for name, value in words.items()]
     stamps = [
         w
-        for part in ("spark", "team", "check", "browser")
+        for part in ("spark", "team", "check", "browser", "sign")
         for w in ("-o", f".venv/.{part}")
     ]
     done = make(checkout, target, *stamps, *given, PYTEST_ADDOPTS="--collect-only")
