@@ -50,8 +50,8 @@ WITHOUT = {
         "levels - levels.mean()",
     ),
     "no mean at the grain's ends": (
-        "flat[window:-window] = surface[window:-window]",
-        "flat = surface",
+        "return flatten_ends(surface, window)",
+        "return surface",
     ),
     "no border cut off": ("RIM = 0.04", "RIM = 0"),
     "no division by the deviation": ("max(surface.std(), 1e-3)", "0.04"),
