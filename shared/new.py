@@ -208,7 +208,9 @@ def recipe(name: str) -> int:
             head = f"---\nlevel: further\ntitle: {title}\n"
             head += f"summary: {title}, in a sentence.\n"
             text = head + text[text.index("teaches:") :]
-            text = re.sub(r"## Two ways to type it\n.*?(?=## )", "", text, flags=re.S)
+            text = re.sub(
+                r"## Two ways to declare the input\n.*?(?=## )", "", text, flags=re.S
+            )
         file = ROOT / source.replace("circle_area", slug)
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")

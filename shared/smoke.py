@@ -230,6 +230,8 @@ def accept(recipe: Recipe) -> int:
     response = answer(recipe)
     # A table has its rows in `predictions`; what an agent answers is one object.
     rows = response.get("predictions", [response])
+    if "predictions" in response:  # a copy may have dropped a column
+        tolerance = {k: v for k, v in tolerance.items() if k in str(rows[:1])}
     rows_before = before.get("predictions", [before])
     if not differences(rows, rows_before, tolerance):
         print("the expected answer already")

@@ -41,7 +41,7 @@ def test_known_answers(model):
     assert model.predict(table.iloc[:0]).equals(expected.iloc[:0])
 
 
-VALUES = [0.0, 1.0, 2.0, 10.5, 1e-3, 123456.789, 1e150]
+VALUES = [0.0, 1.0, 2.0, 10.5, 1e-3, 123456.789, 1e9]
 RECORDS = [{"diameter": value} for value in VALUES]
 SPLIT = {"columns": ["diameter"], "data": [[value] for value in VALUES]}
 
@@ -93,6 +93,7 @@ def test_numbers_of_every_dtype_count(model, dtype):
         (math.nan, "nan"),
         (None, "None|nan"),
         (1e200, "1e.200"),
+        (1e9 + 1, "1000000001.0"),
         (10**400, "1(0{79})"),
         (True, "True"),
         ("3", "'3'"),

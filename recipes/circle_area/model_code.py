@@ -10,8 +10,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-SHORTEST = 0  # a formula that divides by a length needs more than 0
-LONGEST = 1e150  # the square of a longer one could overflow
+SHORTEST = 0  # more than 0 in a copy whose formula divides by a length
+LONGEST = 10**9  # a longer one is taken for a mistake, and products stay finite
 
 
 def area(diameter: np.ndarray) -> np.ndarray:
@@ -32,7 +32,10 @@ class CircleArea(mlflow.pyfunc.PythonModel):
 
 
 def is_length(value: Any) -> bool:
-    """Tell a number in the range from anything else, such as True, "3" or NaN."""
+    """Tell a number in the range from anything else, such as True, "3" or NaN.
+
+    Iterating over a column gives Python's own numbers, whatever the column's dtype.
+    """
     return type(value) in (int, float) and SHORTEST <= value <= LONGEST
 
 

@@ -1,4 +1,4 @@
-"""Compute the area of circles from their diameter, in the square of its unit.
+"""Compute the area of circles from their diameter: metres give square metres.
 
 The same model as `model_code.py`, typed by pydantic: the type of `predict`'s input is
 the check, and MLflow makes the signature of it.
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 
 class Circle(BaseModel, extra="forbid"):
-    diameter: float = Field(strict=True, ge=0, le=1e150)  # strict: no true, no "3"
+    diameter: float = Field(strict=True, ge=0, le=10**9)  # strict: no true, no "3"
 
 
 class CircleArea(mlflow.pyfunc.PythonModel):
