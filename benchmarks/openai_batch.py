@@ -56,6 +56,12 @@ class PlainClient(httpx2.AsyncClient):
         super().__init__(**options)
 
 
+def lesson_reader() -> lesson.FeedbackReader:
+    model = lesson.FeedbackReader()
+    model.load_context(SimpleNamespace(model_config={}))
+    return model
+
+
 def reader(**config: Any) -> model_code.FeedbackReader:
     model = model_code.FeedbackReader()
     model.load_context(SimpleNamespace(model_config=config))
@@ -110,7 +116,7 @@ def parts() -> Rows:
         "whole": partial(plain.predict, None, BATCH),
         "without guard": partial(without_guard, plain),
         "with limits": partial(limited.predict, None, BATCH),
-        "openai_call": partial(lesson.FeedbackReader().predict, None, BATCH),
+        "openai_call": partial(lesson_reader().predict, None, BATCH),
     }
     for run in ways.values():
         run()
@@ -140,7 +146,7 @@ def main() -> None:
             f"{n} at a time": partial(reader(concurrency=n).predict, None, FEW)
             for n in (1, 8, 16)
         }
-        ways["openai_call"] = partial(lesson.FeedbackReader().predict, None, FEW)
+        ways["openai_call"] = partial(lesson_reader().predict, None, FEW)
         seconds = interleave(ways, 3)
     base = seconds["1 at a time"]
     tables["16 texts, each answered after 100 ms"] = [
