@@ -76,6 +76,7 @@ def service(latency: float = 0.0) -> Iterator[None]:
         assert process.stdout
         url = process.stdout.readline().strip()
         os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
+        os.environ["OPENAI_MODEL"] = "stand-in"
         yield
         process.communicate()  # closes its input, which ends it
 
