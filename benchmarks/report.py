@@ -1,19 +1,146 @@
-"""What benchmarks share: turns taken fairly, MLflow's servers, tables on screen and as
-JSON."""
+"""Measurements that are kept in benchmarks/results/: how they are made, and how a page
+shows them."""
 
+import hashlib
+import json
+import math
 import os
+import platform
 import statistics
+import subprocess
 import sys
 import timeit
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import date
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT
-from shared.results import RESULTS, Rows, cell, digest, keep, markdown
 
-__all__ = ["Rows", "cell", "interleave", "markdown", "publish"]
+Rows = list[dict[str, Any]]
+RESULTS = ROOT / "benchmarks" / "results"
+CODE = {".py", ".txt", ".json", ".csv"}
+
+
+def cell(value: Any) -> str:
+    """Return a value as it stands in a table: numbers with two significant digits."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    digits = 1 - math.floor(math.log10(abs(value))) if value else 1
+    rounded = round(value, digits)
+    return f"{rounded:,.{max(digits, 0)}f}"
+
+
+def markdown(rows: Rows, best: dict[str, str] | None = None) -> str:
+    """Return the rows as a Markdown table; the first row's keys are the columns.
+
+    `best` says "min" or "max" of a column: the best value there is set in bold.
+    """
+    head = list(rows[0])
+    body = [[cell(row.get(column, "")) for column in head] for row in rows]
+    for column, which in (best or {}).items():
+        numbers = [
+            row[column] for row in rows if isinstance(row.get(column), int | float)
+        ]
+        if len(numbers) < 2:
+            continue
+        winner = cell(min(numbers) if which == "min" else max(numbers))
+        for line in body:
+            place = head.index(column)
+            if line[place] == winner:
+                line[place] = f"**{winner}**"
+    lines = [head, ["---"] * len(head), *body]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return text.replace("| +- |", "| ± |")
+
+
+def folded(title: str, table: str) -> str:
+    """Return a table under its title; one of more than eight rows opens on a click."""
+    if table.count("\n") <= 9:
+        return f"**{title}**\n\n{table}"
+    inside = table.replace("\n", "\n    ")
+    return f'??? note "{title}"\n\n    {inside}'
+
+
+def digest(measured: Iterable[str]) -> str:
+    """Return the sha256 of the code under these files and folders of the checkout."""
+    found = hashlib.sha256()
+    for place in sorted(measured):
+        folder = ROOT / place
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+            # The expected answer is no code, but is written anew when the code changes.
+            if path.suffix in CODE and path.name != "response.json" and path.is_file():
+                found.update(
+                    path.relative_to(ROOT).as_posix().encode() + path.read_bytes()
+                )
+    return found.hexdigest()
+
+
+def when(kept: dict[str, Any], command: str, now: str) -> str:
+    """Return by what, when and on which code it was made; `now` is that code's digest
+    today."""
+    machine = kept["machine"]
+    versions = ", ".join(
+        f"{name} {version}" for name, version in machine["versions"].items()
+    )
+    said = (
+        f"Made by `{command}` on {kept['date']} at commit {kept['commit']}: "
+        f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
+        f"Python {machine['python']}, {versions}."
+    )
+    return said if now == kept["digest"] else f"{said} The code has changed since."
+
+
+def page(name: str) -> str:
+    """Return a measurement's tables, and what, when and on which code they were
+    measured."""
+    if not (file := RESULTS / f"{name}.json").is_file():
+        return f"*Not measured yet: `make bench RECIPE={name}`.*"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    best = kept.get("best", {})
+    tables = [
+        folded(title, markdown(rows, best)) for title, rows in kept["tables"].items()
+    ]
+    made = Path(kept["measured"][-1]).stem
+    command = "make torture" if made == "torture" else f"make bench RECIPE={made}"
+    words = {
+        word for table in tables for word in table.lower().split("| ---")[0].split()
+    }
+    timed = words & {"s", "ms", "second", "seconds", "rows/s", "requests/s"}
+    ratios = " Read the ratios: seconds vary between machines." if timed else ""
+    return "\n\n".join(
+        [*tables, f"*{when(kept, command, digest(kept['measured']))}{ratios}*"]
+    )
+
+
+def provenance(packages: Collection[str]) -> dict[str, Any]:
+    """Return date, commit and machine; `packages`, in small letters, whose versions
+    matter."""
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    versions = {
+        d.name: d.version for d in distributions() if d.name.lower() in packages
+    }
+    return {
+        "date": date.today().isoformat(),
+        "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
+        "machine": {
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "load_average": [round(load, 2) for load in os.getloadavg()],
+            "versions": dict(sorted(versions.items())),
+        },
+    }
+
+
+def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> None:
+    """Write what was made, `more`, as JSON with its provenance and the digest of its
+    sources."""
+    kept = {**provenance(packages), "digest": digest, **more}
+    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def interleave(

@@ -28,13 +28,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from shared import results
 from shared.recipes import ROOT, Recipe, discover
 
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
+from benchmarks import report
 from docs import notebook, pitfalls, recipe_pages
 from docs.recipe_pages import DOCS, OUT, picture, read, split, translated
 
@@ -98,7 +98,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "metrics", Recipe():
                 return recipe_pages.metrics(recipe)
             case "bench", _:
-                return results.page(file or (recipe.name if recipe else ""))
+                return report.page(file or (recipe.name if recipe else ""))
             case "cards", _:
                 chosen = [
                     r
@@ -119,8 +119,8 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 kept = json.loads(
                     read(DOCS / "pictures" / f"{file}.json", f"make {file}")
                 )
-                today = results.digest(kept["measured"])
-                return f"*{results.when(kept, f'make {file}', today)}*"
+                today = report.digest(kept["measured"])
+                return f"*{report.when(kept, f'make {file}', today)}*"
         raise PluginError(
             f"{recipe.name if recipe else locale}: unknown marker {mark[0]!r}"
         )

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 from shared.recipes import ROOT, find
-from shared.results import markdown
 
 import cloudpickle
 import mlflow
 
+from benchmarks.report import markdown
 from recipes.circle_area import model_code
 from recipes.circle_area.driver import SIGNATURE
 

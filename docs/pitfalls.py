@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared import results
 from shared.recipes import ROOT
 
 import yaml
 
+from benchmarks import report
 from docs.recipe_pages import LANGUAGE, translated
 
 CASES = ROOT / "tests" / "pitfalls"
@@ -91,6 +91,6 @@ def page(locale: str) -> str:
         parts += (
             [f"{translated('Upstream', locale)}: {', '.join(links)}"] if links else []
         )
-    table = f"<div data-search-exclude markdown>\n\n{results.markdown(seen)}\n\n</div>"
-    made = f"{table}\n\n*{results.when(kept, 'make pitfalls', digest())}*"
+    table = f"<div data-search-exclude markdown>\n\n{report.markdown(seen)}\n\n</div>"
+    made = f"{table}\n\n*{report.when(kept, 'make pitfalls', digest())}*"
     return "\n\n".join([translated(made, locale), *parts])

@@ -7,12 +7,14 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from shared import log_all, results
+from shared import log_all
 from shared.recipes import ROOT, Recipe
 from shared.store import open_store
 
 import yaml
 from mkdocs.exceptions import PluginError
+
+from benchmarks import report
 
 DOCS, OUT = ROOT / "docs", ROOT / "build" / "docs"
 LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
@@ -89,9 +91,9 @@ def metrics(recipe: Recipe) -> str:
 
     open_store()
     found = mlflow.get_run(last_run(recipe)["run_id"]).data.metrics
-    return results.markdown(
+    return report.markdown(
         [
-            {"metric": f"`{k}`", "value": results.cell(v)}
+            {"metric": f"`{k}`", "value": report.cell(v)}
             for k, v in sorted(found.items())
         ]
     )

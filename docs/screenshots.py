@@ -10,7 +10,6 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
-from shared import results
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 from shared.store import open_store
@@ -18,6 +17,7 @@ from shared.store import open_store
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks import report
 from docs.browser import FLAGS, find_chromium
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -122,8 +122,8 @@ def main() -> None:
         f"recipes/{recipe}"
         for recipe in ("circle_area", "clv_composite", "reference_qa")
     ]
-    made = {"mlflow"}, results.digest(measured)
-    results.keep(PICTURES / "screenshots.json", *made, measured=measured)
+    made = {"mlflow"}, report.digest(measured)
+    report.keep(PICTURES / "screenshots.json", *made, measured=measured)
 
 
 if __name__ == "__main__":

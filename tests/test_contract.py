@@ -13,7 +13,6 @@ import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
-from shared import results
 from shared.recipes import FILES, ROOT, discover
 
 import mlflow
@@ -21,6 +20,8 @@ import pytest
 from mlflow.models import Model
 from mlflow.models.utils import _enforce_schema
 from mlflow.pyfunc.scoring_server import _parse_json_data
+
+from benchmarks import report
 
 RECIPES = discover()
 every_recipe = pytest.mark.parametrize(
@@ -372,17 +373,17 @@ def test_readme_table_lists_every_recipe():
 
 
 def test_a_measurement_is_shown_with_its_origin_and_age(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
     measured = ["recipes/circle_area", "benchmarks/serving.py"]
     more = {"tables": {"Speed": [{"n": 10, "s": 0.123456}]}, "measured": measured}
     shown = "**Speed**\n\n| n | s |\n| --- | --- |\n| 10 | 0.12 |\n\n"
     shown += "*Made by `make bench RECIPE="
-    for digest, changed in (("old", True), (results.digest(measured), False)):
-        results.keep(tmp_path / "x.json", {"mlflow"}, digest, **more)
-        page = results.page("x")
+    for digest, changed in (("old", True), (report.digest(measured), False)):
+        report.keep(tmp_path / "x.json", {"mlflow"}, digest, **more)
+        page = report.page("x")
         assert (
             page.startswith(f"{shown}serving` on 20")
             and f"mlflow {LOCK['mlflow']}." in page
         )
         assert ("has changed since" in page) == changed and "seconds vary" in page
-    assert results.page("y") == "*Not measured yet: `make bench RECIPE=y`.*"
+    assert report.page("y") == "*Not measured yet: `make bench RECIPE=y`.*"

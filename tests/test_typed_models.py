@@ -2,13 +2,12 @@
 
 import json
 
-from shared.results import RESULTS
-
 import mlflow
 import pytest
 from mlflow.types.type_hints import _validate_data_against_type_hint
 
 from benchmarks import circle_area as benchmark
+from benchmarks.report import RESULTS
 
 
 def test_the_page_shows_what_each_way_takes_today():

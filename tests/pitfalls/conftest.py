@@ -3,8 +3,7 @@ printed."""
 
 import json
 
-from shared.results import keep
-
+from benchmarks.report import keep
 from docs.pitfalls import KEPT, cases, digest
 
 PRINTED: dict[str, dict[str, str]] = {}

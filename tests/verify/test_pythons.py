@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 from shared.recipes import ROOT
-from shared.results import RESULTS
 
 import pytest
+
+from benchmarks.report import RESULTS
 
 
 @pytest.mark.verify("other Pythons", recipe="circle_area")
