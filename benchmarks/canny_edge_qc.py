@@ -50,7 +50,7 @@ WITHOUT = {
         "levels - levels.mean()",
     ),
     "no mean at the grain's ends": (
-        "return flatten_ends(surface, window)",
+        "return subtract_ends(surface, window)",
         "return surface",
     ),
     "no border cut off": ("RIM = 0.04", "RIM = 0"),

@@ -7,7 +7,8 @@ The last line names the model.
 import base64
 import json
 import math
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-DARK = 20  # grey levels added before a logarithm or a ratio magnifies dark noise
+DARK = 20  # grey levels added to each pixel, so that dark noise is not magnified
 WINDOW = 0.2  # length of the local means, as a share of the picture's side
 RIM = 0.04  # width of the border that is ignored, as a share of the picture's side
 QUIET = 0.99  # share of a good part's gradients that are below Canny's threshold
-CONFIDENCE = 0.95  # share of further good parts that pass
+CONFIDENCE = 0.95  # share of further good parts whose edge is within the limit
 SMOOTHEST = 0.6  # least roughness to pass, as a multiple of the smoothest good part's
 ROUGHEST = 1.3  # most roughness to pass, as a multiple of the roughest good part's
 COLUMNS = ["verdict", "defect_score", "x", "y", "width", "height", "reason"]
@@ -30,7 +31,24 @@ COLUMNS = ["verdict", "defect_score", "x", "y", "width", "height", "reason"]
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
-# The six steps of an inspection, in their order.
+# An inspection, and its six steps in their order.
+
+
+def inspect(grey: np.ndarray, calibration: dict[str, float]) -> dict[str, Any]:
+    """Return one value for each of COLUMNS; the picture is uint8 (height, width)."""
+    dx, dy = surface_gradients(grey)
+    strength, box = largest_edge(dx, dy, calibration["threshold"])
+    roughness = surface_roughness(grey)
+    verdict, score, reason = compare_with_limit(strength, roughness, calibration)
+    values = [verdict, score, *box, reason]
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def surface_gradients(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return dx and dy of the surface without light and grain, at half the size."""
+    check_picture(grey)
+    levels = even_out_light(halve(grey))
+    return gradients(subtract_grain(levels))
 
 
 def halve(grey: np.ndarray) -> np.ndarray:
@@ -51,8 +69,10 @@ def even_out_light(grey: np.ndarray) -> np.ndarray:
 
 def subtract_grain(levels: np.ndarray) -> np.ndarray:
     """Subtract the local mean along the grain: grooves go, cracks and holes stay."""
-    down, across = neighbour_differences(levels)
-    if down > across:  # neighbours differ least along the grain: it is horizontal
+    difference_down, difference_across = neighbour_differences(levels)
+    # Neighbours differ least along the grain.
+    grain_is_horizontal = difference_across < difference_down
+    if grain_is_horizontal:
         return subtract_vertical_grain(levels.T).T
     return subtract_vertical_grain(levels)
 
@@ -60,7 +80,8 @@ def subtract_grain(levels: np.ndarray) -> np.ndarray:
 def gradients(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return dx and dy, int16, of the surface divided by its standard deviation.
 
-    The kernel of 7 x 7 pixels smooths, and scales slopes up so that int16 holds them.
+    The kernel of 7 x 7 pixels smooths. Its weights add up to so much that a slope can
+    be rounded to a whole number.
     """
     surface = surface / max(surface.std(), 1e-3)  # not by 0 if the part is blank
     dx = cv2.Sobel(surface, cv2.CV_16S, 1, 0, ksize=7)
@@ -71,9 +92,9 @@ def gradients(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def largest_edge(dx: np.ndarray, dy: np.ndarray, threshold: float) -> tuple[float, Box]:
     """Return the strength of the largest connected edge, and its box in the photograph.
 
-    The strength is the root of the edge's summed squared gradients, which are measured
-    in thresholds, divided by the picture's side. Without an edge it is 0, and so is
-    the box.
+    The strength is sqrt(sum(magnitude**2) / side): the sum is over the edge's pixels,
+    each magnitude is in thresholds, and `side` is the root of the picture's area.
+    Without an edge the strength is 0, and so is the box.
     """
     edges = cv2.Canny(dx, dy, threshold, threshold, L2gradient=True)
     side = math.sqrt(edges.size)
@@ -95,7 +116,10 @@ def largest_edge(dx: np.ndarray, dy: np.ndarray, threshold: float) -> tuple[floa
 def compare_with_limit(
     strength: float, roughness: float, calibration: dict[str, float]
 ) -> tuple[str, float, str]:
-    """Return the verdict, the score (strength divided by the limit) and its cause."""
+    """Return the verdict, the score (strength divided by the limit) and the reason.
+
+    The roughness is judged first: on another kind of surface the limit says nothing.
+    """
     score = strength / calibration["limit"]
     if roughness < calibration["smoothest"]:
         return "fail", score, "too smooth"
@@ -119,27 +143,18 @@ def subtract_vertical_grain(levels: np.ndarray) -> np.ndarray:
     """Subtract the mean of a window of rows around each pixel."""
     window = 2 * int(WINDOW * math.sqrt(levels.size) / 2) + 1  # odd: it has a middle
     surface = levels - cv2.blur(levels, (1, window))
-    return flatten_ends(surface, window)
+    return subtract_ends(surface, window)
 
 
-def flatten_ends(surface: np.ndarray, rows: int) -> np.ndarray:
-    """Subtract the mean across the grain from the first and the last rows.
+def subtract_ends(surface: np.ndarray, window: int) -> np.ndarray:
+    """Subtract the mean of a window of columns in the first and the last rows.
 
-    The part's own border, which is no defect, crosses the grain there.
+    The part may end there. Its border runs across the grain, as a crack does, but is no
+    defect.
     """
-    flat = surface - cv2.blur(surface, (rows, 1))
-    flat[rows:-rows] = surface[rows:-rows]  # between the ends nothing changes
+    flat = surface - cv2.blur(surface, (window, 1))
+    flat[window:-window] = surface[window:-window]  # between the ends nothing changes
     return flat
-
-
-# Inspection and calibration.
-
-
-def surface_gradients(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return dx and dy of the surface without light and grain, at half the size."""
-    check_picture(grey)
-    levels = even_out_light(halve(grey))
-    return gradients(subtract_grain(levels))
 
 
 def surface_roughness(grey: np.ndarray) -> float:
@@ -150,15 +165,16 @@ def surface_roughness(grey: np.ndarray) -> float:
 def calibrate(pictures: list[np.ndarray]) -> dict[str, float]:
     """Return what the model has to know about a surface, from pictures of good parts.
 
-    The limit is a conformal quantile: a further good part of the same kind exceeds it
-    with a probability of at most 5 %.
+    The limit is a conformal quantile: the edge of a further good part of the same kind
+    exceeds it with a probability of about 5 %.
     """
     check_number(pictures)
     surfaces = [surface_gradients(grey) for grey in pictures]
     steepest = [np.quantile(np.hypot(dx, dy), QUIET) for dx, dy in surfaces]
     threshold = max(float(np.median(steepest)), 1.0)  # not 0 if all parts are blank
     strengths = sorted(largest_edge(dx, dy, threshold)[0] for dx, dy in surfaces)
-    rank = math.ceil(CONFIDENCE * (len(strengths) + 1))  # + 1: the part to come
+    parts_with_the_next = len(strengths) + 1
+    rank = math.ceil(CONFIDENCE * parts_with_the_next)
     roughness = [surface_roughness(grey) for grey in pictures]
     return {
         "threshold": threshold,
@@ -168,18 +184,8 @@ def calibrate(pictures: list[np.ndarray]) -> dict[str, float]:
     }
 
 
-def inspect(grey: np.ndarray, calibration: dict[str, float]) -> dict[str, Any]:
-    """Return one value for each of COLUMNS; the picture is uint8 (height, width)."""
-    dx, dy = surface_gradients(grey)
-    strength, box = largest_edge(dx, dy, calibration["threshold"])
-    roughness = surface_roughness(grey)
-    verdict, score, reason = compare_with_limit(strength, roughness, calibration)
-    values = [verdict, score, *box, reason]
-    return dict(zip(COLUMNS, values, strict=True))
-
-
 class EdgeInspection(mlflow.pyfunc.PythonModel):
-    """Take the column `image`, a file in each row; answer with COLUMNS, a row each."""
+    """Take the column `image`, bytes or base64 text of a file; answer with COLUMNS."""
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         """Read the calibration that was logged with the model."""
@@ -216,45 +222,56 @@ LEAST_PARTS = 19  # with fewer, no limit can promise 5 % false alarms
 def read_grey(file: Any) -> np.ndarray:
     """Return an image file as grey levels, uint8 (height, width), turned upright."""
     content = file_bytes(file)
-    try:
+    with decoder_errors(content):
         image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
-        problem = header_problem(image)  # raised below, not caught as a broken file
-        if not problem:
-            upright = ImageOps.exif_transpose(image)
-            grey = np.asarray(upright.convert("L"))  # L is luminance
-    except Exception as error:  # broken files make decoders raise errors of all kinds
+        pages = getattr(image, "n_frames", 1)
+    check_header(image, pages)
+    with decoder_errors(content):
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(upright.convert("L"))  # L is luminance
+
+
+@contextmanager
+def decoder_errors(content: bytes) -> Iterator[None]:
+    """Turn what a decoder raises, errors of all kinds, into one ValueError."""
+    try:
+        yield
+    except Exception as error:
         kind = type(error).__name__
         raise ValueError(
             f"{len(content)} bytes are not a complete image file ({kind}); "
             f"send {', '.join(FORMATS)}"
         ) from None
-    if problem:
-        raise ValueError(problem)
-    return grey
 
 
 def file_bytes(file: Any) -> bytes:
     """Return the bytes of a file that came as bytes, base64 text or a data: URL."""
-    if isinstance(file, str):
-        text = file.rpartition("base64,")[2]  # a data: URL begins with its media type
-        with suppress(ValueError):  # text that is not base64 is refused below
-            file = base64.b64decode("".join(text.split()), validate=True)
-    if not isinstance(file, bytes | bytearray) or not file:
+    content = decode_base64(file) if isinstance(file, str) else file
+    if not isinstance(content, bytes | bytearray) or not content:
         raise ValueError("not an image file; send one, as bytes or as base64 text")
-    return bytes(file)
+    return bytes(content)
 
 
-def header_problem(image: Image.Image) -> str:
-    """Return why a file is refused before its pixels are decoded, "" if it isn't."""
+def decode_base64(text: str) -> bytes:
+    """Return the bytes that the text stands for; none if it is not base64."""
+    text = text.rpartition("base64,")[2]  # a data: URL begins with its media type
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return b""
+
+
+def check_header(image: Image.Image, pages: int) -> None:
+    """Refuse a file before its pixels are decoded."""
     pixels = image.width * image.height
     if pixels > MOST_PIXELS:
-        return f"{pixels} pixels; send a picture of at most {MOST_PIXELS}"
-    pages = getattr(image, "n_frames", 1)
+        raise ValueError(f"{pixels} pixels; send a picture of at most {MOST_PIXELS}")
     if pages > 1:
-        return f"{pages} pages; send one picture a file"
+        raise ValueError(f"{pages} pages; send one picture a file")
     if image.mode not in ("L", "RGB") or "transparency" in image.info:
-        return f"mode {image.mode}; send 8-bit grey or RGB, without transparency"
-    return ""
+        raise ValueError(
+            f"mode {image.mode}; send 8-bit grey or RGB, without transparency"
+        )
 
 
 def check_picture(grey: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-SHORTEST = 0  # more than 0 in a copy whose formula divides by a length
+SHORTEST = 0  # set it above 0 if your formula divides by a length
 LONGEST = 10**9  # a longer one is taken for a mistake, and products stay finite
 
 
@@ -34,7 +34,7 @@ class CircleArea(mlflow.pyfunc.PythonModel):
 def is_length(value: Any) -> bool:
     """Tell a number in the range from anything else, such as True, "3" or NaN.
 
-    Iterating over a column gives Python's own numbers, whatever the column's dtype.
+    A column of float64 or int64 hands out Python's own float and int.
     """
     return type(value) in (int, float) and SHORTEST <= value <= LONGEST
 

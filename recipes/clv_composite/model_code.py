@@ -1,5 +1,8 @@
-"""Forecast what each customer will spend in the coming weeks, from four fitted parts:
-three regressions and the textbook model of the field.
+"""Forecast what each customer will spend in the coming weeks, out of four fitted parts.
+
+Three are regressions: when the next order comes (`retention`), how many follow a week
+(`frequency`), and what an order is worth (`aov`). The fourth is the `textbook` model of
+the field, BG/NBD with Gamma-Gamma.
 
 The driver logs this file by its path; MLflow stores its text beside the parts and runs
 it at each load. The last line names the model.
@@ -49,8 +52,10 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
     age = customers["T"]
     since = (age - customers["recency"]).clip(lower=0)  # weeks may come rounded
     spent = customers["first_order_value"] + repeats * customers["monetary_value"]
-    # The added constants keep the ratios moderate for customers of a few days.
+    # Without 8 weeks more, the gaps of new customers would all be short.
     mean_gap = (age + 8) / (repeats + 1)
+    # 0.25 orders in 4.4 weeks: what BG/NBD takes for granted of a new customer, with
+    # its published r and alpha for CDNOW.
     rate = (repeats + 0.25) / (age + 4.4)
     return pd.DataFrame(
         {
@@ -68,11 +73,12 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
 
 
 def z_score(wait: pd.DataFrame, horizon: float) -> pd.Series:
-    """Return how many sigmas the logarithm of `horizon` is above that of the median.
+    """Return (log(horizon) - log(median)) / sigma for each customer.
 
-    The weeks to the next order are log-normal, with the columns `median` and `sigma`.
+    `wait` holds the distribution of the weeks to a customer's next order: it is
+    log-normal, with the columns `median` and `sigma`.
     """
-    return np.log(horizon / wait["median"]) / wait["sigma"]
+    return (np.log(horizon) - np.log(wait["median"])) / wait["sigma"]
 
 
 def return_probability(wait: pd.DataFrame, horizon: float) -> pd.Series:
@@ -89,11 +95,12 @@ def expected_orders(
     E[orders] = P(W <= horizon) + weekly_rate * E[max(horizon - W, 0)].
     """
     p_return = return_probability(wait, horizon)
-    # The partial expectation of a log-normal W: E[W], counting only W <= horizon.
+    # For a log-normal W: its mean, and the part of it that W <= horizon adds.
     sigma = wait["sigma"]
-    mean_wait = wait["median"] * np.exp(sigma**2 / 2)
-    waited = mean_wait * ndtr(z_score(wait, horizon) - sigma)
-    weeks_left = (horizon * p_return - waited).clip(lower=0)
+    mean = wait["median"] * np.exp(sigma**2 / 2)
+    partial_mean = mean * ndtr(z_score(wait, horizon) - sigma)
+    # E[max(horizon - W, 0)]
+    weeks_left = (horizon * p_return - partial_mean).clip(lower=0)
     orders = p_return + weekly_rate * weeks_left
     return orders.clip(upper=7 * horizon)  # one order a day
 
@@ -103,14 +110,15 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
 
     `clv` is what the customer will spend within `horizon_weeks`, in
     `expected_purchases` orders of the mean value `aov`. `p_return` is the probability
-    of at least one order, by the regressions alone.
+    of at least one order.
     """
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         self.parts = {}
         for name, path in context.artifacts.items():
             part = mlflow.pyfunc.load_model(path)
-            # The bare model: its input is made below, so MLflow need not check it.
+            # A part is a PythonModel too. Called directly, without MLflow's checks of
+            # the input: `predict` makes it.
             self.parts[name] = part.unwrap_python_model()
 
     def predict(
@@ -143,7 +151,7 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
             {
                 "clv": clv,
                 "expected_purchases": orders,
-                "aov": clv / orders,
+                "aov": clv / orders,  # of the two averages above
                 "p_return": return_probability(wait, horizon),
                 "horizon_weeks": horizon,
             }
@@ -180,11 +188,11 @@ def read_column(customers: pd.DataFrame, name: str) -> np.ndarray:
         values = cells.to_numpy(np.float64, na_value=np.nan)
     else:  # any Python values, as they come in JSON
         values = np.array([as_number(cell) for cell in cells.tolist()], np.float64)
-    valid = (values >= 0) & (values <= column.most)
+    is_valid = (values >= 0) & (values <= column.most)
     if column.kind == "whole number":
-        valid &= values % 1 == 0
-    if not valid.all():
-        row = int(np.argmin(valid))
+        is_valid &= values % 1 == 0
+    if not is_valid.all():
+        row = int(np.argmin(is_valid))  # the first that is not
         raise ValueError(
             f"column '{name}', row {customers.index.tolist()[row]!r:.80}: "
             f"got {cells.tolist()[row]!r:.80}; {column.meaning} must be "
@@ -205,15 +213,15 @@ def as_number(cell: Any) -> float:
 
 class Rule(NamedTuple):
     columns: list[str]
-    kept: pd.Series
+    is_kept: pd.Series
     sentence: str
 
 
 def check_histories(c: pd.DataFrame, index: pd.Index) -> None:
     """Raise ValueError for a row that no history of orders gives."""
     for rule in history_rules(c):
-        if not rule.kept.all():
-            row = int(np.argmin(rule.kept))
+        if not rule.is_kept.all():
+            row = int(np.argmin(rule.is_kept))  # the first that breaks it
             values = [f"{name} {c[name][row]:g}" for name in rule.columns]
             raise ValueError(
                 f"columns {rule.columns}, row {index.tolist()[row]!r:.80}: "
@@ -230,10 +238,13 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
     age = (7 * c["T"]).round()
     span = (7 * c["recency"]).round()  # days from the first to the last order
     since = age - span  # days from the last order to the cutoff
-    # Days within each window on which an order can lie: up to the last order, and
-    # from the first one on.
-    days_4w = (4 * 7 - since).clip(0, span + 1)
-    days_13w = (13 * 7 - since).clip(0, span + 1)
+    # All orders lie on these days, the first and the last one included. How many of
+    # the days are in each window before the cutoff, and how many are before it?
+    days = span + 1
+    days_4w = (4 * 7 - since).clip(0, days)
+    days_13w = (13 * 7 - since).clip(0, days)
+    orders_before_4w = orders - c["orders_4w"]
+    orders_before_13w = orders - c["orders_13w"]
     return [
         Rule(["recency", "T"], span <= age, "recency must be at most T"),
         Rule(
@@ -260,13 +271,13 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
         ),
         Rule(
             ["orders_4w", "frequency", "T"],
-            fits(orders - c["orders_4w"], span + 1 - days_4w),
+            fits(orders_before_4w, days - days_4w),
             "the orders before the last 4 weeks, frequency + 1 - orders_4w, must be "
             "0 if T is below 4 weeks, else at least 1 and at most one a day",
         ),
         Rule(
             ["orders_13w", "frequency", "T"],
-            fits(orders - c["orders_13w"], span + 1 - days_13w),
+            fits(orders_before_13w, days - days_13w),
             "the orders before the last 13 weeks, frequency + 1 - orders_13w, must be "
             "0 if T is below 13 weeks, else at least 1 and at most one a day",
         ),
@@ -279,11 +290,12 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
 
 
 def fits(orders: pd.Series, days: pd.Series) -> pd.Series:
-    """Tell where the days can have so many orders: one on each at most, one at least.
+    """Tell for each customer whether the days can hold the orders, one a day at most.
 
-    One at least, because the days end with the last order or begin with the first.
+    The days begin with the first order or end with the last one. So there is at least
+    one order, unless there are no days.
     """
-    at_least = days.clip(upper=1)  # 0 where there are no days
+    at_least = days.clip(upper=1)
     return (orders >= at_least) & (orders <= days)
 
 

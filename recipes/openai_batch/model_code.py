@@ -1,4 +1,4 @@
-"""Read thousands of texts of customer feedback with a language-model service.
+"""Read thousands of texts of customer feedback, many calls to a service at a time.
 
 The driver logs this file by its path, with the package `openai_batch_client` that talks
 to the service; MLflow stores the text of both and runs this file at each load. The last
@@ -12,6 +12,10 @@ from typing import Any, Literal
 
 import mlflow
 import pandas as pd
+
+# The client: `Service.ask` takes questions and returns a Reply for each;
+# `Service.stream` yields the pieces of an answer, and last its Reply. `Strict` is
+# pydantic's BaseModel that refuses unknown fields and values of another type.
 from openai_batch_client import Config, Reply, Service, Strict
 from pydantic import Field, ValidationError
 
@@ -20,7 +24,8 @@ MAX_CHARS = 4000
 # What the service is told first.
 TASK = "Read the customer feedback: sentiment, the product named, the price in dollars."
 # Texts with their answers, shown to the service with every question. The model answers
-# these texts itself, without a call, so the stored example costs nothing.
+# these texts itself: MLflow tries the model on an example of its input, for which no
+# call is paid.
 EXAMPLES = {
     "The Harbor espresso machine is fantastic, worth every bit of the $199.": {
         "product": "Harbor espresso machine",
@@ -72,7 +77,7 @@ def question(text: str) -> list[dict[str, str]]:
 def stands_in(value: Any, text: str) -> bool:
     """Return whether a text holds a word or a number; 1,050.00 is the number 1050.
 
-    The sign doesn't count: a price with a minus before it still stands there.
+    Signs don't count: the text "-$5" holds the number 5.
     """
     if isinstance(value, str):
         return value.casefold() in text.casefold()
@@ -97,7 +102,7 @@ def read_answer(reply: Reply, text: str) -> dict[str, Any]:
 
 
 def cost(reply: Reply, params: Params) -> float | None:
-    """Return US dollars, None without both prices; a failed call may have cost too."""
+    """Return what the call cost in US dollars; None without both prices."""
     if params.input_price is None or params.output_price is None:
         return None
     input_cost = reply.input_tokens * params.input_price
@@ -110,7 +115,7 @@ def row(reply: Reply, text: str, params: Params) -> dict[str, Any]:
     fields: dict[str, Any] = dict.fromkeys(COLUMNS)
     fields["input_tokens"] = reply.input_tokens
     fields["output_tokens"] = reply.output_tokens
-    fields["cost"] = cost(reply, params)
+    fields["cost"] = cost(reply, params)  # a call that failed may have cost, too
     fields["unsupported"] = reply.unsupported  # request fields the service refused
     if reply.error:
         return fields | {"error": reply.error, "detail": reply.detail}
@@ -118,7 +123,7 @@ def row(reply: Reply, text: str, params: Params) -> dict[str, Any]:
 
 
 def reply_without_call(label: Any, text: Any) -> Reply | None:
-    """Return the reply to a text that no service is asked about, None for others."""
+    """Return the reply to an invalid text or an example; None for other texts."""
     problem = problem_of(label, text)
     if problem:
         return Reply(error="InvalidInput", detail=problem)
@@ -139,18 +144,20 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return a row for each text; one that fails does not affect the others."""
-        given = check_params(params)
+        prices = check_params(params)
         texts = check_table(model_input)
-        replies = [reply_without_call(label, text) for label, text in texts.items()]
-        to_ask = [number for number, reply in enumerate(replies) if reply is None]
-        # Many calls at a time; a reply for each question, in their order. A call that
-        # failed is a reply with an error.
-        answers = self.service.ask([question(texts.iloc[number]) for number in to_ask])
-        for number, answer in zip(to_ask, answers, strict=True):
-            replies[number] = answer
-        rows = [
-            row(reply, text, given) for reply, text in zip(replies, texts, strict=True)
-        ]
+        replies = {}  # by the number of the row
+        questions = {}
+        for number, (label, text) in enumerate(texts.items()):
+            reply = reply_without_call(label, text)
+            if reply:
+                replies[number] = reply
+            else:
+                questions[number] = question(text)
+        # A call that failed is a reply with an error.
+        answers = self.service.ask(list(questions.values()))
+        replies.update(zip(questions, answers, strict=True))
+        rows = [row(replies[n], text, prices) for n, text in enumerate(texts)]
         # Of objects, so that a missing value is null in JSON and not NaN.
         return pd.DataFrame(rows, index=texts.index, columns=COLUMNS, dtype=object)
 
@@ -161,19 +168,19 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         params: dict[str, Any] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Yield the pieces of an answer, {"delta": ...}, and last its row."""
-        given = check_params(params)
+        prices = check_params(params)
         text: Any = None
         if isinstance(model_input, dict):
             text = model_input.get("text")
         reply = reply_without_call(0, text)
         if reply is not None:
-            yield row(reply, text, given)
+            yield row(reply, text, prices)
             return
         for piece in self.service.stream(question(text)):
-            if isinstance(piece, str):
-                yield {"delta": piece}
+            if isinstance(piece, Reply):  # the last one
+                yield row(piece, text, prices)
             else:
-                yield row(piece, text, given)
+                yield {"delta": piece}
 
 
 # The checks: what is refused, and what to do about it.
@@ -202,12 +209,12 @@ def check_params(params: dict[str, Any] | None) -> Params:
 
 def problem_of(label: Any, text: Any) -> str | None:
     """Return why a value is no text to ask about, None if it is one."""
-    problem = f"column 'text', row {label!r:.80}: need 1 to {MAX_CHARS} characters"
-    if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARS:
-        return f"{problem}: {text!r:.80}"
-    if re.search("[\ud800-\udfff]", text):  # can't be encoded as UTF-8
-        return f"{problem}, none of them an unpaired surrogate: {text!r:.80}"
-    return None
+    if isinstance(text, str) and text.strip() and len(text) <= MAX_CHARS:
+        has_surrogate = re.search("[\ud800-\udfff]", text)  # which UTF-8 can't encode
+        if not has_surrogate:
+            return None
+    need = f"need 1 to {MAX_CHARS} characters, no surrogates"
+    return f"column 'text', row {label!r:.80}: {need}: {text!r:.80}"
 
 
 mlflow.models.set_model(FeedbackReader())

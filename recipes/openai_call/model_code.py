@@ -1,18 +1,21 @@
 """Read customer feedback with a language-model service: product, price and sentiment.
 
 The service is the one that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name when
-`predict` runs. `driver.py` logs this file by its path: MLflow stores its text and runs
-it again at each load. The last line says which object is the model.
+`predict` runs; without OPENAI_BASE_URL it is the vendor's.
+
+`driver.py` logs this file by its path: MLflow stores its text and runs it again at each
+load. The last line says which object is the model.
 """
 
 import json
 import os
 import re
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from importlib.util import find_spec
+from queue import Empty, Queue
 from threading import Thread
 from typing import Annotated, Any, Literal
 from urllib.request import getproxies
@@ -29,7 +32,8 @@ from pydantic import (
     ValidationError,
 )
 
-# In a field's type, it marks a value that the service must have copied from the text.
+# Annotated[..., QUOTED] marks a field whose value must be copied from the text.
+# Pydantic keeps the mark as the field's metadata, where `without_made_up` looks for it.
 QUOTED = "copied from the text"
 
 
@@ -110,7 +114,7 @@ def ask(client: OpenAI, settings: Settings, text: str) -> Any:
     return client.chat.completions.create(
         model=os.environ["OPENAI_MODEL"],
         messages=messages(text, settings),
-        extra_body=fields,  # also those that this version of the client doesn't know
+        extra_body=fields,  # sent as they are, whether the client knows them or not
     )
 
 
@@ -151,12 +155,10 @@ def answer_row(response: Any, text: str) -> Row:
 
 
 def json_part(content: str) -> str:
-    """Return an answer's JSON, without reasoning before it or a fence around it.
-
-    An answer without braces gives "", which is no JSON either.
-    """
+    """Return an answer's JSON, without reasoning before it or a fence around it."""
     answer = content.split("</think>")[-1]
-    return answer[answer.find("{") : answer.rfind("}") + 1]
+    json_object = re.search(r"\{.*\}", answer, re.DOTALL)
+    return json_object[0] if json_object else answer
 
 
 def without_made_up(answer: Feedback, text: str) -> Row:
@@ -176,39 +178,39 @@ def occurs(value: str | float, text: str) -> bool:
     """Return whether the text contains this word, or this number, such as 1,050.00."""
     if isinstance(value, str):
         return value.casefold() in text.casefold()
-    # Not the 9 of "A9": no letter may stand before a number.
+    # Finds 1,050.00 and -3, but not the 9 of "A9": no letter stands before a number.
     numbers = re.findall(r"(?<!\w)-?\d[\d,]*(?:\.\d+)?", text)
     return value in [float(number.replace(",", "")) for number in numbers]
-
-
-def in_time(call: Callable[[], Row], seconds: float) -> Row:
-    """Return the row of a call, which must not raise; an error row if it takes longer.
-
-    The call runs in a daemon thread: one that hangs holds up neither the pool nor the
-    end of the program.
-    """
-    result: Future[Row] = Future()
-    Thread(target=lambda: result.set_result(call()), daemon=True).start()
-    try:
-        return result.result(timeout=seconds)
-    except TimeoutError:
-        return error_row("DeadlineExceeded", f"no answer within {seconds:g} seconds")
 
 
 def read_all(texts: pd.Series, settings: Settings) -> list[Row]:
     """Return a row for each text, in their order."""
     if not any(map(is_valid, texts)):  # nobody is called, so no key is needed
         return [invalid_row(label, text) for label, text in texts.items()]
+    context = copy_context()  # of MLflow: which model a trace belongs to
     pool = ThreadPoolExecutor(settings.calls_at_once)
     with connect(settings) as client, pool:
-        calls = []
-        for label, text in texts.items():
-            # A thread starts with an empty context, in which MLflow would not find the
-            # model that a trace belongs to: give each call a copy of this context.
-            context = copy_context()
-            calls.append(partial(context.run, read, client, settings, label, text))
-        bounded = partial(in_time, seconds=settings.row_seconds)
-        return list(pool.map(bounded, calls))
+
+        def read_one(label: Any, text: Any) -> Row:
+            # A thread starts without the context.
+            call = partial(context.copy().run, read, client, settings, label, text)
+            return in_time(call, settings.row_seconds)
+
+        return list(pool.map(read_one, texts.index, texts))
+
+
+def in_time(call: Callable[[], Row], seconds: float) -> Row:
+    """Return the row of a call, or an error row if it takes longer.
+
+    The call runs in a thread of its own. A daemon thread that hangs holds up neither
+    the pool nor the end of the program.
+    """
+    rows: Queue[Row] = Queue()
+    Thread(target=lambda: rows.put(call()), daemon=True).start()
+    try:
+        return rows.get(timeout=seconds)
+    except Empty:
+        return error_row("DeadlineExceeded", f"no answer within {seconds:g} seconds")
 
 
 def connect(settings: Settings) -> OpenAI:
@@ -218,7 +220,7 @@ def connect(settings: Settings) -> OpenAI:
     check_proxy(address)
     return OpenAI(
         base_url=str(address),
-        timeout=settings.row_seconds,  # of each silence; `in_time` bounds the whole
+        timeout=settings.row_seconds,  # for the next byte; `in_time` bounds the whole
         max_retries=settings.retries,
         http_client=DefaultHttpxClient(
             follow_redirects=False,
@@ -257,8 +259,8 @@ def is_valid(text: Any) -> bool:
     """Return whether this is a text that can be sent, neither blank nor too long."""
     if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         return False
-    has_half_a_character = re.search("[\ud800-\udfff]", text)  # no UTF-8 holds it
-    return bool(text.strip()) and not has_half_a_character
+    has_surrogate = re.search("[\ud800-\udfff]", text)  # which UTF-8 can't encode
+    return bool(text.strip()) and not has_surrogate
 
 
 def invalid_row(label: Any, text: Any) -> Row:
@@ -331,7 +333,7 @@ def whole_number(count: Any) -> int:
 def service_words(error: OpenAIError, settings: Settings) -> str:
     """Return what the service or the connection says, and which setting may help."""
     words = str(error)
-    if re.fullmatch(r"Error code: \d+", words):  # the client found no message in it
+    if re.fullmatch(r"Error code: \d+", words):  # the response's body had no message
         words += f" - {getattr(error, 'body', None)}"
     elif error.__cause__:
         words += f" {error.__cause__}"
@@ -348,9 +350,9 @@ def service_words(error: OpenAIError, settings: Settings) -> str:
 def error_row(name: str, detail: Any) -> Row:
     """Return the error's columns, the detail on one line and without the key."""
     words = " ".join(str(detail).split())
-    words = words.encode(errors="replace").decode()  # JSON can't hold half a character
+    words = words.encode(errors="replace").decode()  # JSON can't hold a surrogate
     key = os.environ.get("OPENAI_API_KEY", "")
-    if len(key) >= 8:  # a shorter one is a placeholder, and a word of many texts
+    if len(key) >= 8:  # a shorter one is a placeholder such as "none"
         words = words.replace(key, "***")
     return {"error": name, "detail": words[:300]}
 

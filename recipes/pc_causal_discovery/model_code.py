@@ -4,7 +4,9 @@
 model is loaded; the last line names the model.
 """
 
+from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from typing import Any, Literal
 
 import mlflow
@@ -29,9 +31,9 @@ from pydantic import BaseModel, Field, ValidationError
 MOST_LABELS = 20  # a column of whole numbers with more values holds measurements
 ROWS_PER_CATEGORY = 5  # on average; with fewer the G-square test is unreliable
 
-# causal-learn's graph is a matrix over the table's columns: graph[i, j] is the mark at
-# the i end of the edge between the columns i and j, and 0 if there is no edge. For the
-# edge i -> j, graph[i, j] is TAIL and graph[j, i] is ARROW.
+# causal-learn's graph is a matrix over the table's columns. An edge has a mark at each
+# end: graph[i, j] is the mark at column i of the edge between i and j. The edge i -> j
+# has a TAIL at i and an ARROW at j. Where there is no edge, both are 0.
 TAIL = -1
 ARROW = 1
 
@@ -54,8 +56,8 @@ class Settings(BaseModel, extra="forbid", strict=True):
     knowledge: Knowledge = Knowledge()
 
 
-# The parameters once more, for the model's signature, which driver.py makes of PARAMS.
-# The signature has no input columns: a request brings any table.
+# The same parameters in MLflow's form: driver.py puts PARAMS into the signature. That
+# has no input columns, so that a request may bring any table.
 NAME_LISTS = Array(Array(DataType.string))
 KNOWLEDGE = Object(
     [
@@ -77,8 +79,8 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     """Return the edges of the causal graph behind `table`: `from`, `to` and `type`.
 
     `table` has a row per observation; `params` are those of Settings. A directed edge
-    points the same way in every graph that explains the independences in the data. The
-    direction of an undirected edge is open.
+    says that the first column causes the second one. Where the data allow both
+    directions, the edge is undirected.
     """
     settings = Settings(**params)
     check_table(table, settings.test)
@@ -93,8 +95,8 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
         data,
         settings.alpha,
         test,
-        uc_rule=1,  # maxP: no single borderline test decides on a collider
-        uc_priority=3,  # the colliders with the clearest evidence come first
+        uc_rule=1,  # maxP: whether x -> z <- y is decided by the clearest test
+        uc_priority=3,  # of edges directed twice, the one with the clearer test wins
         background_knowledge=background,
         node_names=names,
         show_progress=False,
@@ -134,8 +136,8 @@ def encode(table: pd.DataFrame, test: str) -> np.ndarray:
     for name in table:
         if test == "fisherz":
             values = table[name].to_numpy(dtype=float)
-            scale = np.abs(values).max()  # the square of 1e300 overflows
-            columns.append(values / scale)
+            # No correlation changes with the scale, but the square of 1e300 overflows.
+            columns.append(values / np.abs(values).max())
         else:
             codes, _ = pd.factorize(table[name])
             columns.append(codes)
@@ -144,7 +146,7 @@ def encode(table: pd.DataFrame, test: str) -> np.ndarray:
 
 def to_causal_learn(knowledge: Knowledge) -> BackgroundKnowledge:
     """Return the knowledge in causal-learn's form."""
-    background = BackgroundKnowledge()  # it compares nodes by their names
+    background = BackgroundKnowledge()  # of nodes that are equal if their names are
     for number, tier in enumerate(knowledge.tiers):
         for name in tier:
             background.add_node_to_tier(GraphNode(name), number)
@@ -165,31 +167,41 @@ def undirect_cycles(
     directed.
     """
     graph = graph.copy()
-    is_directed = (graph == TAIL) & (graph.T == ARROW)
-    arrows = nx.DiGraph(np.argwhere(is_directed).tolist())
+    arrows = nx.DiGraph(np.argwhere(is_directed(graph)).tolist())
     for i, j in arrows.edges:
         on_cycle = nx.has_path(arrows, j, i)
         if on_cycle and not is_known(names[i], names[j], background):
-            graph[j, i] = TAIL  # as at the other end: undirected
+            graph[j, i] = TAIL  # tails at both ends: undirected
     return graph
 
 
+def is_directed(graph: np.ndarray) -> np.ndarray:
+    """Tell for each i and j whether the graph has the edge i -> j."""
+    return (graph == TAIL) & (graph.T == ARROW)
+
+
 def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
-    """Tell whether the edge is required, or pairs or tiers forbid its reverse."""
+    """Tell whether knowledge directs the edge: requires it, or forbids its reverse."""
     start = GraphNode(cause)
     end = GraphNode(effect)
     return background.is_required(start, end) or background.is_forbidden(end, start)
 
 
 def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
-    """Return the edges, undirected if both ends have tails, or both have arrowheads."""
+    """Return the edges of the graph.
+
+    Undirected are those with tails at both ends. So are those with arrows at both ends:
+    tests that contradict each other have directed them twice.
+    """
+    directed = is_directed(graph)
     edges = []
-    for i, cause in enumerate(names):
-        for j, effect in enumerate(names):
-            if graph[i, j] == TAIL and graph[j, i] == ARROW:
-                edges.append((cause, effect, "directed"))
-            elif i < j and graph[i, j] != 0 and graph[i, j] == graph[j, i]:
-                edges.append((cause, effect, "undirected"))
+    for i, j in combinations(range(len(names)), 2):
+        if directed[i, j]:
+            edges.append((names[i], names[j], "directed"))
+        elif directed[j, i]:
+            edges.append((names[j], names[i], "directed"))
+        elif graph[i, j] != 0:
+            edges.append((names[i], names[j], "undirected"))
     return edges
 
 
@@ -201,8 +213,8 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
     ) -> pd.DataFrame:
         """Return the edges; a bad request raises MlflowException, HTTP status 400."""
         try:
-            # MLflow passes "inputs" of a REST request as a dict, as no input column is
-            # in the signature.
+            # Over REST, "inputs" come as a dict: the signature has no columns by which
+            # MLflow could make a table of them.
             if not isinstance(model_input, pd.DataFrame | dict):
                 raise ValueError("give a table of named columns, as dataframe_split")
             return discover(pd.DataFrame(model_input), **(params or {}))
@@ -228,17 +240,24 @@ def quote(*values: Any) -> str:
     return ", ".join(repr(value)[:80] for value in values)
 
 
+Faults = tuple[list[Any], str]  # the columns at fault, and the message
+
+
 def check_table(table: pd.DataFrame, test: str) -> None:
     """Refuse a table that no test can use; one message names all columns at fault."""
     check_shape(table)
-    find_copies = partial(find_redundant, test=test)
+    searches: list[Callable[[pd.DataFrame], Faults]] = [
+        find_constant,
+        find_unreadable,
+        find_crowded,
+        partial(find_redundant, test=test),
+    ]
     messages = []
-    # Each sees the columns in which those before it found no fault.
-    for find_faults in (find_constant, find_unreadable, find_crowded, find_copies):
-        names, message = find_faults(table)
+    for search in searches:
+        names, message = search(table)
         if names:
             messages.append(message)
-            table = table.drop(columns=names)
+            table = table.drop(columns=names)  # the next search is for other faults
     if len(table.columns) < 2:
         messages.append(f"give at least 2 columns: {len(table.columns)} can be used")
     elif unsuitable_columns(table, test):
@@ -255,15 +274,13 @@ def check_shape(table: pd.DataFrame) -> None:
         raise ValueError(
             f"give each column a name of its own, as text: {quote(*unclear)}"
         )
-    # Two categories of enough rows; for Fisher's z, more rows than columns.
-    least = max(2 * ROWS_PER_CATEGORY, len(names) + 2)
+    least_for_categories = 2 * ROWS_PER_CATEGORY  # a column has two or more
+    least_for_fisherz = len(names) + 2  # it divides by rows - columns - 1
+    least = max(least_for_categories, least_for_fisherz)
     if len(table) < least:
         raise ValueError(
             f"give at least {least} rows for {len(names)} columns: {len(table)} rows"
         )
-
-
-Faults = tuple[list[Any], str]  # the columns at fault, and the message
 
 
 def find_constant(table: pd.DataFrame) -> Faults:
@@ -274,7 +291,9 @@ def find_constant(table: pd.DataFrame) -> Faults:
 def is_constant(cells: pd.Series) -> bool:
     """Tell whether there is one value, or numbers that differ by rounding alone."""
     readable = cells[~is_unreadable(cells)]
-    if readable.empty or not is_numeric(readable):
+    if readable.empty:
+        return False
+    if not is_numeric(readable):
         return readable.nunique() == 1
     values = readable.to_numpy(dtype=float)
     return bool(np.ptp(values) <= 1e-13 * np.abs(values).max())
@@ -301,7 +320,7 @@ def is_unreadable(cells: pd.Series) -> pd.Series:
     kinds = cells.astype(object).map(kind_of)
     usable = kinds[kinds != "other"]
     if usable.empty:
-        return kinds == "other"
+        return pd.Series(True, index=cells.index)
     usual = usable.value_counts().index[0]
     return kinds != usual
 
@@ -329,15 +348,15 @@ def find_crowded(table: pd.DataFrame) -> Faults:
 def find_redundant(table: pd.DataFrame, test: str) -> Faults:
     """Find columns that those before them determine.
 
-    A test can't hold one fixed and let the other vary.
+    With those held fixed such a column doesn't vary, and no test can use it.
     """
     test = choose_test(table, test)
-    read = [name for name in table if name not in unsuitable_columns(table, test)]
-    if not read:
+    suitable = table.drop(columns=unsuitable_columns(table, test))
+    if suitable.empty:
         return [], ""
-    data = encode(table[read], test)
-    determined = is_sum(data) if test == "fisherz" else is_copy(data)
-    names = np.array(read)[determined].tolist()
+    data = encode(suitable, test)
+    is_determined = is_sum(data) if test == "fisherz" else is_copy(data)
+    names = suitable.columns[is_determined].tolist()
     return names, f"drop the columns that others determine: {quote(*names)}"
 
 
@@ -345,9 +364,10 @@ def is_sum(data: np.ndarray) -> np.ndarray:
     """Tell for each column whether it is a weighted sum of those before it."""
     centred = data - data.mean(axis=0)
     scaled = centred / np.linalg.norm(centred, axis=0)
-    # On the diagonal of R: what is left of a column without those before it.
-    remainders = np.linalg.qr(scaled, mode="r").diagonal()
-    return np.abs(remainders) < 1e-5  # of the column's length: rounding
+    # In scaled = Q R, the diagonal of R holds the length of what is left of a column
+    # once those before it are subtracted.
+    lengths_left = np.abs(np.linalg.qr(scaled, mode="r").diagonal())
+    return lengths_left < 1e-5  # of a length of 1: rounding
 
 
 def is_copy(data: np.ndarray) -> np.ndarray:
@@ -355,10 +375,7 @@ def is_copy(data: np.ndarray) -> np.ndarray:
 
     `encode` numbers categories as they appear, so that such columns are equal.
     """
-    _, first = np.unique(data, axis=1, return_index=True)
-    copies = np.ones(data.shape[1], dtype=bool)
-    copies[first] = False
-    return copies
+    return pd.DataFrame(data.T).duplicated().to_numpy()
 
 
 def unsuitable_columns(table: pd.DataFrame, test: str) -> list[str]:
@@ -381,9 +398,11 @@ def unmix(table: pd.DataFrame) -> str:
 
 def check_alpha(alpha: float, data: np.ndarray, test: str) -> None:
     """Refuse an alpha below all p-values that the test can give for this table."""
-    smallest = np.finfo(float).eps  # Fisher's z: causal-learn computes 2 * (1 - cdf)
+    # For Fisher's z causal-learn computes 2 * (1 - cdf), and next to 1 numbers are eps
+    # apart: the result is 0, or eps at least.
+    smallest = np.finfo(float).eps
     if test != "fisherz":
-        # No column depends more on another one than on its own copy.
+        # The smallest p-value of a column is that beside its own copy.
         p_values = []
         for column in data.T:
             column_and_copy = np.column_stack([column, column])
