@@ -1,7 +1,8 @@
 """Pass or fail photographs of a ground surface by their largest edge.
 
-The driver logs this file by its path; MLflow stores its text and runs it at each load.
-The last line names the model.
+The driver calls `calibrate` on good parts, and logs this file by its path with the
+calibration as an artifact. MLflow stores the file's text and runs it at each load. The
+last line names the model.
 """
 
 import base64
@@ -68,7 +69,10 @@ def even_out_light(grey: np.ndarray) -> np.ndarray:
 
 
 def subtract_grain(levels: np.ndarray) -> np.ndarray:
-    """Subtract the local mean along the grain: grooves go, cracks and holes stay."""
+    """Subtract the local mean along the grain.
+
+    Grooves go, and so does a straight crack along them. Other cracks and holes stay.
+    """
     difference_down, difference_across = neighbour_differences(levels)
     # Neighbours differ least along the grain.
     grain_is_horizontal = difference_across < difference_down
@@ -80,8 +84,8 @@ def subtract_grain(levels: np.ndarray) -> np.ndarray:
 def gradients(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return dx and dy, int16, of the surface divided by its standard deviation.
 
-    The kernel of 7 x 7 pixels smooths. Its weights add up to so much that a slope can
-    be rounded to a whole number.
+    The kernel of 7 x 7 pixels smooths. Its weights are large, so that rounding to int16
+    costs little.
     """
     surface = surface / max(surface.std(), 1e-3)  # not by 0 if the part is blank
     dx = cv2.Sobel(surface, cv2.CV_16S, 1, 0, ksize=7)
@@ -96,6 +100,7 @@ def largest_edge(dx: np.ndarray, dy: np.ndarray, threshold: float) -> tuple[floa
     each magnitude is in thresholds, and `side` is the root of the picture's area.
     Without an edge the strength is 0, and so is the box.
     """
+    # Canny takes two thresholds; a lower second one found nothing more.
     edges = cv2.Canny(dx, dy, threshold, threshold, L2gradient=True)
     side = math.sqrt(edges.size)
     rim = max(2, round(RIM * side))
@@ -147,13 +152,13 @@ def subtract_vertical_grain(levels: np.ndarray) -> np.ndarray:
 
 
 def subtract_ends(surface: np.ndarray, window: int) -> np.ndarray:
-    """Subtract the mean of a window of columns in the first and the last rows.
+    """Subtract the mean of a window of columns, in the first and the last rows only.
 
-    The part may end there. Its border runs across the grain, as a crack does, but is no
-    defect.
+    A part may end in these rows. Its border runs across the grain, as a crack does, but
+    is no defect.
     """
     flat = surface - cv2.blur(surface, (window, 1))
-    flat[window:-window] = surface[window:-window]  # between the ends nothing changes
+    flat[window:-window] = surface[window:-window]
     return flat
 
 
@@ -173,8 +178,8 @@ def calibrate(pictures: list[np.ndarray]) -> dict[str, float]:
     steepest = [np.quantile(np.hypot(dx, dy), QUIET) for dx, dy in surfaces]
     threshold = max(float(np.median(steepest)), 1.0)  # not 0 if all parts are blank
     strengths = sorted(largest_edge(dx, dy, threshold)[0] for dx, dy in surfaces)
-    parts_with_the_next = len(strengths) + 1
-    rank = math.ceil(CONFIDENCE * parts_with_the_next)
+    n = len(strengths)
+    rank = math.ceil(CONFIDENCE * (n + 1))  # among n parts and the one to come
     roughness = [surface_roughness(grey) for grey in pictures]
     return {
         "threshold": threshold,
@@ -225,7 +230,7 @@ def read_grey(file: Any) -> np.ndarray:
     with decoder_errors(content):
         image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
         pages = getattr(image, "n_frames", 1)
-    check_header(image, pages)
+    check_header(image, pages)  # its errors are not a decoder's
     with decoder_errors(content):
         upright = ImageOps.exif_transpose(image)
         return np.asarray(upright.convert("L"))  # L is luminance

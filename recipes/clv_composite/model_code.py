@@ -52,10 +52,9 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
     age = customers["T"]
     since = (age - customers["recency"]).clip(lower=0)  # weeks may come rounded
     spent = customers["first_order_value"] + repeats * customers["monetary_value"]
-    # Without 8 weeks more, the gaps of new customers would all be short.
+    # A gap can't be longer than a customer's age; 8 weeks more make up for that.
     mean_gap = (age + 8) / (repeats + 1)
-    # 0.25 orders in 4.4 weeks: what BG/NBD takes for granted of a new customer, with
-    # its published r and alpha for CDNOW.
+    # A prior of 0.25 orders in 4.4 weeks: the published r and alpha of BG/NBD on CDNOW.
     rate = (repeats + 0.25) / (age + 4.4)
     return pd.DataFrame(
         {
@@ -95,11 +94,11 @@ def expected_orders(
     E[orders] = P(W <= horizon) + weekly_rate * E[max(horizon - W, 0)].
     """
     p_return = return_probability(wait, horizon)
-    # For a log-normal W: its mean, and the part of it that W <= horizon adds.
+    # E[W; W <= horizon], the partial expectation of a log-normal W.
     sigma = wait["sigma"]
     mean = wait["median"] * np.exp(sigma**2 / 2)
     partial_mean = mean * ndtr(z_score(wait, horizon) - sigma)
-    # E[max(horizon - W, 0)]
+    # E[max(horizon - W, 0)] = horizon * P(W <= horizon) - E[W; W <= horizon]
     weeks_left = (horizon * p_return - partial_mean).clip(lower=0)
     orders = p_return + weekly_rate * weeks_left
     return orders.clip(upper=7 * horizon)  # one order a day
@@ -110,15 +109,15 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
 
     `clv` is what the customer will spend within `horizon_weeks`, in
     `expected_purchases` orders of the mean value `aov`. `p_return` is the probability
-    of at least one order.
+    of at least one order, by `retention` alone.
     """
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         self.parts = {}
         for name, path in context.artifacts.items():
             part = mlflow.pyfunc.load_model(path)
-            # A part is a PythonModel too. Called directly, without MLflow's checks of
-            # the input: `predict` makes it.
+            # A part is a PythonModel too. `predict` makes its input, so it is called
+            # without MLflow's checks of the input.
             self.parts[name] = part.unwrap_python_model()
 
     def predict(
@@ -151,7 +150,7 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
             {
                 "clv": clv,
                 "expected_purchases": orders,
-                "aov": clv / orders,  # of the two averages above
+                "aov": clv / orders,
                 "p_return": return_probability(wait, horizon),
                 "horizon_weeks": horizon,
             }
@@ -238,8 +237,8 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
     age = (7 * c["T"]).round()
     span = (7 * c["recency"]).round()  # days from the first to the last order
     since = age - span  # days from the last order to the cutoff
-    # All orders lie on these days, the first and the last one included. How many of
-    # the days are in each window before the cutoff, and how many are before it?
+    # All orders lie on these days, from the first order's to the last one's. How many
+    # of the days are among the last 4 weeks before the cutoff, and the last 13?
     days = span + 1
     days_4w = (4 * 7 - since).clip(0, days)
     days_13w = (13 * 7 - since).clip(0, days)
@@ -249,7 +248,7 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
         Rule(["recency", "T"], span <= age, "recency must be at most T"),
         Rule(
             ["frequency", "recency"],
-            fits(c["frequency"], span),
+            fits(c["frequency"], span),  # on the days after the first order's
             "frequency must be from 1 to 7 * recency, or both must be 0",
         ),
         Rule(

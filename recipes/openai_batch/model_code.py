@@ -13,9 +13,10 @@ from typing import Any, Literal
 import mlflow
 import pandas as pd
 
-# The client: `Service.ask` takes questions and returns a Reply for each;
-# `Service.stream` yields the pieces of an answer, and last its Reply. `Strict` is
-# pydantic's BaseModel that refuses unknown fields and values of another type.
+# The client. `Service.ask` takes questions and returns a Reply for each: its text and
+# tokens, or an error. `Service.stream` yields the pieces of one answer, and last its
+# Reply. `Config` has what `model_config` may set; address and key are OPENAI_BASE_URL
+# and OPENAI_API_KEY. `Strict` is a BaseModel that takes no other fields and types.
 from openai_batch_client import Config, Reply, Service, Strict
 from pydantic import Field, ValidationError
 
@@ -23,9 +24,8 @@ from pydantic import Field, ValidationError
 MAX_CHARS = 4000
 # What the service is told first.
 TASK = "Read the customer feedback: sentiment, the product named, the price in dollars."
-# Texts with their answers, shown to the service with every question. The model answers
-# these texts itself: MLflow tries the model on an example of its input, for which no
-# call is paid.
+# Texts with their answers, shown to the service with every question. Asked about one of
+# them, the model calls nobody: MLflow asks about both when the model is logged.
 EXAMPLES = {
     "The Harbor espresso machine is fantastic, worth every bit of the $199.": {
         "product": "Harbor espresso machine",
@@ -115,7 +115,7 @@ def row(reply: Reply, text: str, params: Params) -> dict[str, Any]:
     fields: dict[str, Any] = dict.fromkeys(COLUMNS)
     fields["input_tokens"] = reply.input_tokens
     fields["output_tokens"] = reply.output_tokens
-    fields["cost"] = cost(reply, params)  # a call that failed may have cost, too
+    fields["cost"] = cost(reply, params)  # also of a call that failed
     fields["unsupported"] = reply.unsupported  # request fields the service refused
     if reply.error:
         return fields | {"error": reply.error, "detail": reply.detail}
@@ -150,12 +150,12 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         questions = {}
         for number, (label, text) in enumerate(texts.items()):
             reply = reply_without_call(label, text)
-            if reply:
-                replies[number] = reply
-            else:
+            if reply is None:
                 questions[number] = question(text)
-        # A call that failed is a reply with an error.
+            else:
+                replies[number] = reply
         answers = self.service.ask(list(questions.values()))
+        # A call that failed has a reply too, with an error.
         replies.update(zip(questions, answers, strict=True))
         rows = [row(replies[n], text, prices) for n, text in enumerate(texts)]
         # Of objects, so that a missing value is null in JSON and not NaN.
@@ -167,7 +167,10 @@ class FeedbackReader(mlflow.pyfunc.PythonModel):
         model_input: dict[str, Any],
         params: dict[str, Any] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the pieces of an answer, {"delta": ...}, and last its row."""
+        """Yield the pieces of an answer, {"delta": ...}, and last its row.
+
+        MLflow passes one row, as a dict, where `predict` is given a table.
+        """
         prices = check_params(params)
         text: Any = None
         if isinstance(model_input, dict):
@@ -208,7 +211,7 @@ def check_params(params: dict[str, Any] | None) -> Params:
 
 
 def problem_of(label: Any, text: Any) -> str | None:
-    """Return why a value is no text to ask about, None if it is one."""
+    """Return what is wrong with a text; None if it can be asked about."""
     if isinstance(text, str) and text.strip() and len(text) <= MAX_CHARS:
         has_surrogate = re.search("[\ud800-\udfff]", text)  # which UTF-8 can't encode
         if not has_surrogate:

@@ -125,7 +125,7 @@ def read(client: OpenAI, settings: Settings, label: Any, text: Any) -> Row:
     """
     if not is_valid(text):
         return invalid_row(label, text)
-    row: Row = {}
+    row: Row = {}  # what is known if the answer fails
     try:
         response = ask(client, settings, text)
         row = token_counts(response)  # paid for, whatever comes below
@@ -187,16 +187,38 @@ def read_all(texts: pd.Series, settings: Settings) -> list[Row]:
     """Return a row for each text, in their order."""
     if not any(map(is_valid, texts)):  # nobody is called, so no key is needed
         return [invalid_row(label, text) for label, text in texts.items()]
-    context = copy_context()  # of MLflow: which model a trace belongs to
-    pool = ThreadPoolExecutor(settings.calls_at_once)
-    with connect(settings) as client, pool:
+    # From it MLflow knows which model a trace belongs to. A thread starts without it.
+    context = copy_context()
+    with (
+        connect(settings) as client,
+        ThreadPoolExecutor(settings.calls_at_once) as pool,
+    ):
 
         def read_one(label: Any, text: Any) -> Row:
-            # A thread starts without the context.
             call = partial(context.copy().run, read, client, settings, label, text)
             return in_time(call, settings.row_seconds)
 
         return list(pool.map(read_one, texts.index, texts))
+
+
+class FeedbackReader(mlflow.pyfunc.PythonModel):
+    def load_context(self, context: Any) -> None:
+        self.settings = Settings(**(context.model_config or {}))
+
+    def predict(self, context: Any, model_input: pd.DataFrame) -> pd.DataFrame:
+        """Return a row for each text in column `text`: fields, or the text's error."""
+        try:
+            check_table(model_input)
+            rows = read_all(model_input["text"], self.settings)
+        except ValueError as error:
+            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
+        full_rows = [EMPTY_ROW | row for row in rows]
+        return pd.DataFrame(
+            full_rows, index=model_input.index, columns=list(EMPTY_ROW), dtype=object
+        )
+
+
+# What the calls rest on: a time limit, a connection, and checks of what comes in.
 
 
 def in_time(call: Callable[[], Row], seconds: float) -> Row:
@@ -227,26 +249,6 @@ def connect(settings: Settings) -> OpenAI:
             trust_env=not is_local(address),  # no proxy on the way to this machine
         ),
     )
-
-
-class FeedbackReader(mlflow.pyfunc.PythonModel):
-    def load_context(self, context: Any) -> None:
-        self.settings = Settings(**(context.model_config or {}))
-
-    def predict(self, context: Any, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Return a row for each text in column `text`; an error costs its own row."""
-        try:
-            check_table(model_input)
-            rows = read_all(model_input["text"], self.settings)
-        except ValueError as error:
-            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from None
-        full_rows = [EMPTY_ROW | row for row in rows]
-        return pd.DataFrame(
-            full_rows, index=model_input.index, columns=list(EMPTY_ROW), dtype=object
-        )
-
-
-# The checks: of the input, the environment and the replies.
 
 
 def check_table(table: Any) -> None:

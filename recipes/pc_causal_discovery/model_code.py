@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from causallearn.graph.GraphNode import GraphNode
 from causallearn.search.ConstraintBased.PC import pc
-from causallearn.utils.cit import CIT
 from causallearn.utils.PCUtils.BackgroundKnowledge import BackgroundKnowledge
 from mlflow.types.schema import (
     Array,
@@ -51,13 +50,15 @@ class Knowledge(BaseModel, extra="forbid"):
 class Settings(BaseModel, extra="forbid", strict=True):
     """The parameters of a request."""
 
-    alpha: float = Field(default=0.05, gt=0, lt=1)  # a p-value above it: independent
+    # Columns are taken for independent if a p-value is above alpha. Rounding leaves
+    # nothing of a p-value below 1e-15.
+    alpha: float = Field(default=0.05, ge=1e-15, lt=1)
     test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
     knowledge: Knowledge = Knowledge()
 
 
-# The same parameters in MLflow's form: driver.py puts PARAMS into the signature. That
-# has no input columns, so that a request may bring any table.
+# The same parameters in MLflow's form: driver.py puts PARAMS into the signature. The
+# signature has no input columns, so that a request may bring any table.
 NAME_LISTS = Array(Array(DataType.string))
 KNOWLEDGE = Object(
     [
@@ -87,7 +88,6 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     check_knowledge(settings.knowledge, table)
     test = choose_test(table, settings.test)
     data = encode(table, test)
-    check_alpha(settings.alpha, data, test)
 
     names = table.columns.tolist()
     background = to_causal_learn(settings.knowledge)
@@ -146,7 +146,8 @@ def encode(table: pd.DataFrame, test: str) -> np.ndarray:
 
 def to_causal_learn(knowledge: Knowledge) -> BackgroundKnowledge:
     """Return the knowledge in causal-learn's form."""
-    background = BackgroundKnowledge()  # of nodes that are equal if their names are
+    background = BackgroundKnowledge()
+    # causal-learn compares nodes by name, so each call may make a node of its own.
     for number, tier in enumerate(knowledge.tiers):
         for name in tier:
             background.add_node_to_tier(GraphNode(name), number)
@@ -171,7 +172,7 @@ def undirect_cycles(
     for i, j in arrows.edges:
         on_cycle = nx.has_path(arrows, j, i)
         if on_cycle and not is_known(names[i], names[j], background):
-            graph[j, i] = TAIL  # tails at both ends: undirected
+            graph[j, i] = TAIL  # in place of the ARROW at j: undirected
     return graph
 
 
@@ -190,8 +191,8 @@ def is_known(cause: str, effect: str, background: BackgroundKnowledge) -> bool:
 def read_edges(graph: np.ndarray, names: list[str]) -> list[Edge]:
     """Return the edges of the graph.
 
-    Undirected are those with tails at both ends. So are those with arrows at both ends:
-    tests that contradict each other have directed them twice.
+    Those with tails at both ends are undirected. So are those with arrows at both ends:
+    some tests say one direction, some the other.
     """
     directed = is_directed(graph)
     edges = []
@@ -213,8 +214,7 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
     ) -> pd.DataFrame:
         """Return the edges; a bad request raises MlflowException, HTTP status 400."""
         try:
-            # Over REST, "inputs" come as a dict: the signature has no columns by which
-            # MLflow could make a table of them.
+            # A REST request with "inputs" comes as a dict of columns.
             if not isinstance(model_input, pd.DataFrame | dict):
                 raise ValueError("give a table of named columns, as dataframe_split")
             return discover(pd.DataFrame(model_input), **(params or {}))
@@ -275,7 +275,7 @@ def check_shape(table: pd.DataFrame) -> None:
             f"give each column a name of its own, as text: {quote(*unclear)}"
         )
     least_for_categories = 2 * ROWS_PER_CATEGORY  # a column has two or more
-    least_for_fisherz = len(names) + 2  # it divides by rows - columns - 1
+    least_for_fisherz = len(names) + 2  # so many degrees of freedom it takes
     least = max(least_for_categories, least_for_fisherz)
     if len(table) < least:
         raise ValueError(
@@ -364,10 +364,10 @@ def is_sum(data: np.ndarray) -> np.ndarray:
     """Tell for each column whether it is a weighted sum of those before it."""
     centred = data - data.mean(axis=0)
     scaled = centred / np.linalg.norm(centred, axis=0)
-    # In scaled = Q R, the diagonal of R holds the length of what is left of a column
-    # once those before it are subtracted.
-    lengths_left = np.abs(np.linalg.qr(scaled, mode="r").diagonal())
-    return lengths_left < 1e-5  # of a length of 1: rounding
+    # Each column has the length 1. The diagonal of R, in scaled = Q R, is the length of
+    # its residual after a regression on the columns before it.
+    residuals = np.abs(np.linalg.qr(scaled, mode="r").diagonal())
+    return residuals < 1e-5  # what rounding leaves
 
 
 def is_copy(data: np.ndarray) -> np.ndarray:
@@ -396,31 +396,12 @@ def unmix(table: pd.DataFrame) -> str:
     return ", or ".join(remedies) or "give two columns of numbers, or two of categories"
 
 
-def check_alpha(alpha: float, data: np.ndarray, test: str) -> None:
-    """Refuse an alpha below all p-values that the test can give for this table."""
-    # For Fisher's z causal-learn computes 2 * (1 - cdf), and next to 1 numbers are eps
-    # apart: the result is 0, or eps at least.
-    smallest = np.finfo(float).eps
-    if test != "fisherz":
-        # The smallest p-value of a column is that beside its own copy.
-        p_values = []
-        for column in data.T:
-            column_and_copy = np.column_stack([column, column])
-            p_values.append(CIT(column_and_copy, test)(0, 1))
-        smallest = min(p_values)
-    if alpha < smallest:
-        raise ValueError(
-            f"alpha={alpha}: no p-value of test {test} is below {smallest:.1g} here; "
-            f"give {2 * smallest:.1g} or more"
-        )
-
-
 def check_knowledge(knowledge: Knowledge, table: pd.DataFrame) -> None:
     """Refuse knowledge of columns that the table lacks, or that are in two tiers."""
     names = [name for tier in knowledge.tiers for name in tier]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
-        raise ValueError(f"knowledge: keep in one of two tiers: {quote(*twice)}")
+        raise ValueError(f"knowledge: name only once in the tiers: {quote(*twice)}")
     for pair in knowledge.required + knowledge.forbidden:
         names.extend(pair)
     missing = [name for name in dict.fromkeys(names) if name not in table.columns]

@@ -94,7 +94,7 @@ SAID: dict[
             "at most 170 categories",
         ),
         (CELLS, knows("required", ["Raf", LONG]), "has no column"),
-        (CELLS, knows("tiers", [LONG], [LONG]), "one of two tiers"),
+        (CELLS, knows("tiers", [LONG], [LONG]), "once in the tiers"),
         (NAMED, knows("required", [LONG, "Jnk"]), "rule it out"),
         (cyclic(), knows("forbidden", *REVERSE), "leave out one of the cycle"),
         (CELLS, {"alpha": LONG}, "alpha="),
