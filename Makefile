@@ -127,7 +127,7 @@ system: ## what verify and test-docs need, on Debian: Java (Spark), PostgreSQL, 
 	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql chromium fonts-noto-cjk
 
 COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+	--no-header --annotation-style line --no-emit-index-url --no-emit-find-links
 lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again
 	$(COMPILE) --group dev pyproject.toml -o locks/dev.txt
 	$(COMPILE) --group data --no-deps pyproject.toml -o locks/data.txt

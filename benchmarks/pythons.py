@@ -14,8 +14,9 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from shared.known_answer import find_faults
 from shared.recipes import CookbookError, find
-from shared.smoke import answer, find_faults, python_with
+from shared.smoke import answer, python_with
 
 import cloudpickle
 import mlflow
@@ -47,7 +48,7 @@ def try_model(python: list[str], model: Path) -> str:
     except CookbookError as error:
         last_line = str(error).splitlines()[-1]
         return last_line if last_line.startswith("crash") else f"error: {last_line}"
-    return "wrong answer" if find_faults(CIRCLE, response) else "works"
+    return "wrong answer" if find_faults(CIRCLE.path, response) else "works"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Plumbing of the cookbook that no reader came to learn; see the modules.
+"""The frame around the recipes; see the modules.
 
 Import it before mlflow, which reads these variables while it is imported.
 """
 
 import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]  # of this checkout, or of a starter
 
 # Ask no host: usage reports are off.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -11,3 +14,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
 # No progress bar for a handful of local files.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+class CookbookError(Exception):
+    """What was asked for can't be done; the message says why and what to do."""

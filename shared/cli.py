@@ -9,8 +9,9 @@ import signal
 import sys
 from typing import Any
 
+from shared import CookbookError
 from shared.processes import stop_once
-from shared.recipes import CookbookError, find
+from shared.recipes import find
 
 # make target: (module and function, which returns the exit code; variables it takes)
 COMMANDS = {

@@ -17,8 +17,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, with -P
+from shared import ROOT
 from shared.local_llm import local_llm, served
-from shared.recipes import ROOT
 
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 

@@ -7,11 +7,13 @@ import re
 import zipfile
 from pathlib import Path
 
-from shared.recipes import FILES, ROOT, CookbookError, Recipe, discover, find
+from shared import ROOT, CookbookError
+from shared.recipes import FILES, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
 # What the copied helpers and the starter's test import; uv installs it all.
-FRAME = ("filelock", "pyyaml", "pytest", "pip", "uv")
+FRAME = ("filelock", "pytest", "pip", "uv")
+BUILD = ("setuptools", "hatchling")  # of packages that come as source
 NEUTRAL = "my_model"  # the name that a starter to download has
 
 
@@ -52,8 +54,11 @@ def rewrite(text: str, names: dict[str, str]) -> str:
 
 
 def used(recipe: Recipe) -> set[Path]:
-    """Return what a starter takes of the recipe and of shared/: imported, or named in a
-    string."""
+    """Return what a starter takes of the recipe and of shared/.
+
+    That is what it imports or names in a string, beginning with the driver and the
+    test, and its known answer.
+    """
     near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.py")]
     waiting = [recipe.path / "model_code.py", recipe.path / "driver.py"]
     if service := recipe.front_matter.get("runs_with"):
@@ -64,37 +69,54 @@ def used(recipe: Recipe) -> set[Path]:
     while waiting:
         text = waiting.pop().read_text(encoding="utf-8")
         for path in near:
-            stem, name = re.escape(path.stem), re.escape(path.name)
-            if re.search(
-                rf"(?:import|from) (?:shared\.)?{stem}\b|[\"'/]{name}[\"']", text
-            ):
+            module = re.escape(path.stem)
+            if path.parent.name == "shared":
+                is_used = rf"from shared(?:\.| import .*\b){module}\b"
+            else:
+                is_used = (
+                    rf"(?:import|from) {module}\b|[\"'/]{re.escape(path.name)}[\"']"
+                )
+            if re.search(is_used, text):
                 files = {path} if path.is_file() else {*path.rglob("*.*")}
-                fresh = {
-                    file for file in files if "__pycache__" not in file.parts
-                } - found
-                found |= fresh
-                waiting += [file for file in fresh if file.suffix == ".py"]
+                new_files = {f for f in files if "__pycache__" not in f.parts} - found
+                found |= new_files
+                waiting += [file for file in new_files if file.suffix == ".py"]
     return found | {ROOT / "shared" / "__init__.py"}
+
+
+def locked_packages() -> dict[str, tuple[str, set[str]]]:
+    """Return the lines of each locked package, and the packages that require it."""
+    packages: dict[str, tuple[str, set[str]]] = {}
+    for lock in ("dev", "llm", "data"):
+        text = (ROOT / f"locks/{lock}.txt").read_text(encoding="utf-8")
+        for lines in re.split(r"^(?=[a-z0-9])", text, flags=re.M)[1:]:
+            name = lines.partition("==")[0].partition("[")[0]
+            lines, _, parents = lines.partition("    # via ")
+            packages.setdefault(name, (lines, set(re.findall(r"[\w.-]+", parents))))
+    return packages
 
 
 def requirements(recipe: Recipe) -> dict[str, str]:
     """Return two files: what the driver and the helpers ask for, and what was tested
     with it.
 
-    The second holds a hash for each file that may be installed: uv compares.
+    The second has the exact version of each package that may be installed, with its
+    hashes: uv compares.
     """
-    locks = [
-        (ROOT / f"locks/{lock}.txt").read_text("utf-8")
-        for lock in ("dev", "llm", "data")
-    ]
-    locked = {
-        m[2]: m[1] for m in re.finditer(r"^((\S+)==.*?)(?: \\)?$", locks[0], re.M)
-    }
+    packages = locked_packages()
+    files = [file.read_text("utf-8") for file in recipe.path.glob("requirements*.txt")]
+    wanted = {*re.findall(r"^[\w.-]+", "\n".join(files), re.M), *FRAME, *BUILD}
+    while more := {n for n in packages if packages[n][1] & wanted} - wanted:
+        wanted |= more
     own = recipe.path / "requirements-driver.txt"
     asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-    lines = ["-r requirements.txt", *asked, *(locked[name] for name in FRAME)]
-    asked_for = "\n".join(dict.fromkeys(lines)) + "\n"
-    return {"requirements-driver.txt": asked_for, "constraints.txt": "".join(locks)}
+    pins = [packages[name][0].split(" \\\n")[0].strip() for name in FRAME]
+    lines = dict.fromkeys(["-r requirements.txt", *asked, *pins])
+    constraints = [packages[name][0] for name in sorted(wanted & packages.keys())]
+    return {
+        "requirements-driver.txt": "\n".join(lines) + "\n",
+        "constraints.txt": "".join(constraints),
+    }
 
 
 def adapt(text: str, recipe: Recipe, names: dict[str, str]) -> str:
@@ -109,16 +131,14 @@ def adapt(text: str, recipe: Recipe, names: dict[str, str]) -> str:
 def fill(template: str, recipe: Recipe, slug: str) -> str:
     """Return a file of shared/starter/ for the starter of that name."""
     service = recipe.front_matter.get("runs_with")
-    command = f"python -P shared/{service}.py " if service else ""
+    command = f".venv/bin/python -P shared/{service}.py " if service else ""
     text = (TEMPLATES / template).read_text(encoding="utf-8")
-    text = text.replace("RUNS_WITH\n", f"runs_with: {service}\n" if service else "")
     text = text.replace("SERVICE ", command)
     return text.replace("SLUG", slug).replace("ORIGIN", recipe.name)
 
 
 def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
-    """Return the starter's README; it keeps the front matter's `runs_with`, which smoke
-    reads."""
+    """Return the starter's README, with the recipe's "When you copy it"."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
     section = r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)"
     steps = re.search(section, text, re.M | re.S)

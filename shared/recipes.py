@@ -6,32 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared import ROOT, CookbookError
+from shared.store import open_store
+
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
 # Warnings are errors in recipe runs; MLflow warns of its own type hints when imported.
 WARNINGS = ["-W", "error", "-W", "ignore::UserWarning:mlflow.types.type_hints"]
 FILES = ["README.md", "model_code.py", "driver.py", "requirements.txt"]
 FILES += ["request.json", "response.json"]
 
 
-class CookbookError(Exception):
-    """What was asked for can't be done; the message says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """One folder under recipes/, or a starter that was copied from one."""
+    """One folder under recipes/."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        """Return the slug: the folder's name; a starter's stands in its front
-        matter."""
-        readme = self.path / "README.md"
-        if readme.is_file() and "\nname: " in readme.read_text(encoding="utf-8"):
-            return str(self.front_matter.get("name", self.path.name))
         return self.path.name
 
     @property
@@ -112,3 +105,23 @@ def print_recipes() -> int:
             summary = str(error)
         print(f"{recipe.name:<22}{summary}")
     return 0
+
+
+def newest_model(recipe: Recipe) -> str:
+    """Return the URI of the recipe's newest model; CookbookError if there is none."""
+    import mlflow
+
+    experiment = None
+    if open_store():
+        experiment = mlflow.get_experiment_by_name(recipe.name)
+    if experiment:
+        models = mlflow.MlflowClient().search_logged_models(
+            [experiment.experiment_id],
+            filter_string=f"name = '{recipe.name}'",
+            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        )
+        for model in models:
+            if model.status == "READY":  # not one that a driver failed to log
+                return str(model.model_uri)
+    remedy = f"make log RECIPE={recipe.name}"
+    raise CookbookError(f"{recipe.name}: nothing logged yet; {remedy}")

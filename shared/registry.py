@@ -6,9 +6,10 @@ Promoting and rolling back move it. Each verb prints the client's call that it m
 
 from typing import Any
 
-from shared.recipes import CookbookError, Recipe
+from shared import CookbookError
+from shared.recipes import Recipe, newest_model
 from shared.run import recipe_run
-from shared.store import newest_model, open_store
+from shared.store import open_store
 
 import mlflow
 from mlflow.entities import LoggedModelInput
@@ -113,7 +114,7 @@ def rebuild(recipe: Recipe) -> int:
     if not parts:
         raise CookbookError(f"{recipe.name} is not composed of registered models")
     description = f"Rebuilt from {before} with the newest version of each component."
-    with recipe_run(str(recipe.path / "driver.py"), description) as run:
+    with recipe_run(recipe.name, description) as run:
         rebuilt = mlflow.pyfunc.log_model(
             name=recipe.name,
             python_model=recipe.path / "model_code.py",

@@ -1,5 +1,4 @@
-"""The frame around a driver: a run in the right store, and what is printed at the
-end."""
+"""The frame around a driver: a run in the right store, a summary printed at the end."""
 
 import json
 import os
@@ -12,8 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.processes import stop_once
-from shared.recipes import ROOT, Recipe
+from shared import ROOT
 from shared.store import use_store
 
 if TYPE_CHECKING:
@@ -23,40 +21,49 @@ if TYPE_CHECKING:
 
 @contextmanager
 def recipe_run(
-    driver: str, description: str, name: str = ""
+    experiment: str, description: str, name: str = ""
 ) -> "Iterator[mlflow.ActiveRun]":
-    """Open a run in the experiment of the driver's recipe, named after it and the time.
+    """Open a run in the experiment, named `name` (or like the experiment) and the time.
 
-    Pass `__file__`, and in Markdown what the run's page in MLflow's UI shows. On an
+    The description is what the run's page in MLflow's UI shows, in Markdown. On an
     error, Ctrl-C or TERM the run and the models logged in it end as FAILED.
     """
     import mlflow
 
-    recipe = Recipe(Path(driver).resolve().parent).name
     sys.excepthook = print_error
-    use_store(recipe)
-    run_name = f"{name or recipe} {datetime.now():%Y-%m-%d %H:%M:%S}"
-    tags = {"recipe": recipe}
-    before = signal.signal(signal.SIGTERM, stop_once)
+    use_store(experiment)
+    run_name = f"{name or experiment} {datetime.now():%Y-%m-%d %H:%M:%S}"
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in signals]
     try:
-        with mlflow.start_run(
-            run_name=run_name, tags=tags, description=description
-        ) as run:
+        with mlflow.start_run(run_name=run_name, description=description) as run:
             try:
                 yield run
             except BaseException:
                 fail_models(run)
                 raise
-    except (KeyboardInterrupt, SystemExit) as stop:
-        code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
-        if code not in (130, 143):  # the driver's own exit
-            raise
+    except Stopped as stopped:
         print("interrupted", file=sys.stderr)
         sys.stdout.flush()
         # At a normal exit Python may wait for ever for an idle thread of MLflow's.
-        os._exit(int(code))
+        os._exit(stopped.exit_code)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+class Stopped(BaseException):
+    """Ctrl-C or TERM has come."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
+def stop(number: int, frame: Any) -> None:
+    """Let the run end as FAILED; a second Ctrl-C ends the process at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise Stopped(number)
 
 
 def fail_models(run: Any) -> None:
@@ -71,8 +78,7 @@ def fail_models(run: Any) -> None:
 
 
 def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
-    """Print what was logged; for `make log-all` also as JSON, to the file that it
-    names."""
+    """Print what was logged; as JSON, too, into the file that COOKBOOK_RESULT names."""
     table = prediction.to_string() if hasattr(prediction, "to_string") else prediction
     print(f"run     {model.run_id}")
     print(f"model   {model.model_uri}")
@@ -86,11 +92,7 @@ def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
 def print_error(
     kind: type[BaseException], error: BaseException, trace: Any = None
 ) -> None:
-    """Print an error in one line with its place in our code; write the traceback to a
-    file."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        return
+    """Print an error in one line with its place in our code; keep the traceback."""
     frames = traceback.extract_tb(trace)
     own_frames = [frame for frame in frames if "site-packages" not in frame.filename]
     place = ""

@@ -7,9 +7,10 @@ import socket
 import sys
 from contextlib import suppress
 
+from shared import ROOT, CookbookError
 from shared.processes import run
-from shared.recipes import ROOT, WARNINGS, CookbookError, Recipe
-from shared.store import newest_model, open_store, tracking_uri
+from shared.recipes import WARNINGS, Recipe, newest_model
+from shared.store import open_store, tracking_uri
 
 MLFLOW = [sys.executable, "-m", "mlflow"]
 SERVICE = ["models", "serve", "--env-manager", "local"]

@@ -1,15 +1,10 @@
-"""Compare a logged model's answer to its known request, in a second process elsewhere.
+"""Ask logged models their known requests, in one process elsewhere, and compare.
 
-A reload in the process that logged the model proves nothing: there, a forgotten
-`set_model`, a missing file or an import of the repository goes unnoticed.
-
-    python -m shared.smoke FOLDER             a recipe that was copied out
-    python -m shared.smoke FOLDER --accept    make the newest answer the expected one
+known_answer.py says why. The process imports MLflow once and is forked for each model.
 """
 
 import importlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -19,48 +14,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from shared import CookbookError, known_answer
+from shared.known_answer import find_faults
 from shared.processes import stop_group
-from shared.recipes import WARNINGS, CookbookError, Recipe, discover
-from shared.store import newest_model, tracking_uri
+from shared.recipes import WARNINGS, Recipe, discover, newest_model
+from shared.store import tracking_uri
 
 SCORER = Path(__file__).with_name("scorer.py")
-
-
-def differences(
-    answer: Any, expected: Any, tolerance: dict[str, float], place: str = ""
-) -> list[str]:
-    """Return where an answer differs from the expected one, one line each.
-
-    Numbers under a key of `tolerance` may differ by that fraction (by that much, near
-    zero); all else must be equal, and true is not 1.
-    """
-    kinds = type(answer), type(expected)
-    if kinds == (dict, dict) and answer.keys() == expected.keys():
-        parts = {f"{place}.{key}": (answer[key], expected[key]) for key in expected}
-    elif kinds == (list, list) and len(answer) == len(expected):
-        pairs = zip(answer, expected, strict=True)
-        parts = {f"{place}[{number}]": pair for number, pair in enumerate(pairs)}
-    else:
-        same = type(answer) is type(expected) and answer == expected
-        if set(kinds) <= {int, float}:
-            key = place.rsplit(".", 1)[-1].split("[")[0]
-            allowed = tolerance.get(key, 0.0)
-            same = math.isclose(answer, expected, rel_tol=allowed, abs_tol=allowed)
-        return [] if same else [f"{place}: got {answer!r}, expected {expected!r}"]
-    lines = []
-    for part, (part_answer, part_expected) in parts.items():
-        lines += differences(part_answer, part_expected, tolerance, part)
-    return lines
-
-
-def find_faults(recipe: Recipe, answer: Any) -> list[str]:
-    """Return where an answer differs from the recipe's response.json; [] is a pass."""
-    expected = recipe.json("response.json")
-    return differences(answer, expected, expected.pop("tolerance", {}))
 
 
 @dataclass
@@ -74,7 +37,9 @@ class Outcome:
 
     def faults(self) -> list[str]:
         """Return what is wrong with the answer, a line each; [] is a pass."""
-        return [self.error] if self.error else find_faults(self.recipe, self.answer)
+        if self.error:
+            return [self.error]
+        return find_faults(self.recipe.path, self.answer)
 
 
 def start_services(recipes: list[Recipe], stack: ExitStack) -> dict[str, str]:
@@ -219,59 +184,8 @@ def attempt(recipes: list[Recipe], alone: bool) -> Iterator[Outcome]:
 
 
 def accept(recipe: Recipe) -> int:
-    """Show how the newest model's answer differs from response.json, and write it.
-
-    Asks before it writes; where nobody can be asked, YES=1 in the environment agrees.
-    The `tolerance` stays. Returns 1 if a different answer was not written.
-    """
-    file = recipe.path / "response.json"
-    before = recipe.json("response.json") if file.is_file() else {}
-    tolerance = before.pop("tolerance", {})
-    response = answer(recipe)
-    # A table has its rows in `predictions`; what an agent answers is one object.
-    rows = response.get("predictions", [response])
-    if "predictions" in response:  # a copy may have dropped a column
-        tolerance = {k: v for k, v in tolerance.items() if k in str(rows[:1])}
-    rows_before = before.get("predictions", [before])
-    if not differences(rows, rows_before, tolerance):
-        print("the expected answer already")
-        return 0
-    pairs = zip_longest(rows, rows_before, fillvalue="no row")
-    for number, (row, row_before) in enumerate(pairs):
-        if differences(row, row_before, tolerance):
-            print(f"row {number}\n  - {json.dumps(row_before)}\n  + {json.dumps(row)}")
-    agreed = os.environ.get("YES") == "1"
-    if not agreed and sys.stdin.isatty():
-        agreed = input(f"write it to {file}? [y/N] ").lower() == "y"
-    if not agreed:
-        print("not written: add YES=1", file=sys.stderr)
-        return 1
-    file.write_text(response_text(response, tolerance), encoding="utf-8")
-    return 0
-
-
-def response_text(response: dict[str, Any], tolerance: dict[str, float]) -> str:
-    """Return response.json: a line for each row of a table."""
-    if "predictions" not in response:
-        kept = {**response, "tolerance": tolerance} if tolerance else response
-        return json.dumps(kept, indent=2) + "\n"
-    rows = ",\n    ".join(json.dumps(row) for row in response["predictions"])
-    end = f',\n  "tolerance": {json.dumps(tolerance)}' if tolerance else ""
-    return f'{{\n  "predictions": [\n    {rows}\n  ]{end}\n}}\n'
+    """Make the newest model's answer the expected one, after a look."""
+    return known_answer.accept(answer(recipe), recipe.path)
 
 
 check_isolated = partial(check, alone=True)
-
-
-def main(folder: str, *options: str) -> int:
-    """Check or accept the recipe that was copied to the folder."""
-    recipe = Recipe(Path(folder).resolve())
-    try:
-        return accept(recipe) if "--accept" in options else check(recipe)
-    except CookbookError as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

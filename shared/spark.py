@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared import CookbookError
 from shared.processes import run, stop_once
-from shared.recipes import WARNINGS, CookbookError, Recipe
-from shared.store import newest_model, open_store
+from shared.recipes import WARNINGS, Recipe, newest_model
+from shared.store import open_store
 
 import mlflow
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Open the store: `.mlflow/` of this checkout, or the server a team points to."""
+"""Open the store: `.mlflow/` of this folder, or the server a team points to."""
 
 import logging
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
-from shared.recipes import ROOT, CookbookError, Recipe
+from shared import ROOT, CookbookError
 
+OWN_STORE = f"sqlite:///{ROOT / '.mlflow' / 'mlflow.db'}"
 RIGHTS = "get the right to read and write there, or set MLFLOW_TRACKING_URI"
 REMEDIES = {  # part of what SQLite says, and what to do
     "unable to open": RIGHTS,
@@ -17,21 +18,23 @@ REMEDIES = {  # part of what SQLite says, and what to do
     "locked": "another process is writing to it: wait for it, or end it",
     "": "restore it from a backup, or move it away: the next log makes a new one",
 }
-OWN_STORE = f"sqlite:///{ROOT / '.mlflow' / 'mlflow.db'}"
+ADDRESSES = {  # where the store keeps addresses of files
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
 
 
 def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI if it is set, else the SQLite file of this
-    checkout."""
+    """Return MLFLOW_TRACKING_URI if it is set, else the SQLite file of this folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or OWN_STORE
 
 
 def store_file() -> Path | None:
     """Return the store's SQLite file; None for a server's address."""
-    uri = tracking_uri()
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///"))
+    kind, separator, path = tracking_uri().partition("sqlite:///")
+    return Path(path) if separator and not kind else None
 
 
 def open_store() -> bool:
@@ -44,11 +47,10 @@ def open_store() -> bool:
     file = store_file()
     if file and not file.exists():
         return False
+    mlflow.set_tracking_uri(tracking_uri())
     if file:
         check_database(file)
         follow_move(file)
-    mlflow.set_tracking_uri(tracking_uri())
-    if file:
         try:
             mlflow.search_experiments(max_results=1)
         except mlflow.MlflowException as error:
@@ -61,22 +63,12 @@ def check_database(file: Path) -> None:
     address = f"file:{quote(str(file.absolute()))}?mode=rw"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=20)) as database:
-            database.execute("SELECT version_num FROM alembic_version").fetchone()
             database.execute("SELECT count(*) FROM experiments").fetchone()
             # Without the right to write this fails; it is not committed.
             database.execute("UPDATE alembic_version SET version_num = version_num")
     except sqlite3.Error as error:
-        message = str(error)
-        remedy = next(do for part, do in REMEDIES.items() if part in message)
+        remedy = next(do for part, do in REMEDIES.items() if part in str(error))
         raise CookbookError(f"{file}: {error}; {remedy}") from None
-
-
-ADDRESSES = {  # where the store keeps addresses of files
-    "experiments": "artifact_location",
-    "runs": "artifact_uri",
-    "logged_models": "artifact_location",
-    "model_versions": "storage_location",
-}
 
 
 def follow_move(file: Path) -> None:
@@ -86,18 +78,17 @@ def follow_move(file: Path) -> None:
         rows = database.execute("SELECT artifact_location FROM experiments").fetchall()
         for (address,) in rows:
             before = address.partition("/artifacts")[0] + "/artifacts"
-            gone = not Path(url2pathname(urlsplit(before).path)).exists()
-            if not (before.startswith("file:") and gone and artifacts.is_dir()):
-                continue
-            for table, column in ADDRESSES.items():
-                change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-                database.execute(change, [before, artifacts.as_uri()])
+            is_gone = not Path(url2pathname(urlsplit(before).path)).exists()
+            if before.startswith("file:") and is_gone and artifacts.is_dir():
+                for table, column in ADDRESSES.items():
+                    change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                    database.execute(change, [before, artifacts.as_uri()])
 
 
 def use_store(experiment: str) -> str:
     """Make the experiment the active one and return its id; create what is missing.
 
-    Artifacts of a local experiment are kept beside the store; MLflow's default would be
+    Artifacts of a local experiment are kept beside the store. MLflow's default would be
     `./mlruns` of the working directory.
     """
     import mlflow
@@ -120,9 +111,9 @@ def use_store(experiment: str) -> str:
 
 
 def create_store(file: Path) -> None:
-    """Create the schema in a file beside it, then move that into place.
+    """Create the tables in a file beside it, then move that into place.
 
-    MLflow's migrations do not run in one transaction: a process that is killed in
+    MLflow's migrations don't run in one transaction: a process that is killed in
     between would leave a store that is broken for good.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -134,23 +125,3 @@ def create_store(file: Path) -> None:
     artifacts = str(file.parent / "artifacts")
     SqlAlchemyStore(f"sqlite:///{new_file}", artifacts).engine.dispose()
     os.replace(new_file, file)
-
-
-def newest_model(recipe: Recipe) -> str:
-    """Return the URI of the recipe's newest model; CookbookError if there is none."""
-    import mlflow
-
-    experiment = None
-    if open_store():
-        experiment = mlflow.get_experiment_by_name(recipe.name)
-    if experiment:
-        models = mlflow.MlflowClient().search_logged_models(
-            [experiment.experiment_id],
-            filter_string=f"name = '{recipe.name}'",
-            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-        )
-        for model in models:
-            if model.status == "READY":  # not one that a driver failed to log
-                return str(model.model_uri)
-    remedy = f"make log RECIPE={recipe.name}"
-    raise CookbookError(f"{recipe.name}: nothing logged yet; {remedy}")

@@ -303,7 +303,8 @@ def test_driver_registers_last(recipe):
         for name, call in calls(recipe, "driver.py")
         if name == "mlflow.register_model"
     ]
-    assert repr(recipe.name) in registered
+    assert "NAME" in registered
+    assert f'\nNAME = "{recipe.name}"\n' in (recipe.path / "driver.py").read_text()
 
 
 def declared(driver):

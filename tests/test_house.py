@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+from shared import known_answer, servers, smoke
 from shared import processes as house_processes
-from shared import servers, smoke
 from shared.cli import main
 from shared.processes import free_port
-from shared.recipes import ROOT, WARNINGS, CookbookError, Recipe, discover, find
+from shared.recipes import ROOT, WARNINGS, CookbookError, discover, find
 
 import mlflow
 import pandas as pd
@@ -139,15 +139,14 @@ def test_accept_shows_what_differs_and_writes_nothing_unasked(
         '{"predictions": [1, 2], "tolerance": {}}'
     )
     said, before = {"predictions": [1, 3, 4]}, file.read_text()
-    monkeypatch.setattr(smoke, "answer", lambda recipe: said)
-    assert smoke.accept(Recipe(tmp_path)) == 1 and file.read_text() == before
+    assert known_answer.accept(said, tmp_path) == 1 and file.read_text() == before
     shown = 'row 1\n  - 2\n  + 3\nrow 2\n  - "no row"\n  + 4\n'
     assert capsys.readouterr() == (shown, "not written: add YES=1\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda asked: "y")
-    assert smoke.accept(Recipe(tmp_path)) == 0 and capsys.readouterr().out == shown
+    assert known_answer.accept(said, tmp_path) == 0 and capsys.readouterr().out == shown
     assert json.loads(file.read_text()) == said
-    assert smoke.accept(Recipe(tmp_path)) == 0
+    assert known_answer.accept(said, tmp_path) == 0
     assert capsys.readouterr().out == "the expected answer already\n"
 
 
@@ -202,7 +201,7 @@ def test_killed_driver_ends_its_run(tmp_path, fresh_checkout, new_store):
     new_store((checkout := fresh_checkout("killed")) / ".mlflow/mlflow.db")
     code = (
         "import os, signal\nfrom shared.run import recipe_run\n"
-        "with recipe_run('x/killed/driver.py', ''):\n"
+        "with recipe_run('killed', ''):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     done = subprocess.run(
@@ -341,7 +340,7 @@ def test_help_and_list_import_no_mlflow_and_serve_few_files_of_ours():
     ],
 )
 def test_differences_can_tell(got, want, tolerance, same):
-    assert (smoke.differences(got, want, tolerance) == []) is same
+    assert (known_answer.differences(got, want, tolerance) == []) is same
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")

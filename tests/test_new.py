@@ -44,8 +44,10 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     ours = {package.parent.name for package in recipe.path.glob("*/__init__.py")}
     assert not ours & {package.parent.name for package in to.glob("*/__init__.py")}
     helpers = {path.name for path in (to / "shared").iterdir()}
-    assert {"store.py", "run.py", "smoke.py"} <= helpers
-    assert not {"cli.py", "log_all.py", "new.py"} & helpers
+    service = recipe.front_matter.get("runs_with")
+    frame = {"__init__.py", "known_answer.py", "run.py", "store.py"}
+    services = {f"{service}.py", "local_llm.py"} if service else set()
+    assert helpers == frame | services
     asked = "".join(path.read_text() for path in to.glob("requirements*.txt"))
     for path in recipe.path.glob("requirements*.txt"):
         assert [
@@ -63,13 +65,18 @@ def test_starter_runs_beside_its_helpers(tmp_path):
     response = json.loads((to / "response.json").read_text())
     response["predictions"][1]["area"] = 4.0
     (to / "response.json").write_text(json.dumps(response))
-    wrong = run(to, "-m", "shared.smoke", ".")
+    check = ["-m", "shared.known_answer", "models:/tank_volume/latest"]
+    wrong = run(to, *check)
     assert wrong.returncode == 1 and ".predictions[1].area: got 0.785" in wrong.stdout
-    done = run(to, "-m", "shared.smoke", ".", "--accept", YES="1")
+    done = run(to, *check, "--accept", YES="1")
     assert re.findall(r"^row (\d)", done.stdout, re.M) == ["1"] and done.returncode == 0
     accepted = json.loads((to / "response.json").read_text())
     assert accepted["tolerance"] == response["tolerance"]
-    assert " ok " in run(to, "-m", "shared.smoke", ".").stdout
+    assert "gives the known answer" in run(to, *check).stdout
+    missing = run(to, *check[:2], "models:/no_such/latest")
+    assert missing.returncode == 1 and missing.stderr.endswith(
+        "name=no_such not found\n"
+    )
 
     (to / "model_code.py").write_text("import no_such_module\n")
     failed = run(to, "driver.py")

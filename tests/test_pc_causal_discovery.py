@@ -314,7 +314,13 @@ REMEDIES = {
     ),
     "fisherz": (ASIA, {"test": "fisherz"}, "test to gsq", ASIA, {"test": "gsq"}),
     "gsq": (CELLS, {"test": "gsq"}, "test to fisherz", CELLS, {"test": "fisherz"}),
-    "alpha": (CELLS, {"alpha": 1e-16}, "greater than or equal to 0.0", CELLS, {"alpha": 1e-15}),
+    "alpha": (
+        CELLS,
+        {"alpha": 1e-16},
+        "greater than or equal to 0.0",
+        CELLS,
+        {"alpha": 1e-15},
+    ),
     "two tiers": (
         CELLS,
         known("tiers", ["Raf"], ["Raf", "Mek"]),

@@ -1,9 +1,8 @@
 """The newest model and the life of a registered one, in a store of their own."""
 
-from shared.recipes import CookbookError, Recipe, find
+from shared.recipes import CookbookError, Recipe, find, newest_model
 from shared.registry import print_versions, promote, register
 from shared.run import recipe_run
-from shared.store import newest_model
 
 import mlflow
 import pandas as pd
@@ -15,7 +14,7 @@ CIRCLE = find("circle_area")
 
 
 def log() -> str:
-    with recipe_run(str(HERE / "driver.py"), "a test"):
+    with recipe_run("circle_area", "a test"):
         logged = mlflow.pyfunc.log_model(
             name="circle_area",
             python_model=HERE / "model_code.py",
@@ -33,7 +32,7 @@ def two(tmp_path, monkeypatch, new_store):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
     new_store(tmp_path / "runs.db")
     made = [log(), log()]
-    with pytest.raises(ValueError), recipe_run(str(HERE / "driver.py"), "a test"):
+    with pytest.raises(ValueError), recipe_run("circle_area", "a test"):
         mlflow.initialize_logged_model("circle_area")
         raise ValueError("the driver failed")
     return made

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from contextlib import closing
 
-from shared.recipes import ROOT, CookbookError, find
+from shared.recipes import ROOT, CookbookError, find, newest_model
 from shared.smoke import answer
-from shared.store import newest_model, open_store, use_store
+from shared.store import open_store, use_store
 
 import pytest
 
@@ -83,7 +83,7 @@ def test_a_moved_store_finds_its_artifacts(tmp_path, monkeypatch, new_store):
             before.rename(after)
         env = environment(ROOT, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/runs.db")
         driver = ROOT / "recipes/circle_area/driver.py"
-        newest = "from shared.store import *; from shared.recipes import find; "
+        newest = "from shared.recipes import find, newest_model; "
         newest += "print(newest_model(find('circle_area')))"
         if folder == before:
             subprocess.run([sys.executable, driver], env=env, check=True)

@@ -20,6 +20,7 @@ from parts import make_parts
 from photographs import own_parts
 
 HERE = Path(__file__).parent
+NAME = "canny_edge_qc"
 DESCRIPTION = """
 **Pass or fail photographs of a surface** by their largest edge, compared with the edges
 of good parts.
@@ -54,10 +55,10 @@ def main() -> None:
     pictures = {str(row): read_grey(file) for row, file in example["image"].items()}
     photographed = own_parts(HERE)
     parts = photographed or make_parts(seed=0, golden=60, good=40, bad=10)
-    with recipe_run(__file__, DESCRIPTION):
+    with recipe_run(NAME, DESCRIPTION):
         mlflow.log_dict(calibrate(parts.golden), "calibration.json")
         model = mlflow.pyfunc.log_model(
-            name="canny_edge_qc",
+            name=NAME,
             python_model=HERE / "model_code.py",
             artifacts={"calibration": mlflow.get_artifact_uri("calibration.json")},
             signature=SIGNATURE,
@@ -77,7 +78,7 @@ def main() -> None:
         )
         mlflow.log_metrics(metrics, model_id=model.model_id, dataset=dataset)
         mlflow.log_figure(draw(pictures, answer, scored), "inspection.png")
-        mlflow.register_model(model.model_uri, "canny_edge_qc")
+        mlflow.register_model(model.model_uri, NAME)
     good = (scored["defect"] == "good").sum()
     false_alarms = f"{numbers['false alarms']:.0%} false alarms"
     headline = f"{name}: {false_alarms} on {good} unseen good parts"

@@ -14,6 +14,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 HERE = Path(__file__).parent
+NAME = "circle_area"
 DESCRIPTION = """
 **Area of circles** from their `diameter`, in the square of its unit.
 
@@ -31,16 +32,16 @@ SIGNATURE = ModelSignature(
 def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     example = pd.DataFrame(**request["dataframe_split"])
-    with recipe_run(__file__, DESCRIPTION):
+    with recipe_run(NAME, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
-            name="circle_area",
+            name=NAME,
             python_model=HERE / "model_code.py",
             signature=SIGNATURE,
             input_example=example,
             pip_requirements=str(HERE / "requirements.txt"),
         )
         answer = mlflow.pyfunc.load_model(model.model_uri).predict(example)
-        mlflow.register_model(model.model_uri, "circle_area")
+        mlflow.register_model(model.model_uri, NAME)
     last_row, last_answer = example.iloc[-1].to_dict(), answer.iloc[-1].to_dict()
     headline = f"{last_row} -> {last_answer}"
     report(model, headline, prediction=example.join(answer))

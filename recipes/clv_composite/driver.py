@@ -89,7 +89,7 @@ def fit(transactions: pd.DataFrame, cutoff: pd.Timestamp) -> dict[str, Fit]:
 
 def log_part(name: str, fitted: Fit, dataset: PandasDataset) -> ModelInfo:
     """Log one part as a model of its own: code and parameters, no pickle."""
-    with recipe_run(__file__, PART_DESCRIPTION.format(name=name), name):
+    with recipe_run(NAME, PART_DESCRIPTION.format(name=name), name):
         mlflow.log_dict(fitted.parameters, "fitted.json")
         if name == "textbook":
             part_signature = signature(list(CUSTOMER), ["expected_purchases", "clv"])
@@ -198,7 +198,7 @@ def main() -> None:
     seen = from_pandas(orders[orders["date"] <= CUTOFF], name="orders to the cutoff")
     parts = {name: log_part(name, fitted, seen) for name, fitted in fits.items()}
 
-    with recipe_run(__file__, DESCRIPTION) as run:
+    with recipe_run(NAME, DESCRIPTION) as run:
         # Each part is pinned by its id; a name or alias may move. Its files are copied.
         model = mlflow.pyfunc.log_model(
             name=NAME,
@@ -218,7 +218,7 @@ def main() -> None:
     report(model, headline, answer.round(2))
     for name, part in parts.items():
         mlflow.register_model(part.model_uri, f"{NAME}_{name}")
-    mlflow.register_model(model.model_uri, "clv_composite")
+    mlflow.register_model(model.model_uri, NAME)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 from model_code import EXAMPLES
 
 HERE = Path(__file__).parent
+NAME = "openai_batch"
 DESCRIPTION = """
 **Product, price and sentiment** of customer feedback, asked of a language-model service
 that may misbehave: every row ends in an answer or a typed error before its deadline.
@@ -55,9 +56,9 @@ SIGNATURE = ModelSignature(
 def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     texts = pd.DataFrame(**request["dataframe_split"])
-    with local_llm(), recipe_run(__file__, DESCRIPTION):
+    with local_llm(), recipe_run(NAME, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
-            name="openai_batch",
+            name=NAME,
             python_model=HERE / "model_code.py",
             code_paths=[str(HERE / "openai_batch_client")],
             signature=SIGNATURE,
@@ -91,7 +92,7 @@ def main() -> None:
         if not answered.any():
             first = answer.iloc[0]
             sys.exit(f"no text was answered: {first['error']}: {first['detail']}")
-        mlflow.register_model(model.model_uri, "openai_batch")
+        mlflow.register_model(model.model_uri, NAME)
     report(
         model,
         headline=f"{answered.sum()} texts answered, {(~answered).sum()} with a typed "

@@ -18,6 +18,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
 HERE = Path(__file__).parent
+NAME = "openai_call"
 DESCRIPTION = """
 **Product, price and sentiment** of customer feedback, read by a language-model service.
 
@@ -54,9 +55,9 @@ SIGNATURE = ModelSignature(
 def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     texts = pd.DataFrame(**request["dataframe_split"])
-    with local_llm(), recipe_run(__file__, DESCRIPTION):
+    with local_llm(), recipe_run(NAME, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
-            name="openai_call",
+            name=NAME,
             python_model=HERE / "model_code.py",
             model_config=SETTINGS,
             signature=SIGNATURE,
@@ -86,7 +87,7 @@ def main() -> None:
         if not answered.any():
             first = answer.iloc[0]
             sys.exit(f"no text was answered: {first['error']}: {first['detail']}")
-        mlflow.register_model(model.model_uri, "openai_call")
+        mlflow.register_model(model.model_uri, NAME)
     report(
         model,
         headline=f"{answered.sum()} texts answered, {(~answered).sum()} with an error, "

@@ -18,6 +18,7 @@ from model_code import PARAMS, Settings, discover
 from networks import real_cells, sample, true_edges
 
 HERE = Path(__file__).parent
+NAME = "pc_causal_discovery"
 DESCRIPTION = """
 **The PC algorithm as a model**: a table of observations in, the edges of its causal
 graph out.
@@ -44,9 +45,9 @@ def main() -> None:
     for table in (example, cells):
         discover(table, **params)  # a bad table ends here, before anything is logged
 
-    with recipe_run(__file__, DESCRIPTION):
+    with recipe_run(NAME, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
-            name="pc_causal_discovery",
+            name=NAME,
             python_model=HERE / "model_code.py",
             signature=SIGNATURE,
             input_example=(example, params),
@@ -79,7 +80,7 @@ def main() -> None:
             f": precision {quality['precision']:.2f}, recall {quality['recall']:.2f}; "
             f"SHD {distance['SHD']} on {len(rows):,} rows sampled from the network"
         )
-    mlflow.register_model(model.model_uri, "pc_causal_discovery")
+    mlflow.register_model(model.model_uri, NAME)
     report(model, headline=headline, prediction=edges)
 
 

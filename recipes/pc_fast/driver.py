@@ -18,6 +18,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 from model_code import DEFAULT, PARAMS, discover
 
 HERE = Path(__file__).parent
+NAME = "pc_fast"
 RESAMPLES = 100
 DESCRIPTION = """
 **The PC algorithm as a package**: a table in, the edges of its causal graph out, each
@@ -56,9 +57,9 @@ def main() -> None:
     cells = real_cells()  # your table
     params = request["params"]
     discover(cells, **params)  # refuses a table it can't read before anything is logged
-    with recipe_run(__file__, DESCRIPTION):
+    with recipe_run(NAME, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
-            name="pc_fast",
+            name=NAME,
             python_model=HERE / "model_code.py",
             code_paths=[str(HERE / "pc_fast")],  # the package: all of it is copied
             signature=SIGNATURE,
@@ -83,7 +84,7 @@ def main() -> None:
         mlflow.log_metrics(metrics, model_id=model.model_id, dataset=dataset)
         mlflow.log_table(edges, "edges.json")
         mlflow.log_figure(draw(edges), "confidence.png")
-        mlflow.register_model(model.model_uri, "pc_fast")
+        mlflow.register_model(model.model_uri, NAME)
     report(
         model,
         headline=f"{len(edges)} edges in {len(cells)} real cells, {correct} of them in "

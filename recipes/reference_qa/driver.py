@@ -25,6 +25,7 @@ from model_code import CONFIG
 from passages import FILE
 
 HERE = Path(__file__).parent
+NAME = "reference_qa"
 DESCRIPTION = """
 **Answers "which function does that?" out of Python's standard library**: embed the
 question, retrieve entries, refuse or answer, cite.
@@ -39,9 +40,9 @@ def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     questions = read_questions(pd.read_parquet(FILE))
     os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"  # SQLite has one writer
-    with local_embeddings(), recipe_run(__file__, DESCRIPTION):
+    with local_embeddings(), recipe_run(NAME, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
-            name="reference_qa",
+            name=NAME,
             python_model=HERE / "model_code.py",
             artifacts={"entries": str(FILE)},
             model_config=CONFIG,  # params of the run; load_model can change only these
@@ -69,7 +70,7 @@ def main() -> None:
             prediction=text_of(agent.predict(request)),
         )
         print(between(rows[rows["part"] == "choosing"]))
-        mlflow.register_model(model.model_uri, "reference_qa")
+        mlflow.register_model(model.model_uri, NAME)
 
 
 if __name__ == "__main__":

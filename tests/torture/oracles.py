@@ -8,7 +8,7 @@ from functools import cache
 from numbers import Real
 from typing import Any
 
-from shared.smoke import differences
+from shared.known_answer import differences
 
 import numpy as np
 import pandas as pd

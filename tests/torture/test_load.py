@@ -16,10 +16,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from shared.known_answer import differences, find_faults
 from shared.local_llm import local_llm
 from shared.processes import free_port, running_server
 from shared.recipes import discover, find
-from shared.smoke import differences, find_faults
 
 import mlflow
 import numpy as np
@@ -243,7 +243,7 @@ def test_memory_of_a_server(logged, cases, counts):
     recipe, total, warm = find("circle_area"), cases(400, 20_000), cases(200, 1_000)
     with running("serve", logged, RECIPE=recipe.name) as (port, ids):
         body = json.dumps(recipe.json("request.json")).encode()
-        assert find_faults(recipe, {"predictions": ask(port, body)}) == []
+        assert find_faults(recipe.path, {"predictions": ask(port, body)}) == []
         flood(port, [body] * warm, 4)
         before = memory(ids)
         flood(port, [body] * (total - warm), 4)
@@ -293,7 +293,7 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
             answer = model.predict(first_frame(asked), params=asked.get("params"))
             if ORACLES.get(recipe.name) is not feedback:
                 said = json.loads(answer.to_json(orient="records", double_precision=15))
-                assert find_faults(recipe, {"predictions": said}) == []
+                assert find_faults(recipe.path, {"predictions": said}) == []
             circle = pd.DataFrame({"diameter": [float(at)]}, dtype=object)
             one, two = (
                 m.predict(circle)["area"].item() for m in (models[0][1], double)

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.known_answer import find_faults
 from shared.new import new
 from shared.recipes import Recipe, find
-from shared.smoke import answer, find_faults, score_isolated
+from shared.smoke import answer, score_isolated
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
     subprocess.run([sys.executable, "driver.py"], cwd=copy, check=True)
     recipe = Recipe(copy)
-    assert find_faults(recipe, answer(recipe)) == []
+    assert find_faults(recipe.path, answer(recipe)) == []
     assert "No module named 'cv2'" in score_isolated(recipe).error
 
 

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from shared.known_answer import find_faults
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT, find
-from shared.smoke import find_faults
 
 import pytest
 import requests
@@ -49,7 +49,7 @@ def run_as_printed(recipe, page: str, logged, address: str) -> None:
     for command in ["bash", "-c", f"curl -sS {curl}"], [sys.executable, "-c", client]:
         said = subprocess.check_output(command, cwd=logged.checkout, text=True)
         answer = json.loads(said.splitlines()[-1], parse_constant=refuse)
-        assert find_faults(recipe, answer) == []
+        assert find_faults(recipe.path, answer) == []
 
 
 def test_served(recipe, logged, tmp_path):

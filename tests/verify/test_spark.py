@@ -12,9 +12,9 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from shared.known_answer import differences
 from shared.processes import free_port, running_server
 from shared.recipes import find
-from shared.smoke import differences
 from shared.spark import start_spark
 
 import pandas as pd

@@ -1,0 +1,149 @@
+"""Ask a logged model its request.json, elsewhere, and compare with response.json.
+
+A reload in the process that logged the model proves nothing: there, a forgotten
+`set_model`, a missing file or an import of the repository goes unnoticed.
+
+    python -m shared.known_answer MODEL             such as models:/my_model/latest
+    python -m shared.known_answer MODEL --accept    make its answer the expected one
+
+Both files are in the working directory, or in `--folder FOLDER`.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from shared import CookbookError
+from shared.store import check_database, follow_move, store_file, tracking_uri
+
+
+def differences(
+    answer: Any, expected: Any, tolerance: dict[str, float], place: str = ""
+) -> list[str]:
+    """Return where an answer differs from the expected one, one line each.
+
+    Numbers under a key of `tolerance` may differ by that fraction (by that much, near
+    zero); all else must be equal, and true is not 1.
+    """
+    kinds = type(answer), type(expected)
+    if kinds == (dict, dict) and answer.keys() == expected.keys():
+        parts = {f"{place}.{key}": (answer[key], expected[key]) for key in expected}
+    elif kinds == (list, list) and len(answer) == len(expected):
+        pairs = zip(answer, expected, strict=True)
+        parts = {f"{place}[{number}]": pair for number, pair in enumerate(pairs)}
+    else:
+        is_same = type(answer) is type(expected) and answer == expected
+        if set(kinds) <= {int, float}:
+            key = place.rsplit(".", 1)[-1].split("[")[0]
+            allowed = tolerance.get(key, 0.0)
+            is_same = math.isclose(answer, expected, rel_tol=allowed, abs_tol=allowed)
+        return [] if is_same else [f"{place}: got {answer!r}, expected {expected!r}"]
+    lines = []
+    for part, (part_answer, part_expected) in parts.items():
+        lines += differences(part_answer, part_expected, tolerance, part)
+    return lines
+
+
+def find_faults(folder: Path, answer: Any) -> list[str]:
+    """Return where an answer differs from the folder's response.json; [] is a pass."""
+    expected = json.loads((folder / "response.json").read_text(encoding="utf-8"))
+    return differences(answer, expected, expected.pop("tolerance", {}))
+
+
+def ask(model: str, folder: Path) -> Any:
+    """Return a model's answer to the folder's request.json, from a process in `/`.
+
+    Raises CookbookError with the last line that the process printed if there is none.
+    """
+    if file := store_file():
+        if not file.exists():
+            raise CookbookError("nothing logged yet; make log")
+        check_database(file)
+        follow_move(file)
+    with tempfile.TemporaryDirectory() as place:
+        output = Path(place) / "answer.json"
+        command = [sys.executable, "-I", "-m", "mlflow", "models", "predict"]
+        command += ["-m", model, "-i", str(folder / "request.json"), "-t", "json"]
+        command += ["-o", str(output), "--env-manager", "local"]
+        variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
+        variables["MLFLOW_TRACKING_URI"] = tracking_uri()
+        done = subprocess.run(
+            command, cwd="/", env=variables, capture_output=True, text=True
+        )
+        if not output.is_file():
+            (*_, last) = ["", *done.stderr.strip().splitlines()]
+            raise CookbookError(f"{model} did not answer: {last}")
+        return json.loads(output.read_text(encoding="utf-8"))
+
+
+def accept(answer: dict[str, Any], folder: Path) -> int:
+    """Show how an answer differs from the folder's response.json, and write it.
+
+    Asks before it writes; where nobody can be asked, YES=1 in the environment agrees.
+    The `tolerance` stays. Returns 1 if a different answer was not written.
+    """
+    file = folder / "response.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    tolerance = before.pop("tolerance", {})
+    # A table has its rows in `predictions`; what an agent answers is one object.
+    rows = answer.get("predictions", [answer])
+    if "predictions" in answer:  # a copy may have dropped a column
+        tolerance = {k: v for k, v in tolerance.items() if k in str(rows[:1])}
+    rows_before = before.get("predictions", [before])
+    if not differences(rows, rows_before, tolerance):
+        print("the expected answer already")
+        return 0
+    pairs = zip_longest(rows, rows_before, fillvalue="no row")
+    for number, (row, row_before) in enumerate(pairs):
+        if differences(row, row_before, tolerance):
+            print(f"row {number}\n  - {json.dumps(row_before)}\n  + {json.dumps(row)}")
+    agreed = os.environ.get("YES") == "1"
+    if not agreed and sys.stdin.isatty():
+        agreed = input(f"write it to {file}? [y/N] ").lower() == "y"
+    if not agreed:
+        print("not written: add YES=1", file=sys.stderr)
+        return 1
+    file.write_text(response_text(answer, tolerance), encoding="utf-8")
+    return 0
+
+
+def response_text(response: dict[str, Any], tolerance: dict[str, float]) -> str:
+    """Return response.json: a line for each row of a table."""
+    if "predictions" not in response:
+        kept = {**response, "tolerance": tolerance} if tolerance else response
+        return json.dumps(kept, indent=2) + "\n"
+    rows = ",\n    ".join(json.dumps(row) for row in response["predictions"])
+    end = f',\n  "tolerance": {json.dumps(tolerance)}' if tolerance else ""
+    return f'{{\n  "predictions": [\n    {rows}\n  ]{end}\n}}\n'
+
+
+def main() -> int:
+    """Check or accept a model's answer."""
+    words = argparse.ArgumentParser(description="Check a model's known answer.")
+    words.add_argument("model")
+    words.add_argument("--accept", action="store_true")
+    words.add_argument("--folder", type=Path, default=Path())
+    chosen = words.parse_args()
+    folder = chosen.folder.resolve()
+    try:
+        answer = ask(chosen.model, folder)
+    except CookbookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if chosen.accept:
+        return accept(answer, folder)
+    faults = find_faults(folder, answer)
+    verdict = "failed" if faults else "gives the known answer"
+    print(f"{chosen.model} {verdict}", *faults, sep="\n  ")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
