@@ -1,5 +1,4 @@
-"""Run one benchmark, or all of them, each in a process of its own: python -m benchmarks
-[NAME]"""
+"""Run one benchmark, or all, in processes of their own: python -m benchmarks [NAME]"""
 
 import subprocess
 import sys

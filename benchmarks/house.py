@@ -1,5 +1,4 @@
-"""`make log-all` beside one run of the plain 101 listing: all recipes against one
-formula."""
+"""`make log-all` beside one run of the plain 101 listing."""
 
 import os
 import shutil
@@ -36,8 +35,7 @@ print(mlflow.pyfunc.load_model(model.model_uri).predict([1.0, 2.0]))
 
 
 def fresh(*command: str) -> None:
-    """Run a command in a new folder that holds the listing, recipes/ and shared/, and
-    no store."""
+    """Run a command in a new folder with the listing, recipes/ and shared/."""
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "circle.py").write_text(MODEL)
         for package in ("recipes", "shared"):

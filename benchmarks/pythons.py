@@ -1,5 +1,4 @@
-"""One model stored both ways, as code and as a pickled object, then loaded by other
-Pythons.
+"""One model as code and as a pickled object, loaded by other Pythons.
 
 The model is circle_area's, stored by the Python that runs this. Python 3.10 to 3.13 are
 looked for on the PATH and under ~/.pyenv/versions; what is not there is said to be
@@ -31,8 +30,7 @@ CIRCLE = find("circle_area")
 
 
 def interpreter(minor: str) -> str | None:
-    """Return a Python of that minor version which starts (a pyenv shim may not), or
-    None."""
+    """Return a Python of that minor version which starts, or None."""
     own = sys.executable if sys.version.startswith(f"{minor}.") else None
     pyenv = Path.home().glob(f".pyenv/versions/{minor}.*/bin/python")
     for python in filter(None, [own, shutil.which(f"python{minor}"), *map(str, pyenv)]):

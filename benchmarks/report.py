@@ -1,5 +1,4 @@
-"""Measurements that are kept in benchmarks/results/: how they are made, and how a page
-shows them."""
+"""Measurements in benchmarks/results/: how they are made and shown."""
 
 import hashlib
 import json
@@ -80,8 +79,7 @@ def digest(measured: Iterable[str]) -> str:
 
 
 def when(kept: dict[str, Any], command: str, now: str) -> str:
-    """Return by what, when and on which code it was made; `now` is that code's digest
-    today."""
+    """Return by what, when and on which code it was made; `now` is today's digest."""
     machine = kept["machine"]
     versions = ", ".join(
         f"{name} {version}" for name, version in machine["versions"].items()
@@ -95,8 +93,7 @@ def when(kept: dict[str, Any], command: str, now: str) -> str:
 
 
 def page(name: str) -> str:
-    """Return a measurement's tables, and what, when and on which code they were
-    measured."""
+    """Return a measurement's tables, and when and on which code they were made."""
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
@@ -117,8 +114,7 @@ def page(name: str) -> str:
 
 
 def provenance(packages: Collection[str]) -> dict[str, Any]:
-    """Return date, commit and machine; `packages`, in small letters, whose versions
-    matter."""
+    """Return date, commit, machine and the versions of `packages`."""
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     versions = {
         d.name: d.version for d in distributions() if d.name.lower() in packages
@@ -137,8 +133,7 @@ def provenance(packages: Collection[str]) -> dict[str, Any]:
 
 
 def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> None:
-    """Write what was made, `more`, as JSON with its provenance and the digest of its
-    sources."""
+    """Write what was made, `more`, as JSON with its provenance and its digest."""
     kept = {**provenance(packages), "digest": digest, **more}
     file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
@@ -146,8 +141,7 @@ def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> Non
 def interleave(
     rivals: Mapping[str, Callable[[], object]], rounds: int = 7
 ) -> dict[str, float]:
-    """Return the median seconds of each callable; every round runs each one once, in
-    turn.
+    """Return the median seconds of each callable, called in turns.
 
     Taking turns spreads a machine's ups and downs over all rivals, so that ratios hold;
     each is called once beforehand, uncounted. Garbage collection is off while one is

@@ -27,8 +27,7 @@ BODY = json.dumps(find("circle_area").json("request.json"))
 
 
 def ask(address: str, times: int) -> None:
-    """Ask over one connection; with http.client, for a heavier one takes the workers'
-    cores."""
+    """Ask over one connection, with http.client: it leaves the cores to the workers."""
     with closing(HTTPConnection(address, timeout=60)) as connection:
         for _ in range(times):
             connection.request(
@@ -46,8 +45,7 @@ def load(address: str, clients: int, each: int) -> None:
 
 
 def rates(model: str, clients: int, each: int) -> Rows:
-    """Return requests per second of each way, `clients` at once with that many requests
-    each."""
+    """Return the requests a second of each way, with `clients` at once."""
     command = ["models", "serve", "-m", model, "--env-manager", "local"]
     with ExitStack() as servers:
         turns = {}

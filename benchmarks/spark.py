@@ -1,5 +1,4 @@
-"""When Spark pays: rows per second in one process and on this machine's cores through
-Spark."""
+"""When Spark pays: rows a second in one process and through Spark."""
 
 import logging
 import os

@@ -1,5 +1,4 @@
-"""What a tracking server costs at rest: as MLflow starts it, and with the settings of
-the guide.
+"""What a tracking server costs at rest: MLflow's settings and those of the guide.
 
 Linux only: it reads /proc.
 """
@@ -23,8 +22,7 @@ WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
 
 
 def proportional_bytes(process: int) -> int:
-    """Return the memory of a process, shared pages divided among those that share them
-    (PSS)."""
+    """Return the memory of a process; shared pages are divided (PSS)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(
         int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")
@@ -32,8 +30,7 @@ def proportional_bytes(process: int) -> int:
 
 
 def at_rest(way: str, folder: str) -> dict[str, Any]:
-    """Start the server, wait until it answers and starts no more processes, and look at
-    it."""
+    """Start the server, wait until it starts no more processes, and look at it."""
     words, settings = WAYS[way]
     mark, seen = str(uuid.uuid4()), [0]
     store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]

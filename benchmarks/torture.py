@@ -1,5 +1,4 @@
-"""Hostile inputs, crowds, kills (tests/torture) on what was logged here, and what came
-of each.
+"""Hostile inputs, crowds and kills on what was logged here; what came of each.
 
 The counts of a test are kept once it has passed, in build/torture.json; when all have
 passed, they are published. Exits 0 only if all that was tried is as it must be.
@@ -25,8 +24,7 @@ def row(recipe: str, counted: dict[str, Any], columns: list[str]) -> dict[str, A
 
 
 def tables(kept: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return a table for each test, a row for each recipe; kept is node id ->
-    counts."""
+    """Return a table for each test, a row for each recipe."""
     tests: dict[str, dict[str, Any]] = {}
     for node, counted in kept.items():
         name, recipe = re.findall(r"::test_(\w+)(?:\[(.+)\])?$", node)[0]

@@ -1,5 +1,4 @@
-"""MkDocs hook: pages come from docs/, from each recipe's own files and from its last
-run.
+"""MkDocs hook: pages are made from docs/, the recipes' files and their last runs.
 
 Before the build, real Markdown files are written to build/docs. Each of these, alone on
 a line of a README or a page, is replaced; whatever is missing stops the build:
@@ -129,16 +128,14 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
 
 
 def repository() -> str | None:
-    """Return the repository's address: a workflow knows it, elsewhere REPO_URL says
-    it."""
+    """Return the repository's address, from a workflow or REPO_URL."""
     if place := os.environ.get("GITHUB_REPOSITORY"):
         return f"{os.environ['GITHUB_SERVER_URL']}/{place}"
     return os.environ.get("REPO_URL")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Write build/docs and the navigation; link to the repository where its address is
-    known."""
+    """Write build/docs and the navigation, with links to the repository."""
     shutil.rmtree(OUT, ignore_errors=True)
     config.repo_url = repository()
     log.info(
@@ -196,8 +193,7 @@ def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Let search find an untranslated page once; leave line anchors to the recipes'
-    code."""
+    """Let search find an untranslated page once; drop anchors of lines elsewhere."""
     file = page.file.src_uri
     if page.url.startswith("zh/") and not file.endswith(".zh.md"):
         page.meta["search"] = {"exclude": True}

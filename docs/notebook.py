@@ -1,5 +1,4 @@
-"""A recipe's driver as a notebook: its comments and docstrings are the text between the
-cells."""
+"""A recipe's driver as a notebook: comments and docstrings become text."""
 
 import ast
 import textwrap
@@ -18,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))"""
 
 
 def cells(source: str) -> list[nbformat.NotebookNode]:
-    """Return the cells of a script; the body of its main() is laid open, its last lines
-    dropped."""
+    """Return the cells of a script; the body of its main() is laid open."""
     tree, lines, found = ast.parse(source), source.splitlines(), []
 
     def add(body: list[ast.stmt], start: int) -> None:

@@ -1,5 +1,4 @@
-"""Measure one model stored as code and as a pickled object, for the page:
-build/object-or-code.md.
+"""Measure one model as code and as a pickled object: build/object-or-code.md.
 
 python -m docs.object_or_code
 """
@@ -42,8 +41,7 @@ def save(model: object, folder: Path) -> float:
 
 
 def first_answer(folder: Path) -> float:
-    """Return the CPU seconds of a process elsewhere that loads the model and answers
-    once."""
+    """Return the CPU seconds of a process that loads the model and answers once."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = [
         sys.executable,

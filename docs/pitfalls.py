@@ -1,5 +1,4 @@
-"""The pitfalls: tests/pitfalls/<name>.md, each a wrong and a right way with what came
-out of them.
+"""The pitfalls, tests/pitfalls/<name>.md: a wrong and a right way, and their output.
 
 A case has front matter (title, the error that people search for, said, both in Chinese,
 issues, and what each way must print), then `## wrong` and `## right` with files as

@@ -36,8 +36,7 @@ def read(path: Path, remedy: str) -> str:
 
 
 def translated(text: str, locale: str) -> str:
-    """Return what code has made in the page's language: Chinese by
-    docs/words.zh.yml."""
+    """Return what code has made in the page's language, by docs/words.zh.yml."""
     if locale == "en" or text in CHINESE["words"]:
         return str(text if locale == "en" else CHINESE["words"][text])
     for sentence, chinese in CHINESE["sentences"].items():
@@ -62,8 +61,7 @@ def last_run(recipe: Recipe) -> dict[str, Any]:
 
 
 def picture(recipe: Recipe, file: str) -> str:
-    """Store an artifact of the recipe's last run as WebP; return its place under
-    recipes/."""
+    """Store an artifact of the last run as WebP; return its place under recipes/."""
     import mlflow
     from PIL import Image
 
@@ -100,8 +98,7 @@ def metrics(recipe: Recipe) -> str:
 
 
 def code(recipe: Recipe, file: str, locale: str) -> str:
-    """Return a file of the recipe, numbered; a lesson's model with the reasons for its
-    lines."""
+    """Return a file of the recipe, numbered; a lesson's model with its notes."""
     text = read(recipe.path / file, "no such file").rstrip()
     name, language = (
         f"recipes/{recipe.name}/{file}",
@@ -118,8 +115,7 @@ def code(recipe: Recipe, file: str, locale: str) -> str:
 
 
 def reasons(recipe: Recipe, text: str, locale: str) -> str:
-    """Return why lines are as they are, out of docs/notes.yml; each must stand in the
-    code."""
+    """Return docs/notes.yml by line; each line must stand in the code."""
     lines, said = [line.strip() for line in text.splitlines()], []
     for note in yaml.safe_load(read(DOCS / "notes.yml", "keep it"))[recipe.name]:
         if lines.count(note["line"]) != 1:
@@ -160,8 +156,7 @@ def card(recipe: Recipe, locale: str) -> str:
 
 
 def after(recipe: Recipe, locale: str) -> str:
-    """Return what stands below a recipe's page: downloads, and the versions it was
-    tested with."""
+    """Return a page's foot: downloads, and the versions it was tested with."""
     starter, tested = (
         translated("Starter (zip)", locale),
         translated("Tested with", locale),

@@ -1,5 +1,4 @@
-"""What the OpenAI client prints against `make serve-agent`, for the page:
-build/transcript.txt."""
+"""What the OpenAI client prints against an agent: build/transcript.txt."""
 
 import subprocess
 import sys

@@ -41,8 +41,7 @@ COMMANDS = {
 
 
 def read_variable(variable: str, command: str) -> Any:
-    """Return the value of a make variable; CookbookError if the command can't use
-    it."""
+    """Return a make variable's value; CookbookError if the command can't use it."""
     text = os.environ.get(variable, "")
     if variable in ("RECIPE", "FROM"):
         return find(text, variable)

@@ -75,8 +75,7 @@ def write_gguf(to: Path) -> None:
 
 @contextmanager
 def local_embeddings() -> Iterator[None]:
-    """Name a local embedding service in the environment, unless OPENAI_EMBEDDING_MODEL
-    names one.
+    """Name a local embedding service in the environment, unless one is named.
 
     Sets OPENAI_EMBEDDING_MODEL and OPENAI_EMBEDDING_BASE_URL for the block. It takes
     the key that the environment holds, or sets OPENAI_API_KEY to one that is made up

@@ -1,5 +1,4 @@
-"""Run a command beside a real local model, unless OPENAI_MODEL names one at an endpoint
-of yours.
+"""Run a command beside a real local model, unless OPENAI_MODEL names one of yours.
 
     python -P shared/local_llm.py COMMAND ARGUMENT...
 
@@ -40,8 +39,7 @@ def environment(settings: dict[str, str]) -> Iterator[None]:
 def served(
     weights: str, model: str, prefix: str, key: str, **settings: Any
 ) -> Iterator[None]:
-    """Serve a GGUF file on a free loopback port for the block, and name it in the
-    environment.
+    """Serve a GGUF file on a free loopback port, and name it in the environment.
 
     Sets `prefix`_BASE_URL, `prefix`_MODEL and OPENAI_API_KEY; `settings` are
     llama.cpp's.
@@ -75,8 +73,7 @@ def served(
 
 @contextmanager
 def local_llm() -> Iterator[None]:
-    """Set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL to a local model's for the
-    block.
+    """Set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL to a local model's.
 
     The environment's endpoint stays in charge only if OPENAI_MODEL names a model there:
     a key that happens to be in the shell costs nobody money. Prints which endpoint it

@@ -1,5 +1,4 @@
-"""Run every driver, several at a time, each in a process of its own; sum up the
-results."""
+"""Run every driver in a process of its own, several at a time; sum up the results."""
 
 import json
 import multiprocessing

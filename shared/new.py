@@ -1,5 +1,4 @@
-"""Copy a recipe: out of here, as a starter that stands alone; or in here, as a new
-recipe."""
+"""Copy a recipe: out of here as a starter, or in here as a new recipe."""
 
 import importlib.util
 import keyword
@@ -97,8 +96,7 @@ def locked_packages() -> dict[str, tuple[str, set[str]]]:
 
 
 def requirements(recipe: Recipe) -> dict[str, str]:
-    """Return two files: what the driver and the helpers ask for, and what was tested
-    with it.
+    """Return what the driver and the helpers ask for, and what was tested with it.
 
     The second has the exact version of each package that may be installed, with its
     hashes: uv compares.
@@ -120,8 +118,7 @@ def requirements(recipe: Recipe) -> dict[str, str]:
 
 
 def adapt(text: str, recipe: Recipe, names: dict[str, str]) -> str:
-    """Return the recipe's text under the new names; paths are relative to the
-    starter."""
+    """Return the recipe's text under the new names, with paths of the starter."""
     text = text.replace(f"recipes/{recipe.name}/", "").replace(
         f" RECIPE={recipe.name}", ""
     )
@@ -168,8 +165,7 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
 
 
 def new(recipe: Recipe, to: Path) -> Path:
-    """Make the starter in the new folder `to`, whose name becomes the slug; return its
-    path."""
+    """Make the starter in the new folder `to`, whose name becomes the slug."""
     to = to.expanduser().resolve()
     slug = check_name(to.name)
     if to.is_relative_to(ROOT):
@@ -194,8 +190,7 @@ def make(recipe: Recipe, to: str) -> int:
 
 
 def starters() -> int:
-    """Write each recipe's starter, under a neutral name, to
-    build/starters/<recipe>.zip."""
+    """Write each recipe's starter to build/starters/<recipe>.zip, as `my_model`."""
     for recipe in discover():
         file = ROOT / "build" / "starters" / f"{recipe.name}.zip"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -210,8 +205,7 @@ def starters() -> int:
 
 
 def recipe(name: str) -> int:
-    """Start recipes/<name> and its tests as a copy of circle_area; list it in
-    README.md."""
+    """Start recipes/<name> and its tests as a copy of circle_area."""
     origin, slug = find("circle_area"), check_name(name)
     sources = [f"recipes/circle_area/{file}" for file in FILES]
     sources += ["tests/test_circle_area.py", "tests/copies/circle_area.yaml"]

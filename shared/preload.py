@@ -1,5 +1,4 @@
-"""Import what at least two drivers use, once, in the process that drivers are forked
-from.
+"""Import what several drivers use, once: they are forked from this process.
 
 Half of each driver's time would go into it. Run by hand, a driver imports for itself.
 """

@@ -33,8 +33,7 @@ def set_alias(name: str, alias: str, version: str) -> None:
 
 
 def register(recipe: Recipe) -> int:
-    """Make the recipe's newest model the challenger; register it unless it is a
-    version."""
+    """Make the recipe's newest model the challenger; register it if it isn't."""
     uri = newest_model(recipe)
     same = [version for version in versions(recipe.name) if version.source == uri]
     if same:
@@ -72,8 +71,7 @@ def promote(recipe: Recipe, number: str = "") -> int:
 
 
 def components(model: Model) -> list[tuple[str, ModelVersion, ModelVersion]]:
-    """Return each registered model that was copied in: key, its version, the newest
-    one."""
+    """Return each registered model that was copied in: key, its version, the newest."""
     client = mlflow.MlflowClient()
     pinned = []
     artifacts = model.flavors.get("python_function", {}).get("artifacts", {})
@@ -85,8 +83,7 @@ def components(model: Model) -> list[tuple[str, ModelVersion, ModelVersion]]:
 
 
 def print_versions() -> int:
-    """Print the registered versions, their aliases, and components with a newer
-    version."""
+    """Print the registered versions, their aliases, and components that are older."""
     models = mlflow.MlflowClient().search_registered_models() if open_store() else []
     for version in [version for model in models for version in versions(model.name)]:
         aliases = ", ".join(version.aliases)

@@ -43,8 +43,7 @@ class Outcome:
 
 
 def start_services(recipes: list[Recipe], stack: ExitStack) -> dict[str, str]:
-    """Start the local services that the recipes need; return the variables that name
-    them."""
+    """Start the services that the recipes need; return the variables that name them."""
     before = dict(os.environ)
     names = {recipe.front_matter.get("runs_with") for recipe in recipes}
     for name in filter(None, names):
@@ -55,8 +54,7 @@ def start_services(recipes: list[Recipe], stack: ExitStack) -> dict[str, str]:
 def score_elsewhere(
     models: list[tuple[Recipe, str]], python: list[str] | None = None
 ) -> Iterator[Outcome]:
-    """Yield each model's answer to its recipe's request.json, from a new process in
-    `/`.
+    """Yield each model's answer to its recipe's request.json, from a process in `/`.
 
     `models` holds a recipe and its model's URI or folder. `python` starts that process:
     by default this interpreter, with warnings as errors.
@@ -149,8 +147,7 @@ def python_with(requirements: Path, python: str = sys.executable) -> list[str]:
 
 
 def check(recipe: Recipe | None = None, alone: bool = False) -> int:
-    """Print a line for one recipe's newest model, or for all; 1 if an answer is
-    wrong."""
+    """Print a line for one recipe's newest model, or for all; 1 if one is wrong."""
     recipes = [recipe] if recipe else discover()
     failed = 0
     for number, outcome in enumerate(attempt(recipes, alone), 1):

@@ -1,5 +1,4 @@
-"""Score files on Spark, as `make score-spark` does: the model's answers beside the
-rows.
+"""Score files on Spark: the model's answers beside the rows.
 
 SPARK_MASTER names the cluster; without it Spark runs on this machine's cores. Each
 worker needs the model's packages in the Python that PYSPARK_PYTHON names (default: this
@@ -35,8 +34,7 @@ IMAGES_AT_ONCE = "64"  # rows in a batch of bytes; Spark's 10,000 would fill the
 
 
 def start_spark(name: str) -> "SparkSession":
-    """Return a session on SPARK_MASTER, or on this machine's cores, on loopback
-    only."""
+    """Return a session on SPARK_MASTER, or on this machine's cores on loopback."""
     home = os.environ.get("JAVA_HOME")
     if not shutil.which("java", path=f"{home}/bin" if home else None):
         raise CookbookError("Spark needs Java 17 or later; on Debian: make system")
@@ -68,8 +66,7 @@ def spark_columns(schema: Any) -> "StructType":
 
 
 def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
-    """Return the rows of Parquet, or of a .csv with a header, typed by the
-    signature."""
+    """Return the rows of Parquet, or of CSV with a header typed by the signature."""
     from pyspark.sql.types import StringType, StructField, StructType
 
     if not path.endswith(".csv"):
@@ -230,8 +227,7 @@ def check_columns(columns: list[str], needed: list[str], answers: list[str]) -> 
 def score_file(
     recipe: Recipe, source: str, target: str, params: str, group_by: str
 ) -> int:
-    """Score Parquet or CSV at `source` with the newest model; write Parquet to
-    `target`.
+    """Score Parquet or CSV with the newest model, in a process; write Parquet.
 
     A process does it, with the services around it that the model needs.
     """

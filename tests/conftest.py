@@ -1,5 +1,4 @@
-"""What the tests share: the recipes, and one checkout in which every recipe was
-logged."""
+"""What the tests share: checkouts, and one in which every recipe was logged."""
 
 import json
 import os
@@ -27,8 +26,7 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 @pytest.fixture(autouse=True)
 def _no_store_left_in_the_environment():
-    """MLflow writes them to os.environ, and what the next test starts would obey
-    them."""
+    """MLflow writes them to os.environ; what a test starts next would obey."""
     yield
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
         os.environ.pop(name, None)
@@ -61,8 +59,7 @@ def fresh_checkout(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def logged(request, fresh_checkout, tmp_path_factory) -> Path:
-    """A checkout after `make log-all`, to look at: one for all workers; with --here,
-    this one."""
+    """Return a checkout after `make log-all`, one for all workers; --here: this one."""
     if request.config.getoption("--here"):
         return ROOT
     place = tmp_path_factory.getbasetemp()
@@ -89,8 +86,7 @@ def folder(logged):
 
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory):
-    """Return a function that copies a store without runs: making its tables takes
-    seconds."""
+    """Return a function that copies an empty store: making its tables takes seconds."""
     create_store(made := tmp_path_factory.mktemp("store") / "mlflow.db")
 
     def put(file: Path) -> None:
@@ -114,16 +110,14 @@ def only(checkout: Path, *names: str) -> Path:
 
 
 def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run make as typed, but for the environment: it is the running one, and is left
-    alone."""
+    """Run make in the checkout, on the environment of this one."""
     typed = ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words]
     env = environment(checkout, **more)
     return subprocess.run(typed, cwd=checkout, env=env, capture_output=True, text=True)
 
 
 def environment(checkout: Path, **more: str) -> dict[str, str]:
-    """Return the environment for a process that runs the `shared` and recipes of that
-    checkout."""
+    """Return the variables of a process that imports from that checkout."""
     alone = {
         k: v
         for k, v in os.environ.items()
@@ -135,8 +129,7 @@ def environment(checkout: Path, **more: str) -> dict[str, str]:
 def left_behind(
     checkout: Path, words: list[str], enough: int, how: int, **more: str
 ) -> dict:
-    """Start make, end it once it has started that many processes, return those that
-    remain."""
+    """Start make, end it after so many processes, return those that are left."""
     mark, env = more["COOKBOOK_MARK"], environment(checkout, **more)
     typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
     process = subprocess.Popen(

@@ -1,5 +1,4 @@
-"""A fake service on loopback that goes wrong on request: the failure cases of tests,
-benchmarks.
+"""A fake service on loopback that fails as it is told, for the failure cases.
 
 A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other
 gets a good answer after `latency` seconds. It speaks Chat Completions and Responses,
@@ -163,8 +162,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def completion(fault: str, text: str) -> dict[str, Any]:
-    """Return a reply, good but for the fault; it holds what either API's client looks
-    for."""
+    """Return a reply, good but for the fault, in the form of either API."""
     sorry, long = None if text else "I can't help with that.", fault == "too long"
     message = {"role": "assistant", "content": text or None, "refusal": sorry}
     kind = ("refusal", "refusal", sorry) if sorry else ("output_text", "text", text)
@@ -200,8 +198,7 @@ def completion(fault: str, text: str) -> dict[str, Any]:
 
 
 def stream(text: str, reply: dict[str, Any]) -> str:
-    """Return the reply as events, eight characters in each; the vendor's last has no
-    choices."""
+    """Return the reply as events of eight characters each."""
     events: list[dict[str, Any]] = []
     for piece in (text[i : i + 8] for i in range(0, len(text), 8)):
         event = {"type": "response.output_text.delta", "delta": piece}

@@ -159,8 +159,7 @@ def test_predict_is_typed(recipe):
 
 @every_recipe
 def test_predict_keeps_no_state(recipe):
-    """The model server runs predict in threads: what one request writes, another would
-    read."""
+    """The server runs predict in threads: one request would read another's state."""
     for _, methods in model_classes(recipe):
         for name, method in methods.items():
             if name in ("__init__", "load_context"):
@@ -176,8 +175,7 @@ def test_predict_keeps_no_state(recipe):
 
 @every_recipe
 def test_model_code_carries_nothing_of_the_repository(recipe):
-    """What is no installed package must be a package folder of the recipe's, shipped
-    with it."""
+    """An import is an installed package, or a folder that is logged with the model."""
     siblings = {path.stem for path in recipe.path.glob("*.py")} | {
         "shared",
         "recipes",
@@ -188,8 +186,7 @@ def test_model_code_carries_nothing_of_the_repository(recipe):
 
 
 def test_packages_that_travel_have_unique_names():
-    """Two models with a package of the same name in one process would run the first
-    one's code."""
+    """In one process, two packages of one name would both be the first one's code."""
     names = [
         path.parent.name
         for recipe in RECIPES
@@ -316,8 +313,7 @@ def declared(driver):
 
 @every_recipe
 def test_the_logged_signature_is_the_drivers(folder, recipe):
-    """And the answer is as it says, which MLflow leaves to us. An agent has that of its
-    type."""
+    """The answer has the columns of the signature, which MLflow doesn't check."""
     with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as process:
         signature = process.submit(declared, recipe.path / "driver.py").result()
     model = Model.load(folder(recipe))

@@ -1,5 +1,4 @@
-"""The way through the house: what a person types, on a checkout that was never used
-before."""
+"""The way through the house: what a person types, on a fresh checkout."""
 
 import json
 import os
@@ -41,8 +40,7 @@ def test_log_all_logs_every_recipe_without_a_warning(logged):
 
 
 def test_log_all_tells_the_truth(logged):
-    """What the JSON and the pages of the runs say is in the store, READY, with an
-    example."""
+    """What the JSON and the runs' pages say is in the store, READY, with an example."""
     store = sqlite3.connect(logged / ".mlflow/mlflow.db")
     for row in json.loads((logged / "build/log-all.json").read_text()):
         status = "SELECT status FROM runs WHERE run_uuid = ?"
@@ -95,8 +93,7 @@ def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout
 
 
 def test_smoke_sees_an_import_of_the_repository(tmp_path):
-    """In the process that logged the model the import works: the check is another
-    process."""
+    """Where the model was logged, the import works: so the check is elsewhere."""
     circle = find("circle_area")
     code = (circle.path / "model_code.py").read_text()
     (file := tmp_path / "model_code.py").write_text(f"import shared.recipes\n{code}")
@@ -108,8 +105,7 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path):
 
 
 def test_runs_keep_their_params_metrics_and_data(logged):
-    """As in runs.json, but for what machines differ in; whoever changes a driver
-    changes both."""
+    """They are those of runs.json, up to what differs between machines."""
     store = sqlite3.connect(logged / ".mlflow/mlflow.db")
     rows = json.loads((logged / "build/log-all.json").read_text())
     runs = {row["recipe"]: row["run_id"] for row in rows}
@@ -174,8 +170,7 @@ def test_one_failure_does_not_stop_the_others(fresh_checkout):
 
 
 def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_path):
-    """Two drivers at once, started elsewhere: one makes the store while the other
-    waits."""
+    """Of two drivers at once, one makes the store while the other waits."""
     checkout, elsewhere = fresh_checkout("elsewhere"), tmp_path / "elsewhere"
     elsewhere.mkdir()
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/team.db"}

@@ -56,8 +56,7 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
 
 
 def test_starter_runs_beside_its_helpers(tmp_path):
-    """The driver and the check, in this environment (`make verify` does it in a new
-    one)."""
+    """The driver and the check, in this environment."""
     to = new(find("circle_area"), tmp_path / "tank volume" / "tank_volume")
     driven = run(to, "driver.py")
     assert driven.returncode == 0, driven.stderr
@@ -124,8 +123,7 @@ def test_starters_to_download_are_what_make_new_makes(tmp_path, fresh_checkout):
 
 
 def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
-    """CONTRIBUTING.md's commands under a name that nobody has, and all that knows it by
-    itself.
+    """CONTRIBUTING.md's commands, and the tests of the new recipe.
 
     `make verify` has it in each way to use it, as every recipe.
     """

@@ -27,8 +27,7 @@ def log() -> str:
 
 @pytest.fixture
 def two(tmp_path, monkeypatch, new_store):
-    """Two models that were logged, and a later one that was not to its end: the two
-    addresses."""
+    """Return the addresses of two models; a later one failed."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
     new_store(tmp_path / "runs.db")
     made = [log(), log()]

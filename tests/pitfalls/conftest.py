@@ -1,5 +1,4 @@
-"""After the pitfalls have run, keep what those that are as their page says have
-printed."""
+"""Keep what the pitfalls print, if they go as their page says."""
 
 import json
 

@@ -1,5 +1,4 @@
-"""`make pitfalls`: each wrong way still goes wrong as its page says, each right way is
-right.
+"""`make pitfalls`: the wrong way still goes wrong as its page says.
 
 What they print is kept in output.json, which the site shows. A red case is news: MLflow
 has changed, and the page with it.
@@ -30,8 +29,7 @@ PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "mlflow.pyfunc.scoring_server
 
 
 def script(path: Path, place: Path, environment: dict[str, str]) -> None:
-    """Run the script in `place`; what it prints goes to `<script>.out` and `.err`
-    beside it."""
+    """Run the script in `place`; its output goes to `<script>.out` and `.err`."""
     for stream, ending in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(path.with_suffix(ending), os.O_WRONLY | os.O_CREAT), stream)
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
@@ -55,8 +53,7 @@ def script(path: Path, place: Path, environment: dict[str, str]) -> None:
 
 
 def run(case: Pitfall, way: str, folder: Path) -> str:
-    """Write the way's files and run them; return what they print, an error by its last
-    line."""
+    """Write the way's files and run them; return what they print."""
     here, elsewhere = folder / "here", folder / "elsewhere"
     for place in (here, elsewhere):
         place.mkdir(parents=True)

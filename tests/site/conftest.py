@@ -1,5 +1,4 @@
-"""The built site, served from a subfolder as on GitHub Pages, and Debian's Chromium to
-read it."""
+"""The built site, served from a subfolder as on GitHub Pages, and Chromium."""
 
 import functools
 import http.server

@@ -1,5 +1,4 @@
-"""`make test-docs`: each page of the site in a real browser, light and dark, wide and
-narrow."""
+"""`make test-docs`: each page in a real browser, light and dark, wide and narrow."""
 
 import csv
 import hashlib
@@ -74,8 +73,7 @@ def test_page(tab, base, page):
 
 
 def test_links_and_anchors():
-    """Every link within the site leads to a file, every anchor to an id, no asset is
-    elsewhere."""
+    """Links lead to files, anchors to ids, and no asset is elsewhere."""
     ids, broken = {}, []
     for path in SITE.rglob("*.html"):
         ids[path] = set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))

@@ -14,8 +14,7 @@ from tests.conftest import store
 
 @pytest.fixture(scope="module", autouse=True)
 def untraced(logged):
-    """An agent's calls would be kept as traces; the store that is read for it is a
-    whole one.
+    """Keep no traces of an agent's calls.
 
     None is sampled here; where tracing is disabled, loading a composite waits for ever.
     """
@@ -31,8 +30,7 @@ def untraced(logged):
 
 @pytest.fixture
 def counts():
-    """What came of a test's cases; kept in build/torture.json once the test has
-    passed."""
+    """Keep what came of a test's cases in build/torture.json."""
     return Counter()
 
 
@@ -51,7 +49,6 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def cases(request):
-    """Return a function: how many cases of a kind to try, and how many in `make
-    torture`."""
+    """Return a function: how many cases of a kind to try."""
     asked = request.config.getoption("--cases")
     return lambda few, many: few if not asked else max(1, many * asked // 10_000)

@@ -1,5 +1,4 @@
-"""What nobody should send, and somebody will: values, tables, params and request
-bodies.
+"""What nobody should send: values, tables, params and request bodies.
 
 Each strategy starts from a recipe's own request, so that most of it is right and one or
 two things are wrong; entirely wrong requests are drawn too.
@@ -70,8 +69,7 @@ def value(choices: list) -> st.SearchStrategy:
 
 
 def put(frame: pd.DataFrame, rows: list[int], column: int, new) -> pd.DataFrame:
-    """Return the frame with cells of a column replaced; the column holds objects from
-    then on."""
+    """Return the frame with some cells replaced, in a column of objects."""
     fresh = frame.iloc[:, column].astype(object).copy()
     for row in rows:
         fresh.array[row] = new
@@ -85,8 +83,7 @@ def replaced(frame: pd.DataFrame, column: int, fresh: pd.Series) -> pd.DataFrame
 
 
 def retyped(frame: pd.DataFrame, column: int, dtype: str) -> pd.DataFrame:
-    """Return the frame with a column of another dtype, or as it was where pandas
-    can't."""
+    """Return the frame with a column of another dtype, if pandas can."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -195,8 +192,7 @@ def altered(draw, request: dict, choices: list) -> dict:
 
 @st.composite
 def bodies(draw, request: dict) -> tuple[bytes, str | None]:
-    """A request body and its Content-Type; most are the known request with some value
-    replaced."""
+    """Yield a request body and its Content-Type, most with one value replaced."""
     kind = draw(st.sampled_from(["value"] * 6 + ["params", "shape", "text", "type"]))
     body, content_type = copy.deepcopy(request), "application/json"
     key = next(iter(body))

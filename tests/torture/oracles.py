@@ -1,5 +1,4 @@
-"""What an answer must be: computed anew without the recipe's code, or held by what must
-be true."""
+"""What an answer must be, without the recipe's code."""
 
 import math
 import re
@@ -105,8 +104,7 @@ ORACLES = {
 
 @cache
 def known(recipe) -> tuple[list[str], Any, Any]:
-    """Return the columns, the answers to the rows and the params of the recipe's known
-    request.
+    """Return the columns, answers and params of the recipe's known request.
 
     Where the rows are one table, there is one answer, to all of them.
     """
@@ -120,8 +118,7 @@ def known(recipe) -> tuple[list[str], Any, Any]:
 
 
 def graph(edges: list[dict]) -> list[dict]:
-    """Return the edges in one order: columns in another order are the same graph,
-    listed so."""
+    """Return the edges in one order."""
     found = []
     for edge in edges:
         ends = [edge["from"], edge["to"]]
@@ -171,8 +168,7 @@ def check(recipe, given: object, params: object, answer: Any) -> None:
 def as_known(
     recipe, asked: pd.DataFrame, params: object, rows: list[dict]
 ) -> list[str]:
-    """Return where rows of the known request are answered in another way than it
-    says."""
+    """Return where rows of the known request are answered in another way."""
     columns, answers, (usual, tolerance) = known(recipe)
     if not set(columns) <= set(asked.columns) or not asked.columns.is_unique:
         return []

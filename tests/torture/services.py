@@ -1,5 +1,4 @@
-"""What a model needs around it: a stand-in on loopback for the services that some
-recipes ask.
+"""A stand-in on loopback for the services that some recipes ask.
 
 Its answer to a text holds the number in the text, or follows from it, so that a swap is
 seen.

@@ -1,5 +1,4 @@
-"""Processes killed, interrupted, or out of disk while each makes a new store; killed
-twice."""
+"""Processes killed, interrupted or out of disk while they make a store."""
 
 import signal
 import subprocess
@@ -48,8 +47,7 @@ for moment in range(moments):
 
 
 def kills(folder, moments: int) -> list[str]:
-    """Stop as many processes while each makes a store; return for each whether there
-    was one."""
+    """Stop so many processes while each makes a store; tell whether there was one."""
     words = [sys.executable, "-c", KILLS, folder, str(moments)]
     done = subprocess.run(
         words, env=environment(folder), capture_output=True, text=True

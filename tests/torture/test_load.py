@@ -1,5 +1,4 @@
-"""Many clients, stuck clients, many requests at real servers; several models in one
-process."""
+"""Many clients, stuck clients, many requests; several models in one process."""
 
 import base64
 import contextlib
@@ -156,8 +155,7 @@ def expected(recipe, place: Path, asked: list[dict[str, Any]]) -> list[Any]:
 
 
 def nearest(place: Path, questions: list[str]) -> list[list[dict[str, Any]]]:
-    """Return the five entries nearest to what the stand-in says of a question, for each
-    question.
+    """Return the five entries nearest to each question, by the stand-in.
 
     For all at once, in another way than the model's, which would take minutes for
     thousands.
@@ -184,8 +182,7 @@ def plain(answer: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def flood(port: int, bodies: list[bytes], clients: int) -> list[Any]:
-    """Return the answers to the bodies, asked by so many clients at once, a connection
-    each."""
+    """Return the answers to the bodies, asked by so many clients at once."""
 
     def client(part: list[bytes]) -> list[Any]:
         with contextlib.closing(
@@ -199,8 +196,7 @@ def flood(port: int, bodies: list[bytes], clients: int) -> list[Any]:
 
 
 def hang(port: int, stack: ExitStack, number: int) -> None:
-    """Leave connections open: half lack the end of the headers, half that of the
-    body."""
+    """Leave connections open, half without the end of their headers."""
     for at in range(number):
         client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         head = b"POST /invocations HTTP/1.1\r\nHost: a\r\n"
@@ -238,8 +234,7 @@ def test_many_clients(recipe, logged, folder, cases, counts):
 
 @pytest.mark.torture
 def test_memory_of_a_server(logged, cases, counts):
-    """20,000 requests leave no more behind than 1,000; on circle_area, whose own work
-    is least."""
+    """20,000 requests leave no more behind than 1,000."""
     recipe, total, warm = find("circle_area"), cases(400, 20_000), cases(200, 1_000)
     with running("serve", logged, RECIPE=recipe.name) as (port, ids):
         body = json.dumps(recipe.json("request.json")).encode()
@@ -270,8 +265,7 @@ def test_what_else_listens_is_on_loopback(logged, counts):
 
 
 def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, counts):
-    """All recipes and two versions of one, loaded side by side and asked from
-    threads."""
+    """All recipes and two versions of one, side by side and from threads."""
     circle = find("circle_area")
     shutil.copytree(folder(circle), tmp_path / "v2")
     code = tmp_path / "v2/model_code.py"

@@ -1,5 +1,4 @@
-"""No message carries more than 80 characters of a value: each place of a recipe that
-quotes one."""
+"""No message carries more than 80 characters of a value."""
 
 import json
 from types import SimpleNamespace

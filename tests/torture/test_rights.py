@@ -1,5 +1,4 @@
-"""A store that may not be written or read, and one that a starter of one's own finds
-harmed."""
+"""A store that may not be written or read, or that is damaged."""
 
 import os
 import subprocess

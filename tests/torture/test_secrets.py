@@ -1,5 +1,4 @@
-"""A canary key, with services that are honest, dead, or echo the key: 0 copies of it
-anywhere.
+"""A key that is honest, dead or echoed by its service: no copy of it anywhere.
 
 Echoes come in errors, in bodies and answers under status 200, in streams, cut between
 two pieces, and in a header of every reply.
@@ -140,8 +139,7 @@ ENTRY = np.frombuffer(ROWS["vector"][0], np.int8).tolist()  # the vector of an e
 
 
 class ByAddress(Echo):
-    """The fault stands in the address, since an agent wraps the text that holds it
-    elsewhere."""
+    """The fault is in the address: an agent wraps the text elsewhere."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

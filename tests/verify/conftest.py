@@ -1,5 +1,4 @@
-"""`make verify`: every recipe x every way to use it; what is here makes tests the
-matrix's cells.
+"""`make verify`: every recipe in every way to use it.
 
 A test marked `verify("isolated")` that takes a `recipe` is a cell for each recipe,
 without one it is of the recipe that its mark names: `verify("registry",
@@ -33,8 +32,7 @@ class Logged:
         return store(self.checkout)["MLFLOW_TRACKING_URI"]
 
     def uri(self, recipe: Recipe) -> str:
-        """Return models:/m-<id> of what was logged; the test fails if the recipe's
-        driver did."""
+        """Return models:/m-<id> of what was logged."""
         rows = json.loads((self.checkout / "build/log-all.json").read_text())
         row = next(row for row in rows if row["recipe"] == recipe.name)
         assert row["status"] == "ok", f"{recipe.name} was not logged: {row['error']}"
@@ -50,8 +48,7 @@ class Logged:
         )
 
     def typed(self, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run lines of a guide in the checkout as they are printed; `make` is the one
-        below."""
+        """Run lines of a guide in the checkout, as they are printed."""
         make = "make() { command make --no-print-directory "
         make += '--assume-old=.venv/.recipes "$@"; }'
         words, env = (
@@ -69,8 +66,7 @@ class Logged:
 
 @pytest.fixture(scope="session")
 def logged(fresh_checkout, pytestconfig) -> Logged:
-    """What `make log-all` made in a fresh checkout (of `--recipe` alone where it is
-    given)."""
+    """Return what `make log-all` made in a fresh checkout."""
     made = Logged(only(fresh_checkout("verify"), *chosen(pytestconfig)))
     made.make("log-all")
     return made

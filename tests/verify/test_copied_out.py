@@ -1,5 +1,4 @@
-"""A recipe copied out: in a new environment from its own requirements, nothing of ours
-near."""
+"""A recipe copied out, in an environment of its own."""
 
 import os
 import re
@@ -24,8 +23,7 @@ PATH = os.pathsep.join(
 
 
 def alone(words, folder):
-    """Run words there, with nothing of this checkout and its environment to be
-    found."""
+    """Run words with nothing of this checkout in reach."""
     kept = {
         name: value
         for name, value in os.environ.items()

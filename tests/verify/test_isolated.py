@@ -1,5 +1,4 @@
-"""The model alone: its own files, and an environment made only from its own
-requirements."""
+"""The model alone, in an environment made only from its own requirements."""
 
 import subprocess
 import sys
@@ -21,8 +20,7 @@ def test_isolated(recipe, logged):
 
 @pytest.mark.verify("isolated", recipe="circle_area")
 def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
-    """The check can fail: an import that this environment has and the requirements do
-    not name."""
+    """An import that the requirements don't name is noticed."""
     copy = new(find("circle_area"), tmp_path / "tank_volume")
     code = copy / "model_code.py"
     code.write_text(
@@ -37,8 +35,7 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
 
 @pytest.mark.verify("dockerfile")
 def test_dockerfile(recipe, logged):
-    """The folder for docker holds the model, whole, and nothing that is on this machine
-    only."""
+    """The folder for docker holds the model, and nothing of this machine."""
     done = logged.make("dockerfile", f"RECIPE={recipe.name}")
     assert done.returncode == 0 and "docker build" in done.stdout, (
         done.stdout + done.stderr

@@ -69,8 +69,7 @@ def test_what_the_guide_says(logged, tmp_path):
 
 @pytest.mark.verify("served", recipe="circle_area")
 def test_too_long_is_a_504(logged, fresh_checkout, tmp_path):
-    """As the guide's table says, with the timeout that it names; ours with a sleep in
-    it."""
+    """The guide's timeout ends a slow request, as its table says."""
     guide = (ROOT / "docs/guides/serve.md").read_text()
     status, name = re.search(
         r"^\| (\d+) \| longer than `(MLFLOW\w+)`", guide, re.M

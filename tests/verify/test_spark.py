@@ -1,5 +1,4 @@
-"""Cell `spark`: a standalone cluster, one master and two workers on loopback, scores
-them all."""
+"""A standalone cluster on loopback, a master and two workers, scores them all."""
 
 import io
 import json
@@ -56,8 +55,7 @@ def cluster(tmp_path_factory):
 
 
 def question(recipe, model: Model) -> tuple[pd.DataFrame, dict]:
-    """Return the rows and the params of request.json as a file for Spark would hold
-    them."""
+    """Return the rows of request.json as a file for Spark, and the params."""
     asked = recipe.json("request.json")
     params = asked.pop("params", {})
     rows = pd.DataFrame(infer_and_parse_data(asked, model.get_input_schema()))
@@ -72,8 +70,7 @@ def body(answers: pd.DataFrame) -> dict:
 
 
 def unnumbered(answer: dict) -> dict:
-    """Return the answer without row numbers in its texts: each batch on Spark counts
-    from 0."""
+    """Return the answer without row numbers: each batch counts from 0."""
     return json.loads(re.sub(r"row \d+", "row", json.dumps(answer)))
 
 
@@ -122,8 +119,7 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
 
 @pytest.mark.verify("spark", recipe="circle_area")
 def test_failed_rows_are_reported(logged, cluster):
-    """The guide's first commands, here and on the cluster; its own call gives the same
-    areas."""
+    """The guide's first commands, here and on the cluster."""
     folder = logged.checkout
     (folder / "circles.csv").write_text("id,diameter\na,1\nb,\nc,-1\nd,abc\ne,2\n")
     here, there = blocks("spark", "bash")[:2]
@@ -201,8 +197,7 @@ def test_this_machine_s_spark_listens_on_loopback(tmp_path, monkeypatch):
 
 @pytest.mark.verify("spark", recipe="pc_causal_discovery")
 def test_bootstrap_replicates(logged):
-    """The guide's commands: tables spread over workers, the same answers as one after
-    the other."""
+    """Tables spread over workers give the answers of one after the other."""
     import mlflow
 
     recipe, folder = find("pc_causal_discovery"), logged.checkout

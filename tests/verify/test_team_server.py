@@ -1,5 +1,4 @@
-"""Cells `team server (...)`: the guide's servers; all is logged to them and loaded from
-them."""
+"""The guide's servers: everything is logged to them and loaded from them."""
 
 import os
 import pwd
@@ -58,8 +57,7 @@ def on_sqlite(fresh_checkout, pytestconfig, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
-    """The same on a PostgreSQL of its own, which Debian's package brings and the test
-    starts."""
+    """The same on a PostgreSQL that the test starts."""
     debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     initdb = shutil.which("initdb") or max(debian, default="")
     assert initdb, (
@@ -110,8 +108,7 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
 
 
 def check(recipe, team: Team) -> None:
-    """What was logged is on the server, loads back from there, and nothing was left
-    here."""
+    """What was logged is on the server, and nothing was left here."""
     logged, address = team.logged, team.address
     model = f"{address}/api/2.0/mlflow/logged-models/{logged.uri(recipe)[8:]}"
     said = requests.get(model, timeout=30)
