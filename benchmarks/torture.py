@@ -65,7 +65,7 @@ def main() -> None:
         f"--cases={cases}",
     ]
     if failed := subprocess.run(
-        [*command, "-m", "", "--dist=worksteal"], cwd=ROOT
+        [*command, "--dist=worksteal"], cwd=ROOT
     ).returncode:
         sys.exit(failed)
     tried = [f"recipes/{recipe.name}" for recipe in discover()]

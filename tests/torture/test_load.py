@@ -203,7 +203,6 @@ def hang(port: int, stack: ExitStack, number: int) -> None:
         client.send(head if at % 2 else head + b"Content-Length: 9\r\n\r\n{")
 
 
-@pytest.mark.torture
 @pytest.mark.parametrize("recipe", discover(), ids=lambda recipe: recipe.name)
 def test_many_clients(recipe, logged, folder, cases, counts):
     """No answer is swapped, none waits for a stuck client, loopback only."""
@@ -232,7 +231,6 @@ def test_many_clients(recipe, logged, folder, cases, counts):
     counts["swapped"] = len(swapped)
 
 
-@pytest.mark.torture
 def test_memory_of_a_server(logged, cases, counts):
     """20,000 requests leave no more behind than 1,000."""
     recipe, total, warm = find("circle_area"), cases(400, 20_000), cases(200, 1_000)

@@ -35,7 +35,6 @@ ECHOES = [
 TEXTS = ["a fine thing", *(f"[{fault}] x" for fault in ECHOES)]
 
 
-@pytest.mark.torture
 @pytest.mark.parametrize("name", ["openai_batch"])
 def test_a_key_is_in_no_store_trace_artifact_answer_or_output(name, fresh_checkout):
     checkout = fresh_checkout(name)
