@@ -64,9 +64,7 @@ def main() -> None:
         "--here",
         f"--cases={cases}",
     ]
-    if failed := subprocess.run(
-        [*command, "--dist=worksteal"], cwd=ROOT
-    ).returncode:
+    if failed := subprocess.run([*command, "--dist=worksteal"], cwd=ROOT).returncode:
         sys.exit(failed)
     tried = [f"recipes/{recipe.name}" for recipe in discover()]
     kept = json.loads(COUNTED.read_text(encoding="utf-8"))

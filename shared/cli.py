@@ -80,4 +80,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    import shared.run  # noqa: F401  # a command is short: no search for garbage
+
     sys.exit(main(sys.argv[1:]))

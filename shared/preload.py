@@ -6,8 +6,7 @@ Half of each driver's time would go into it. Run by hand, a driver imports for i
 
 import gc
 
-gc.disable()  # imports leave nothing to collect, and looking takes a fifth of the time
-import shared.run
+import shared.run  # turns the search for garbage off
 
 import matplotlib.backends.backend_agg
 import matplotlib.figure
@@ -21,5 +20,4 @@ from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatch
 
 # It keeps the list of all installed packages, which log_model reads.
 warn_dependency_requirement_mismatches(["mlflow"])
-gc.freeze()  # nor will a driver look through these
-gc.enable()
+gc.freeze()  # the imported modules stay

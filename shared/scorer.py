@@ -1,7 +1,7 @@
 """Answer known requests elsewhere: a line of JSON on standard input is a job.
 
-Run by smoke.py as `python -I scorer.py` in `/`, so that nothing of the repository can
-be imported. MLflow is imported once; each job is answered in a fork of this process.
+Run by smoke.py as `python -I scorer.py` in `/`, so that a model can import nothing of
+the repository. MLflow is imported once; each job is answered in a fork of this process.
 """
 # ruff: noqa: E402
 
@@ -14,14 +14,30 @@ import os
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
-sys.modules["shared"] = sys.modules["recipes"] = None  # type: ignore[assignment]
 import mlflow
 import mlflow.pyfunc.scoring_server
 
 gc.freeze()
 gc.enable()
+
+
+def newest_model(recipe: Path) -> str:
+    """Return the URI of the recipe's newest model."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from shared import recipes
+
+    sys.path.pop(0)
+    return recipes.newest_model(recipes.Recipe(recipe))
+
+
+def hide_repository() -> None:
+    """Let nothing import the repository, which is installed in the environment."""
+    ours = [name for name in sys.modules if name.startswith("shared.")]
+    for name in (*ours, "shared", "recipes"):
+        sys.modules[name] = None  # type: ignore[assignment]
 
 
 def answer(job: dict[str, Any]) -> None:
@@ -31,15 +47,20 @@ def answer(job: dict[str, Any]) -> None:
     os.dup2(errors, 1)
     os.dup2(errors, 2)
     try:
+        model = job["model"] or newest_model(Path(job["request"]).parent)
+        hide_repository()
         mlflow.models.predict(
-            job["model"],
+            model,
             input_path=job["request"],
             output_path=job["answer"],
             content_type="json",
             env_manager="local",
         )
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        if type(error).__name__ == "CookbookError":  # one sentence
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc()
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -52,12 +52,12 @@ def start_services(recipes: list[Recipe], stack: ExitStack) -> dict[str, str]:
 
 
 def score_elsewhere(
-    models: list[tuple[Recipe, str]], python: list[str] | None = None
+    models: Mapping[Recipe, str], python: list[str] | None = None
 ) -> Iterator[Outcome]:
     """Yield each model's answer to its recipe's request.json, from a process in `/`.
 
-    `models` holds a recipe and its model's URI or folder. `python` starts that process:
-    by default this interpreter, with warnings as errors.
+    `models` holds recipes and their models' URIs or folders; "" is the newest model.
+    `python` starts that process: by default this interpreter, with warnings as errors.
     """
     python = python or [sys.executable, *WARNINGS]
     variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
@@ -78,10 +78,10 @@ def score_elsewhere(
             )
         stack.enter_context(scorer)  # closes its pipes
         stack.callback(stop_group, scorer)
-        services = start_services([recipe for recipe, _ in models], stack)
-        outcomes = {recipe.name: Outcome(recipe) for recipe, _ in models}
+        services = start_services(list(models), stack)
+        outcomes = {recipe.name: Outcome(recipe) for recipe in models}
         jobs = []
-        for recipe, model in models:
+        for recipe, model in models.items():
             needs_service = "runs_with" in recipe.front_matter
             job = {
                 "name": recipe.name,
@@ -120,7 +120,7 @@ def answer(recipe: Recipe, model: str = "", python: list[str] | None = None) -> 
 
     Raises CookbookError with the process's error output if it doesn't answer.
     """
-    (outcome,) = score_elsewhere([(recipe, model or newest_model(recipe))], python)
+    (outcome,) = score_elsewhere({recipe: model}, python)
     if outcome.error:
         raise CookbookError(f"{recipe.name} did not answer\n{outcome.error}")
     return outcome.answer
@@ -135,7 +135,7 @@ def score_isolated(recipe: Recipe) -> Outcome:
 
     uri = newest_model(recipe)
     requirements = mlflow.pyfunc.get_model_dependencies(uri, format="pip")
-    (outcome,) = score_elsewhere([(recipe, uri)], python_with(Path(requirements)))
+    (outcome,) = score_elsewhere({recipe: uri}, python_with(Path(requirements)))
     return outcome
 
 
@@ -166,18 +166,15 @@ def check(recipe: Recipe | None = None, alone: bool = False) -> int:
 
 
 def attempt(recipes: list[Recipe], alone: bool) -> Iterator[Outcome]:
-    """Yield the outcome of each recipe; one without a model doesn't stop the others."""
-    models = []
+    """Yield the outcome of each recipe."""
+    if not alone:
+        yield from score_elsewhere(dict.fromkeys(recipes, ""))
+        return
     for recipe in recipes:
         try:
-            if alone:
-                yield score_isolated(recipe)
-            else:
-                models.append((recipe, newest_model(recipe)))
+            yield score_isolated(recipe)
         except CookbookError as error:
             yield Outcome(recipe, error=str(error))
-    if models:
-        yield from score_elsewhere(models)
 
 
 def accept(recipe: Recipe) -> int:

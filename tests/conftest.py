@@ -1,5 +1,6 @@
 """What the tests share: checkouts, and one in which every recipe was logged."""
 
+import gc
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from benchmarks.report import marked_processes
 # Before any test imports mlflow: no usage reports, whatever store the shell points to
 # left alone.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+gc.enable()  # shared.run turns it off for drivers
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
