@@ -122,20 +122,24 @@ class ContingencyTest(ConditionalTest):
     ) -> Strata:
         levels = self.levels[x]
         stratum, size = self._combine(codes, given)
-        n = count(stratum * levels + codes[x], weights, (size, levels))
-        varies = np.count_nonzero(n, axis=1) > 1
+        n = count(codes[x] * size + stratum, weights, (levels, size))
+        cells = np.count_nonzero(n, axis=0)
+        varies = cells > 1
         rows = np.flatnonzero(varies[stratum])
-        occurs = (n > 0) & varies[:, None]
-        number = np.cumsum(occurs) - 1  # of the cells that occur
-        cells = np.count_nonzero(occurs, axis=1)[varies]
+        stratum = renumber(varies)[stratum[rows]]
+        n = n.T[varies].ravel()  # by stratum, in each by the value of x
+        cell = renumber(n)[stratum * levels + codes[x][rows]]
+        n_cell = n[n > 0]
+        cells = cells[varies]
+        first = np.cumsum(cells) - cells
         return Strata(
             rows=rows,
             weights=None if weights is None else weights[rows],
-            cell=number[stratum[rows] * levels + codes[x][rows]],
-            n_cell=n[occurs],
-            first=np.cumsum(cells) - cells,
+            cell=cell,
+            n_cell=n_cell,
+            first=first,
             cells=cells,
-            n_stratum=n[varies].sum(axis=1),
+            n_stratum=np.add.reduceat(n_cell, first),
         )
 
     def _distinct_rows(
@@ -162,9 +166,9 @@ class ContingencyTest(ConditionalTest):
             code = code * self.levels[column] + codes[column]
             size *= self.levels[column]
             if size > self.rows:  # number those that occur anew
-                occurs = np.bincount(code, minlength=size) > 0
-                code = (np.cumsum(occurs) - 1)[code]
-                size = int(np.count_nonzero(occurs))
+                n = np.bincount(code, minlength=size)
+                code = renumber(n)[code]
+                size = np.count_nonzero(n)
         return code, size
 
 
@@ -174,6 +178,14 @@ def count(
     """Return how many observations have each of the codes 0, 1, ..., int (shape)."""
     counts = np.bincount(codes, weights, shape[0] * shape[1])
     return counts.astype(np.int64, copy=False).reshape(shape)
+
+
+def renumber(occurs: np.ndarray) -> np.ndarray:
+    """Return new numbers 0, 1, ... for those that occur (!= 0), at their old ones."""
+    old = np.flatnonzero(occurs)
+    new = np.zeros(len(occurs), dtype=np.int64)
+    new[old] = np.arange(len(old))
+    return new
 
 
 class GSquare(ContingencyTest):
