@@ -126,8 +126,9 @@ class ContingencyTest(ConditionalTest):
         cells = np.count_nonzero(n, axis=0)
         varies = cells > 1
         rows = np.flatnonzero(varies[stratum])
+        # Number the strata that are left, then the cells that occur in them.
         stratum = renumber(varies)[stratum[rows]]
-        n = n.T[varies].ravel()  # by stratum, in each by the value of x
+        n = n.T[varies].ravel()
         cell = renumber(n)[stratum * levels + codes[x][rows]]
         n_cell = n[n > 0]
         cells = cells[varies]
@@ -165,10 +166,10 @@ class ContingencyTest(ConditionalTest):
         for column in columns:
             code = code * self.levels[column] + codes[column]
             size *= self.levels[column]
-            if size > self.rows:  # number those that occur anew
+            if size > self.rows:  # number only those that occur
                 n = np.bincount(code, minlength=size)
                 code = renumber(n)[code]
-                size = np.count_nonzero(n)
+                size = int(np.count_nonzero(n))
         return code, size
 
 
@@ -181,7 +182,7 @@ def count(
 
 
 def renumber(occurs: np.ndarray) -> np.ndarray:
-    """Return new numbers 0, 1, ... for those that occur (!= 0), at their old ones."""
+    """Return an array that maps the places where `occurs` isn't 0 to 0, 1, 2, ..."""
     old = np.flatnonzero(occurs)
     new = np.zeros(len(occurs), dtype=np.int64)
     new[old] = np.arange(len(old))
