@@ -1,6 +1,6 @@
 """Find the edges of a table's causal graph with the PC algorithm, and how sure each is.
 
-The driver logs this file by its path, with the package `pc_fast` beside it; MLflow
+The driver logs this file by its path, with the folder `pc_fast` beside it: MLflow
 stores both and runs this file at each load. The last line names the model.
 """
 
@@ -31,17 +31,18 @@ TESTS: dict[str, Any] = {"fisherz": FisherZ, "gsq": GSquare, "chisq": ChiSquare}
 class Settings(BaseModel, extra="forbid", strict=True):
     """The parameters of a request."""
 
-    # An edge is removed if any test's p-value exceeds alpha.
+    # An edge is removed if the p-value of any test exceeds alpha.
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     # auto: Fisher's z for numbers, G-square for categories
     test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
     # tiers, required and forbidden edges
     knowledge: Knowledge = Knowledge()
-    # confirmed: x -> y <- z also needs x and z dependent given y; maxp doesn't ask
+    # the rule for a collider x -> y <- z: given y, x and z must be less independent
+    # than without it (maxp), and dependent at alpha too (confirmed)
     orientation: Literal["confirmed", "maxp"] = "confirmed"
     # most columns to condition on; -1: any number
     max_k: Annotated[int, Field(ge=-1)] = -1
-    # also list the pairs that aren't adjacent, each with the columns that separate it
+    # also list the pairs without an edge, each with the columns that separate it
     separating_sets: bool = False
     # number of resamples for the confidence of each edge; 0: none
     bootstrap: Annotated[int, Field(ge=0, le=10_000)] = 0
@@ -49,8 +50,8 @@ class Settings(BaseModel, extra="forbid", strict=True):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-# The parameters once more, for the model's signature, which driver.py makes of PARAMS.
-# The signature has no input columns: a request brings any table.
+# The same parameters in MLflow's types: driver.py puts PARAMS into the signature. The
+# signature has no input columns, because a request may bring any table.
 DEFAULT = Settings()
 NAMES = Array(Array(DataType.string))
 KNOWLEDGE = Object(
@@ -77,26 +78,29 @@ PARAMS = ParamSchema(
 def find_graph(
     test: ConditionalTest, settings: Settings, names: list[str]
 ) -> tuple[np.ndarray, Separators]:
-    """Return the graph, bool (p, p), and a separating set for each separated pair.
+    """Return the graph, and the columns that separate each pair without an edge.
 
-    graph[i, j] without graph[j, i] is the edge i -> j, both are the undirected i - j.
+    The graph of p columns is a bool array, shape (p, p):
+    graph[i, j] alone is the edge i -> j; with graph[j, i] it is the undirected i - j.
     """
     forbidden, required = read_knowledge(settings.knowledge, names)
-    largest = len(names) if settings.max_k == -1 else settings.max_k
+    max_k = len(names) if settings.max_k == -1 else settings.max_k
 
-    # 1. The skeleton: start with all edges, remove those between independent columns.
-    possible = ~(forbidden & forbidden.T) & ~np.eye(len(names), dtype=bool)
+    # 1. The skeleton: start with all edges but those that are forbidden both ways, and
+    # remove the edges between independent columns.
+    possible = ~(forbidden & forbidden.T)
+    np.fill_diagonal(possible, False)
     keep = required | required.T
-    adjacent, separators = skeleton(test, settings.alpha, possible, keep, largest)
+    adjacent, separators = skeleton(test, settings.alpha, possible, keep, max_k)
 
     # 2. Directions that are known beforehand.
     graph = orient_by_knowledge(adjacent, forbidden)
     check_directions(graph, names)
 
-    # 3. Colliders x -> y <- z, which show in the data.
+    # 3. Colliders x -> y <- z, which show in the data. Their tests condition on y, so
+    # on one column at least.
     confirm_at = settings.alpha if settings.orientation == "confirmed" else None
-    given_at_most = max(largest, 1)  # y alone is needed to tell a collider
-    graph = orient_colliders(graph, test, forbidden, given_at_most, confirm_at)
+    graph = orient_colliders(graph, test, forbidden, max(max_k, 1), confirm_at)
 
     # 4. Directions that follow from the others.
     return meek(graph, forbidden), separators
@@ -105,17 +109,22 @@ def find_graph(
 def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     """Return the edges of the causal graph behind `table`: `from`, `to` and `type`.
 
-    `table` has a row per observation; `params` are those of Settings. The type is
-    "directed", "undirected" where the data leave the direction open, or "equal" for a
-    column with the values of an earlier one, which stands for both. `bootstrap` adds
-    the columns `confidence` and `adjacency`, `separating_sets` a row of type
-    "separated" for each other pair. Source: Spirtes, Glymour & Scheines 2000.
+    `table` has a row per observation; `params` are the fields of Settings. The types:
+
+    - "directed"
+    - "undirected": the data leave the direction open
+    - "equal": column `to` is column `from`, or only recodes it, and has no other edges
+    - "separated": no edge, but the columns that separate the pair (`separating_sets`)
+
+    `bootstrap` adds the columns `confidence` and `adjacency`. Source: Spirtes, Glymour
+    & Scheines 2000.
     """
     settings = Settings(**params)
     check_table(table)
     equal = equal_columns(table)
     check_distinct(table, equal, settings.knowledge)
     table = table.drop(columns=list(equal))
+    check_bootstrap(table, settings.bootstrap)
     names = table.columns.tolist()
 
     test_name = choose_test(table, settings.test)
@@ -126,7 +135,6 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     edges = edge_list(graph, names)
     columns = ["from", "to", "type"]
     if settings.bootstrap:
-        check_bootstrap(table, settings.bootstrap)
         add_confidence(edges, graph, data, test_class, settings, names)
         columns += ["confidence", "adjacency"]
     if settings.separating_sets:
@@ -135,8 +143,9 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     for name, earlier in equal.items():
         edges.append({"from": earlier, "to": name, "type": "equal"})
     answer = pd.DataFrame(edges, columns=columns)
-    if answer.isna().any(axis=None):  # rows without a confidence or a separating set
-        answer = answer.astype(object).where(answer.notna(), None)  # null in JSON
+    if answer.isna().any(axis=None):
+        # What a row lacks, such as the confidence of a separated pair, is null in JSON.
+        answer = answer.astype(object).where(answer.notna(), None)
     return answer
 
 
@@ -150,18 +159,18 @@ def add_confidence(
 ) -> None:
     """Give each edge its `confidence` and its `adjacency`.
 
-    They are the shares of resamples with this very edge, and with any edge between
-    the two columns.
+    Confidence is the share of resamples with this very edge, adjacency that with any
+    edge between the two columns.
     """
     random = np.random.default_rng(settings.seed)
-    same = np.zeros(graph.shape)
+    same = np.zeros(graph.shape)  # number of resamples for each pair of columns
     adjacent = np.zeros(graph.shape)
     resamples = range(settings.bootstrap)
     for _ in tqdm(resamples, "bootstrap", disable=None):  # None: only on a terminal
         rows = random.integers(len(data), size=len(data))
-        other, _ = find_graph(test_class(data[rows]), settings, names)
-        same += (other == graph) & (other.T == graph.T)  # read at the edges alone
-        adjacent += other | other.T
+        resampled, _ = find_graph(test_class(data[rows]), settings, names)
+        same += (resampled == graph) & (resampled.T == graph.T)
+        adjacent += resampled | resampled.T
     for edge in edges:
         i = names.index(edge["from"])
         j = names.index(edge["to"])
@@ -170,11 +179,13 @@ def add_confidence(
 
 
 def separated_pairs(separators: Separators, names: list[str]) -> list[dict[str, Any]]:
-    """Return a row for each pair that isn't adjacent, with columns that separate it."""
+    """Return a row for each pair without an edge, with the columns that separate it."""
     rows = []
-    for (x, y), given in separators.items():
-        pair = {"from": names[min(x, y)], "to": names[max(x, y)], "type": "separated"}
-        rows.append(pair | {"separating_set": [names[i] for i in given]})
+    for pair, given in separators.items():
+        x, y = sorted(pair)
+        row: dict[str, Any] = {"from": names[x], "to": names[y], "type": "separated"}
+        row["separating_set"] = [names[i] for i in given]
+        rows.append(row)
     return rows
 
 
@@ -199,14 +210,14 @@ class CausalDiscovery(mlflow.pyfunc.PythonModel):
 
 
 def as_table(model_input: Any) -> pd.DataFrame:
-    """Return the request's table: REST's "inputs" arrives as a dict of arrays."""
+    """Return the request's table: a REST request's "inputs" are a dict of arrays."""
     if not isinstance(model_input, pd.DataFrame | dict):
         raise ValueError("give a table: columns with names, such as dataframe_split")
     return pd.DataFrame(model_input)
 
 
 def describe(error: ValueError) -> str:
-    """Return the message; of pydantic's errors, the one on the first parameter."""
+    """Return the error's message; pydantic's is that on the first wrong parameter."""
     if not isinstance(error, ValidationError):
         return str(error)
     fault = error.errors()[0]
@@ -229,9 +240,9 @@ def check_distinct(
 
 
 def check_bootstrap(table: pd.DataFrame, resamples: int) -> None:
-    """Refuse to resample few rows: a resample holds about 63 % of the distinct rows."""
+    """Refuse to resample few rows: a resample has about 63 % of them, some repeated."""
     rows, columns = table.shape
-    if rows < 3 * columns:
+    if resamples and rows < 3 * columns:
         raise ValueError(
             f"bootstrap={resamples}: {rows} rows are too few; give {3 * columns}"
         )

@@ -122,20 +122,25 @@ class ContingencyTest(ConditionalTest):
     ) -> Strata:
         levels = self.levels[x]
         stratum, size = self._combine(codes, given)
-        n = count(stratum * levels + codes[x], weights, (size, levels))
-        varies = np.count_nonzero(n, axis=1) > 1
+        n = count(codes[x] * size + stratum, weights, (levels, size))
+        cells = np.count_nonzero(n, axis=0)
+        varies = cells > 1
         rows = np.flatnonzero(varies[stratum])
-        occurs = (n > 0) & varies[:, None]
-        number = np.cumsum(occurs) - 1  # of the cells that occur
-        cells = np.count_nonzero(occurs, axis=1)[varies]
+        # Number the strata that are left, then the cells that occur in them.
+        stratum = renumber(varies)[stratum[rows]]
+        n = n.T[varies].ravel()
+        cell = renumber(n)[stratum * levels + codes[x][rows]]
+        n_cell = n[n > 0]
+        cells = cells[varies]
+        first = np.cumsum(cells) - cells
         return Strata(
             rows=rows,
             weights=None if weights is None else weights[rows],
-            cell=number[stratum[rows] * levels + codes[x][rows]],
-            n_cell=n[occurs],
-            first=np.cumsum(cells) - cells,
+            cell=cell,
+            n_cell=n_cell,
+            first=first,
             cells=cells,
-            n_stratum=n[varies].sum(axis=1),
+            n_stratum=np.add.reduceat(n_cell, first),
         )
 
     def _distinct_rows(
@@ -161,10 +166,10 @@ class ContingencyTest(ConditionalTest):
         for column in columns:
             code = code * self.levels[column] + codes[column]
             size *= self.levels[column]
-            if size > self.rows:  # number those that occur anew
-                occurs = np.bincount(code, minlength=size) > 0
-                code = (np.cumsum(occurs) - 1)[code]
-                size = int(np.count_nonzero(occurs))
+            if size > self.rows:  # number only those that occur
+                n = np.bincount(code, minlength=size)
+                code = renumber(n)[code]
+                size = int(np.count_nonzero(n))
         return code, size
 
 
@@ -174,6 +179,14 @@ def count(
     """Return how many observations have each of the codes 0, 1, ..., int (shape)."""
     counts = np.bincount(codes, weights, shape[0] * shape[1])
     return counts.astype(np.int64, copy=False).reshape(shape)
+
+
+def renumber(occurs: np.ndarray) -> np.ndarray:
+    """Return an array that maps the places where `occurs` isn't 0 to 0, 1, 2, ..."""
+    old = np.flatnonzero(occurs)
+    new = np.zeros(len(occurs), dtype=np.int64)
+    new[old] = np.arange(len(old))
+    return new
 
 
 class GSquare(ContingencyTest):
