@@ -50,8 +50,8 @@ class Knowledge(BaseModel, extra="forbid"):
 class Settings(BaseModel, extra="forbid", strict=True):
     """The parameters of a request."""
 
-    # Columns are taken for independent if a p-value is above alpha. Rounding leaves
-    # nothing of a p-value below 1e-15.
+    # Two columns are independent if a p-value is above alpha. Computed p-values are not
+    # exact below 1e-15, so alpha may not be less.
     alpha: float = Field(default=0.05, ge=1e-15, lt=1)
     test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
     knowledge: Knowledge = Knowledge()
@@ -95,8 +95,8 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
         data,
         settings.alpha,
         test,
-        uc_rule=1,  # maxP: whether x -> z <- y is decided by the clearest test
-        uc_priority=3,  # of edges directed twice, the one with the clearer test wins
+        uc_rule=1,  # maxP: the clearest test decides on a collider x -> z <- y
+        uc_priority=3,  # if two of them contradict each other, the clearer one wins
         background_knowledge=background,
         node_names=names,
         show_progress=False,
@@ -172,7 +172,7 @@ def undirect_cycles(
     for i, j in arrows.edges:
         on_cycle = nx.has_path(arrows, j, i)
         if on_cycle and not is_known(names[i], names[j], background):
-            graph[j, i] = TAIL  # in place of the ARROW at j: undirected
+            graph[j, i] = TAIL  # where the ARROW was; the TAIL at i stays
     return graph
 
 
@@ -274,8 +274,9 @@ def check_shape(table: pd.DataFrame) -> None:
         raise ValueError(
             f"give each column a name of its own, as text: {quote(*unclear)}"
         )
-    least_for_categories = 2 * ROWS_PER_CATEGORY  # a column has two or more
-    least_for_fisherz = len(names) + 2  # so many degrees of freedom it takes
+    least_for_categories = 2 * ROWS_PER_CATEGORY  # at least two categories
+    # Fisher's z has rows - 3 - (columns - 2) degrees of freedom, which must be positive.
+    least_for_fisherz = len(names) + 2
     least = max(least_for_categories, least_for_fisherz)
     if len(table) < least:
         raise ValueError(
@@ -346,9 +347,9 @@ def find_crowded(table: pd.DataFrame) -> Faults:
 
 
 def find_redundant(table: pd.DataFrame, test: str) -> Faults:
-    """Find columns that those before them determine.
+    """Find columns that earlier columns determine.
 
-    With those held fixed such a column doesn't vary, and no test can use it.
+    Given these, such a column doesn't vary, and no test can use it.
     """
     test = choose_test(table, test)
     suitable = table.drop(columns=unsuitable_columns(table, test))
@@ -364,10 +365,10 @@ def is_sum(data: np.ndarray) -> np.ndarray:
     """Tell for each column whether it is a weighted sum of those before it."""
     centred = data - data.mean(axis=0)
     scaled = centred / np.linalg.norm(centred, axis=0)
-    # Each column has the length 1. The diagonal of R, in scaled = Q R, is the length of
-    # its residual after a regression on the columns before it.
+    # A QR decomposition regresses each column on those before it: the diagonal of R
+    # holds the lengths of the residuals. The columns themselves have the length 1.
     residuals = np.abs(np.linalg.qr(scaled, mode="r").diagonal())
-    return residuals < 1e-5  # what rounding leaves
+    return residuals < 1e-5  # what rounding leaves of none
 
 
 def is_copy(data: np.ndarray) -> np.ndarray:

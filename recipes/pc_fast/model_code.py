@@ -37,8 +37,9 @@ class Settings(BaseModel, extra="forbid", strict=True):
     test: Literal["auto", "fisherz", "gsq", "chisq"] = "auto"
     # tiers, required and forbidden edges
     knowledge: Knowledge = Knowledge()
-    # the rule for a collider x -> y <- z: given y, x and z must be less independent
-    # than without it (maxp), and dependent at alpha too (confirmed)
+    # when x - y - z becomes a collider x -> y <- z:
+    # maxp: x and z are less independent if y is given than if it is not
+    # confirmed: besides, they are dependent at alpha if y is given
     orientation: Literal["confirmed", "maxp"] = "confirmed"
     # most columns to condition on; -1: any number
     max_k: Annotated[int, Field(ge=-1)] = -1
@@ -83,6 +84,7 @@ def find_graph(
     The graph of p columns is a bool array, shape (p, p):
     graph[i, j] alone is the edge i -> j; with graph[j, i] it is the undirected i - j.
     """
+    # A required edge forbids its reverse.
     forbidden, required = read_knowledge(settings.knowledge, names)
     max_k = len(names) if settings.max_k == -1 else settings.max_k
 
@@ -97,8 +99,8 @@ def find_graph(
     graph = orient_by_knowledge(adjacent, forbidden)
     check_directions(graph, names)
 
-    # 3. Colliders x -> y <- z, which show in the data. Their tests condition on y, so
-    # on one column at least.
+    # 3. Colliders x -> y <- z, which show in the data. A test that is given y conditions
+    # on one column at least, whatever max_k says.
     confirm_at = settings.alpha if settings.orientation == "confirmed" else None
     graph = orient_colliders(graph, test, forbidden, max(max_k, 1), confirm_at)
 
@@ -121,7 +123,7 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
     """
     settings = Settings(**params)
     check_table(table)
-    equal = equal_columns(table)
+    equal = equal_columns(table)  # a column to drop -> the earlier one that it equals
     check_distinct(table, equal, settings.knowledge)
     table = table.drop(columns=list(equal))
     check_bootstrap(table, settings.bootstrap)
@@ -163,7 +165,8 @@ def add_confidence(
     edge between the two columns.
     """
     random = np.random.default_rng(settings.seed)
-    same = np.zeros(graph.shape)  # number of resamples for each pair of columns
+    # In how many resamples the edge of two columns is the same, and there is any.
+    same = np.zeros(graph.shape)
     adjacent = np.zeros(graph.shape)
     resamples = range(settings.bootstrap)
     for _ in tqdm(resamples, "bootstrap", disable=None):  # None: only on a terminal
@@ -217,7 +220,7 @@ def as_table(model_input: Any) -> pd.DataFrame:
 
 
 def describe(error: ValueError) -> str:
-    """Return the error's message; pydantic's is that on the first wrong parameter."""
+    """Return the error's message; of pydantic's, that on the first parameter."""
     if not isinstance(error, ValidationError):
         return str(error)
     fault = error.errors()[0]
