@@ -275,7 +275,7 @@ def check_shape(table: pd.DataFrame) -> None:
             f"give each column a name of its own, as text: {quote(*unclear)}"
         )
     least_for_categories = 2 * ROWS_PER_CATEGORY  # at least two categories
-    # Fisher's z has rows - 3 - (columns - 2) degrees of freedom, which must be positive.
+    # Fisher's z has rows - 3 - (columns - 2) degrees of freedom: at least one.
     least_for_fisherz = len(names) + 2
     least = max(least_for_categories, least_for_fisherz)
     if len(table) < least:

@@ -99,8 +99,8 @@ def find_graph(
     graph = orient_by_knowledge(adjacent, forbidden)
     check_directions(graph, names)
 
-    # 3. Colliders x -> y <- z, which show in the data. A test that is given y conditions
-    # on one column at least, whatever max_k says.
+    # 3. Colliders x -> y <- z, which show in the data. A test that is given y needs one
+    # column to condition on, whatever max_k says.
     confirm_at = settings.alpha if settings.orientation == "confirmed" else None
     graph = orient_colliders(graph, test, forbidden, max(max_k, 1), confirm_at)
 
