@@ -17,7 +17,7 @@ import onnxruntime
 import pandas as pd
 from PIL import Image, ImageOps
 
-PATTERN = re.compile(r"[A-Z]{3}-[0-9]{6}")  # of a code; \d would allow Arabic digits
+PATTERN = re.compile(r"[A-Z]{3}-[0-9]{6}")  # of a code; \d takes digits of all scripts
 LETTERS = 3  # the first characters of a code are letters, the others digits
 BAR = 0.95  # least confidence of a code; below it the label is unread
 MARGIN = 0.3  # paper around a line, as a share of its height
@@ -54,8 +54,10 @@ def find_line(picture: np.ndarray) -> cv2.typing.RotatedRect:
 def is_inside(box: cv2.typing.RotatedRect, picture: np.ndarray) -> bool:
     """Return whether there is paper around the box; else a code may be cut off."""
     height, width = picture.shape[:2]
-    corners = cv2.boxPoints(box)
-    return bool(corners.min() > 0 and (corners < [width - 1, height - 1]).all())
+    x, y = cv2.boxPoints(box).T
+    inside_x = x.min() > 0 and x.max() < width - 1
+    inside_y = y.min() > 0 and y.max() < height - 1
+    return bool(inside_x and inside_y)
 
 
 def cut_line(picture: np.ndarray, box: cv2.typing.RotatedRect) -> np.ndarray:
@@ -175,7 +177,9 @@ class LabelReader(mlflow.pyfunc.PythonModel):
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 LEAST_SIDE = 12  # pixels
+SLIMMEST = 20  # the longer side divided by the shorter one
 MOST_PIXELS = 50_000_000
+LARGEST = (1600, 1600)  # px; a larger picture is shrunk to this before it is looked at
 
 
 def read_alphabet(session: onnxruntime.InferenceSession) -> list[str]:
@@ -207,6 +211,7 @@ def read_picture(file: Any) -> np.ndarray:
         image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
         problem = header_problem(image)  # raised below, not caught as a broken file
         if not problem:
+            image.thumbnail(LARGEST)
             picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # broken files make decoders raise errors of all kinds
         kind = type(error).__name__
@@ -235,9 +240,11 @@ def header_problem(image: Image.Image) -> str:
     if image.width * image.height > MOST_PIXELS:
         pixels = image.width * image.height
         return f"{pixels} pixels; send a picture of at most {MOST_PIXELS}"
-    if min(image.size) < LEAST_SIDE:
-        sides = f"{image.width} x {image.height} px"
-        return f"{sides}; send at least {LEAST_SIDE} px each way"
+    if min(image.size) < LEAST_SIDE or max(image.size) > SLIMMEST * min(image.size):
+        return (
+            f"{image.width} x {image.height} px; send at least {LEAST_SIDE} px each "
+            f"way, and no side longer than {SLIMMEST} times the other"
+        )
     if getattr(image, "n_frames", 1) > 1:
         return "several pages; send one picture a file"
     if image.mode not in ("L", "RGB") or "transparency" in image.info:
