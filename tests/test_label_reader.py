@@ -74,7 +74,7 @@ def draw(text: str, damage: str = "none", seed: int = 0) -> np.ndarray:
 
 
 def test_reads_unseen_labels():
-    """Floors with room for chance; the page's numbers are of 3,600 labels."""
+    """Floors with room for chance; the page's numbers are of 2,400 labels."""
     numbers = evaluation.summary(evaluation.read_all(READER, LABELS))
     assert numbers["read right"] >= 0.8
     assert numbers["read wrong"] <= 0.02
@@ -97,8 +97,9 @@ def test_the_line_is_found_and_turned_level(tilt):
     turned = Image.fromarray(255 - ink).rotate(tilt, fillcolor=(255, 255, 255))
     picture = np.asarray(turned)
     line = model_code.cut_line(picture, find_line(picture))
-    height, width = line.shape[:2]
-    assert height == pytest.approx(30, abs=8) and width == pytest.approx(190, abs=14)
+    assert line.shape[1] == pytest.approx(190, abs=14)
+    dark_rows = (line.min(axis=(1, 2)) < 200).sum()
+    assert dark_rows == pytest.approx(21, abs=2)  # as long as the strokes
 
 
 def test_prepared_lines_are_padded_to_one_width():
