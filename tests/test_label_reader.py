@@ -261,6 +261,8 @@ def store(tmp_path, new_store, monkeypatch):
     new_store(tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.create_experiment("labels", artifact_location=str(tmp_path / "artifacts"))
+    mlflow.set_experiment("labels")
     yield tmp_path
     mlflow.set_tracking_uri(None)
 
@@ -311,3 +313,30 @@ def test_from_a_pickled_object_to_a_file(store, monkeypatch):
     exec(step("step: path") + step("step: after"), place)
     assert load_elsewhere(place["moved"].model_uri, **switch) == ""
     assert "MNT-901892" in place["after"]["code"].tolist()
+
+
+def test_weights_are_stored_once_and_shared(store):
+    """The page's change of load_context, in a model logged beside a complete one."""
+    code = (RECIPE.path / "model_code.py").read_text(encoding="utf-8")
+    line = "        options = onnxruntime.SessionOptions()\n"
+    lines = step("weights stored once").splitlines()
+    code = code.replace(line, "".join(f"        {text}\n" for text in lines) + line)
+    code = code.replace('context.artifacts["weights"],', "weights,")
+    (store / "model_code.py").write_text(code, encoding="utf-8")
+    asked: dict = {"name": "reader", "pip_requirements": ["mlflow"]}
+    with mlflow.start_run():
+        whole = mlflow.pyfunc.log_model(
+            python_model=RECIPE.path / "model_code.py",
+            artifacts=WEIGHTS,
+            model_config={"threads": 1},
+            **asked,
+        )
+        mlflow.register_model(whole.model_uri, "reader")
+        config = {"threads": 1, "weights": "models:/reader/1"}
+        sharing = mlflow.pyfunc.log_model(
+            python_model=store / "model_code.py", model_config=config, **asked
+        )
+    assert len([*store.rglob("*.onnx")]) == 1
+    model = mlflow.pyfunc.load_model(sharing.model_uri).unwrap_python_model()
+    pictures = [label.picture for label in LABELS[:4]]
+    assert model.read(pictures) == READER.read(pictures)
