@@ -187,8 +187,8 @@ def read_all(texts: pd.Series, settings: Settings) -> list[Row]:
     """Return a row for each text, in their order."""
     if not any(map(is_valid, texts)):  # nobody is called, so no key is needed
         return [invalid_row(label, text) for label, text in texts.items()]
-    # MLflow keeps in the context which model a trace belongs to. A thread starts with an
-    # empty context, so that each call gets a copy of its own.
+    # MLflow's context says which model a trace belongs to. A thread starts without it,
+    # so that each call gets a copy.
     context = copy_context()
     with (
         connect(settings) as client,

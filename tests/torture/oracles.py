@@ -62,6 +62,15 @@ def canny_edge_qc(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
         )
 
 
+def label_reader(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
+    for row in rows:
+        assert 0 <= row["confidence"] <= 1
+        assert (row["code"] == "unread") == (row["reason"] != "read")
+        if row["reason"] == "read":
+            assert re.fullmatch(r"[A-Z]{3}-[0-9]{6}", row["code"])
+            assert row["confidence"] >= 0.95
+
+
 def edges(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
     pairs = [frozenset((row["from"], row["to"])) for row in rows]
     assert len(set(pairs)) == len(pairs) and all(len(pair) == 2 for pair in pairs)
@@ -95,6 +104,7 @@ ORACLES = {
     "circle_area": circle_area,
     "clv_composite": clv_composite,
     "canny_edge_qc": canny_edge_qc,
+    "label_reader": label_reader,
     "pc_causal_discovery": edges,
     "pc_fast": edges,
     "openai_call": feedback,

@@ -74,6 +74,7 @@ SAID: dict[
         (at("a", **ONE), {"horizon_weeks": LONG}, "give a number from 1/7"),
     ],
     "canny_edge_qc": [(at(LONG, image=b"junk"), {}, "not a complete image")],
+    "label_reader": [(at(LONG, image=b"junk"), {}, "not a complete image")],
     "openai_call": [(at(LONG, text=5 * LONG), {}, "need 1 to 4000 characters")],
     "openai_batch": [
         (at(LONG, text=5 * LONG), {}, "need 1 to 4000 characters"),

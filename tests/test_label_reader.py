@@ -1,0 +1,342 @@
+"""label_reader: what it reads, what it leaves unread, what is refused, the move from a
+pickle."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+from shared.recipes import find
+
+import mlflow
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from PIL import Image
+
+RECIPE = find("label_reader")
+FOLDER = str(RECIPE.path)
+SIBLINGS = ("model_code", "labels", "evaluation", "weights")
+sys.path.insert(0, FOLDER)  # its files import each other by their bare names
+for name in SIBLINGS:
+    sys.modules.pop(name, None)
+import evaluation  # noqa: E402
+import labels as drawing  # noqa: E402
+import model_code  # noqa: E402
+import weights  # noqa: E402
+from labels import Label, make_labels, own_labels  # noqa: E402
+from model_code import find_line, read_picture  # noqa: E402
+
+for name in SIBLINGS:  # another recipe's tests find their own
+    del sys.modules[name]
+sys.path.remove(FOLDER)
+
+WEIGHTS = weights.recognition_weights()
+PAGE = (RECIPE.path / "README.md").read_text(encoding="utf-8")
+LABELS = make_labels(5, 96, drawing.CHOOSING)
+PAPER = np.full((60, 240, 3), 220, np.uint8)
+
+
+def load(threads: int = 1, path: str = WEIGHTS["weights"]) -> model_code.LabelReader:
+    """Return the model, loaded; `make smoke` sends requests to a logged one."""
+    model = model_code.LabelReader()
+    context = SimpleNamespace(
+        artifacts={"weights": path}, model_config={"threads": threads}
+    )
+    model.load_context(context)
+    return model
+
+
+READER = load()
+
+
+def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
+    """Return the picture as the bytes of a file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind, **options)
+    return file.getvalue()
+
+
+def frame_of(labels: list[Label]) -> pd.DataFrame:
+    codes = [label.code for label in labels]
+    return pd.DataFrame({"image": [encode(la.picture) for la in labels]}, index=codes)
+
+
+def draw(text: str, damage: str = "none", seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return drawing.photograph(drawing.draw_ink(text, "Aileron", rng), damage, rng)
+
+
+def test_reads_unseen_labels():
+    """Floors with room for chance; the page's numbers are of 2,400 labels."""
+    numbers = evaluation.summary(evaluation.read_all(READER, LABELS))
+    assert numbers["read right"] >= 0.8
+    assert numbers["read wrong"] <= 0.02
+    assert 0.02 < numbers["read wrong upper limit"] < 0.1
+
+
+def test_counts_of_right_and_wrong():
+    rows = [("A", "A", "read"), ("B", "A", "read"), ("unread", "A", "no code")]
+    table = pd.DataFrame(rows, columns=["answer", "code", "reason"])
+    numbers = evaluation.summary(table)
+    assert numbers["read right"] == pytest.approx(1 / 3)
+    assert numbers["read wrong"] == 0.5
+    assert numbers["read wrong upper limit"] == pytest.approx(0.905, abs=1e-3)
+
+
+@pytest.mark.parametrize("tilt", [-10, 0, 10])
+def test_the_line_is_found_and_turned_level(tilt):
+    ink = np.zeros((120, 300, 3), np.uint8)
+    ink[50:70, 60:240:6] = 255  # strokes from 60 to 237
+    turned = Image.fromarray(255 - ink).rotate(tilt, fillcolor=(255, 255, 255))
+    picture = np.asarray(turned)
+    line = model_code.cut_line(picture, find_line(picture))
+    assert line.shape[1] == pytest.approx(190, abs=14)
+    dark_rows = (line.min(axis=(1, 2)) < 200).sum()
+    assert dark_rows == pytest.approx(21, abs=2)  # as long as the strokes
+
+
+def test_prepared_lines_are_padded_to_one_width():
+    short = model_code.prepare(np.full((24, 40, 3), (255, 0, 0), np.uint8))
+    assert short.shape == (3, 48, 320) and short.dtype == np.float32
+    assert (short[:, 0, 0] == [-1, -1, 1]).all()  # blue first
+    assert (short[:, :, 80:] == 0).all() and (short[:, :, 79] != 0).all()
+    assert (model_code.prepare(np.zeros((10, 900, 3), np.uint8)) == -1).all()
+
+
+def test_ctc_decoding_drops_repetitions_and_blanks():
+    steps = np.full((7, 3), 0.01, np.float32)
+    for step, best in enumerate([1, 1, 0, 1, 2, 2, 0]):
+        steps[step, best] = 0.9
+    steps[3, 1] = 0.6
+    assert model_code.decode(steps, ["", "a", "b"]) == ("aab", pytest.approx(0.6))
+    blank = np.tile(np.float32([1, 0, 0]), (7, 1))
+    assert model_code.decode(blank, ["", "a", "b"]) == ("", 1.0)
+
+
+@pytest.mark.parametrize(
+    "text, confidence, inside, answer",
+    [
+        ("ABC-123456", 0.95, True, ("ABC-123456", "read")),
+        ("A0I-O2345I", 0.99, True, ("AOI-023451", "read")),
+        ("ABC-123456", 0.94, True, ("unread", "low confidence")),
+        ("ABC-123456", 0.99, False, ("unread", "at the border")),
+        ("ABC-12345", 0.99, True, ("unread", "no code")),
+        ("ABC-1234567", 0.99, True, ("unread", "no code")),
+        ("", 1.0, True, ("unread", "no code")),
+        ("ABC-12345٦", 0.99, True, ("unread", "no code")),
+    ],
+)
+def test_a_code_or_unread(text, confidence, inside, answer):
+    code, probability, reason = model_code.judge(text, confidence, inside)
+    assert (code, reason) == answer and probability == confidence
+
+
+def test_nothing_but_a_whole_code_is_read():
+    (x, _), sides, _ = find_line(draw("ABC-123456"))
+    cut = int(x + max(sides) / 2 - 6)
+    pictures = [PAPER, draw("BEST BEFORE 2027"), draw("ABC-123456")[:, :cut]]
+    answers = READER.read(pictures)
+    assert [code for code, _, _ in answers] == ["unread"] * 3
+    assert [reason for _, _, reason in answers][2] == "at the border"
+
+
+def test_an_answer_is_the_same_in_any_company():
+    labels = LABELS[:20]  # more than are read at once
+    together = READER.predict(None, frame_of(labels))
+    alone = [READER.read([label.picture])[0] for label in labels]
+    assert together.index.tolist() == [label.code for label in labels]
+    assert together["code"].tolist() == [code for code, _, _ in alone]
+    confidence = [probability for _, probability, _ in alone]
+    np.testing.assert_allclose(together["confidence"], confidence, atol=1e-3)
+    assert READER.predict(None, frame_of(labels).iloc[:0]).empty
+
+
+def test_threads_share_the_session():
+    pictures = [label.picture for label in LABELS[:24]]
+    expected = [READER.read([picture])[0] for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda picture: READER.read([picture])[0], pictures))
+    assert answers == expected
+
+
+def test_the_session_has_the_threads_and_providers_that_were_asked(monkeypatch):
+    assert load(2).session.get_session_options().intra_op_num_threads == 2
+    assert READER.session.get_session_options().intra_op_num_threads == 1
+    assert READER.session.get_providers() == ["CPUExecutionProvider"]
+    seen = []
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CPUExecutionProvider", "CUDAExecutionProvider", "OtherProvider"],
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: seen.append(providers) or READER.session,
+    )
+    load()
+    assert seen == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
+
+
+def test_weights_without_their_characters_are_refused():
+    detection = Path(WEIGHTS["weights"]).with_name("PP-OCRv6_det_small.onnx")
+    with pytest.raises(ValueError, match="weights: .*log weights of a PP-OCR recog"):
+        load(path=str(detection))
+
+
+def test_the_licence_comes_with_the_weights():
+    assert "Apache License" in Path(WEIGHTS["license"]).read_text("utf-8")
+    notice = Path(WEIGHTS["notice"]).read_text("utf-8")
+    assert "PP-OCRv6_rec_small.onnx" in notice and "Apache-2.0" in notice
+
+
+def test_a_file_is_read_however_it_is_sent():
+    content = encode(PAPER)
+    text = base64.encodebytes(content).decode()  # in lines of 76 characters
+    sent = [content, bytearray(content), text, "data:image/png;base64," + text]
+    for file in sent:
+        assert (read_picture(file) == PAPER).all()
+    assert (read_picture(encode(PAPER[:, :, 0])) == PAPER).all()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a viewer turns it by 90 degrees
+    assert read_picture(encode(PAPER, exif=exif)).shape == (240, 60, 3)
+    large = np.zeros((800, 3200), np.uint8)
+    assert read_picture(encode(large, "JPEG", exif=exif)).shape == (1600, 400, 3)
+
+
+PAGES = {"save_all": True, "append_images": [Image.fromarray(255 - PAPER)]}
+REFUSED = {
+    "nothing": (b"", "not an image file; send one"),
+    "null": (None, "not an image file; send one"),
+    "base64 of junk": ("anVuaw==", "4 bytes are not a complete image .*; send BMP"),
+    "not base64": ("n@t bas\ud800", "not an image file; send one"),
+    "GIF": (encode(PAPER, "GIF"), "not a complete image .*send BMP, JPEG, PNG, TIFF"),
+    "cut JPEG": (encode(PAPER, "JPEG")[:-40], "not a complete image"),
+    "transparent": (encode(np.dstack([PAPER, PAPER])[:, :, :4]), "mode RGBA; send 8"),
+    "16 bits": (encode(PAPER[:, :, 0].astype(np.uint16) * 256), "mode I;16"),
+    "two pages": (encode(PAPER, "TIFF", **PAGES), "several pages; send one picture"),
+    "over 50 million pixels": (  # cut behind its header
+        encode(np.zeros((5000, 10001), np.uint8))[:99],
+        "50005000 pixels; send a picture of at most 50000000",
+    ),
+    "slim": (encode(np.zeros((12, 241), np.uint8)), "no side longer than 20 times"),
+    "small": (encode(PAPER[:11]), "240 x 11 px; send at least 12 px each way"),
+}
+
+
+@pytest.mark.parametrize("data, message", REFUSED.values(), ids=REFUSED)
+def test_a_bad_image_is_refused_with_its_row(data, message):
+    frame = pd.DataFrame({"image": [encode(PAPER), data]}, index=["first", "second"])
+    with pytest.raises(mlflow.MlflowException, match=message) as error:
+        READER.predict(None, frame)
+    assert error.value.get_http_status_code() == 400
+    assert str(error.value).startswith("column 'image', row 'second': ")
+
+
+def test_own_labels_are_named_after_their_codes(tmp_path):
+    assert own_labels(tmp_path) == []
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="no photographs in .*labels; put yours there"):
+        own_labels(tmp_path)
+    (folder / "ABC-123456.png").write_bytes(encode(PAPER))
+    (folder / "._ABC-123456.png").write_bytes(b"what macOS leaves beside a file")
+    (label,) = own_labels(tmp_path)
+    assert label.code == "ABC-123456" and (label.picture == PAPER).all()
+    (folder / "cut.jpg").write_bytes(encode(PAPER, "JPEG")[:-40])
+    with pytest.raises(ValueError, match="labels/cut.jpg: .* not a complete image"):
+        own_labels(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path, new_store, monkeypatch):
+    """Use a store of its own, in a working directory of its own."""
+    new_store(tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.create_experiment("labels", artifact_location=str(tmp_path / "artifacts"))
+    mlflow.set_experiment("labels")
+    yield tmp_path
+    mlflow.set_tracking_uri(None)
+
+
+def step(name: str) -> str:
+    """Return a step's code from the page."""
+    return PAGE.partition(f"<!-- {name} -->\n```python\n")[2].partition("```")[0]
+
+
+LOADS = """
+import sys, mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.pyfunc.load_model(sys.argv[2])
+"""
+
+
+def load_elsewhere(uri: str, **settings: str) -> str:
+    """Load a model in a process that knows no module of ours; return its error."""
+    words = [sys.executable, "-P", "-c", LOADS, mlflow.get_tracking_uri(), uri]
+    environment = {**os.environ, **settings}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        words, cwd="/", env=environment, capture_output=True, text=True
+    )
+    return done.stderr if done.returncode else ""
+
+
+@pytest.mark.filterwarnings("ignore:.*Add type hints:UserWarning")
+def test_from_a_pickled_object_to_a_file(store, monkeypatch):
+    """Run the page's steps; between them, what the page says that breaks."""
+    monkeypatch.setitem(sys.modules, "model_code", model_code)
+    request = json.loads((RECIPE.path / "request.json").read_text())
+    place: dict = {"folder": RECIPE.path, "weights": WEIGHTS["weights"]}
+    place["examples"] = pd.DataFrame(**request["dataframe_split"])
+    place["requirements"] = ["mlflow"]
+    exec(step("step: object") + step("step: before"), place)
+    with pytest.raises(mlflow.MlflowException, match="Failed to serialize Python mod"):
+        mlflow.pyfunc.save_model(
+            "object", python_model=place["Reader"](WEIGHTS["weights"])
+        )
+    exec(step("step: load_context"), place)
+    uri = place["pickled"].model_uri
+    assert mlflow.pyfunc.load_model(uri)
+    assert "ModuleNotFoundError: No module named 'model_code'" in load_elsewhere(uri)
+    switch = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    refused = "Deserializing model using pickle is disallowed"
+    assert refused in load_elsewhere(uri, **switch)
+    exec(step("step: path") + step("step: after"), place)
+    assert load_elsewhere(place["moved"].model_uri, **switch) == ""
+    assert "MNT-901892" in place["after"]["code"].tolist()
+
+
+def test_weights_are_stored_once_and_shared(store):
+    """The page's change of load_context, in a model logged beside a complete one."""
+    code = (RECIPE.path / "model_code.py").read_text(encoding="utf-8")
+    line = "        options = onnxruntime.SessionOptions()\n"
+    lines = step("weights stored once").splitlines()
+    code = code.replace(line, "".join(f"        {text}\n" for text in lines) + line)
+    code = code.replace('context.artifacts["weights"],', "weights,")
+    (store / "model_code.py").write_text(code, encoding="utf-8")
+    asked: dict = {"name": "reader", "pip_requirements": ["mlflow"]}
+    with mlflow.start_run():
+        whole = mlflow.pyfunc.log_model(
+            python_model=RECIPE.path / "model_code.py",
+            artifacts=WEIGHTS,
+            model_config={"threads": 1},
+            **asked,
+        )
+        mlflow.register_model(whole.model_uri, "reader")
+        config = {"threads": 1, "weights": "models:/reader/1"}
+        sharing = mlflow.pyfunc.log_model(
+            python_model=store / "model_code.py", model_config=config, **asked
+        )
+    assert len([*store.rglob("*.onnx")]) == 1
+    model = mlflow.pyfunc.load_model(sharing.model_uri).unwrap_python_model()
+    pictures = [label.picture for label in LABELS[:4]]
+    assert model.read(pictures) == READER.read(pictures)
