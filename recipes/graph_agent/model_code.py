@@ -84,7 +84,10 @@ NO = {"no", "n", "stop", "cancel"}
 HELP = "I forecast what a customer will spend, or refund one. Which is it?"
 FORECAST_MODEL = "clv_composite"  # the tool, a registered model
 FORECAST_ALIAS = "champion"
-LETTER = "Write one polite sentence of apology to a customer, without numbers."
+LETTER = (
+    "Write one polite sentence to a customer: we are sorry, and your money is on its "
+    "way back."
+)
 MAX_CHARS = 1000  # of a message
 
 NUMBER = r"(?<![\d.,-])((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d\d?)?)(?![.,]?\d)"
@@ -266,12 +269,11 @@ def forecast(state: State, runtime: Runtime[Shop]) -> State:
 
 @mlflow.trace(span_type=SpanType.TOOL)
 def forecast_spending(customers: pd.DataFrame, weeks: int) -> dict[str, float]:
-    name = f"{FORECAST_MODEL}@{FORECAST_ALIAS}"
-    with failure_as_503(f"the forecast model models:/{name}"):
+    with failure_as_503(f"loading models:/{FORECAST_MODEL}@{FORECAST_ALIAS}"):
         client = mlflow.MlflowClient()
         version = client.get_model_version_by_alias(FORECAST_MODEL, FORECAST_ALIAS)
         model = load_version(f"models:/{FORECAST_MODEL}/{version.version}")
-        table = model.predict(customers, params={"horizon_weeks": float(weeks)})
+    table = model.predict(customers, params={"horizon_weeks": float(weeks)})
     return dict(table.iloc[0])
 
 
@@ -478,12 +480,10 @@ def check_nothing_is_lost(state: StateSnapshot) -> None:
 
 @contextmanager
 def failure_as_503(what: str) -> Iterator[None]:
-    """Turn any error in the block into a 503 with the key masked; a 400 stays one."""
+    """Turn any error in the block into a 503, with the key masked."""
     try:
         yield
     except Exception as error:  # a broken reply can raise anything
-        if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
-            raise
         reason = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
         key = os.environ.get("OPENAI_API_KEY", "")
         if len(key) > 7:  # a shorter one is a placeholder
