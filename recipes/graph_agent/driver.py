@@ -16,11 +16,11 @@ from model_code import nearest_intent, read_numbers
 
 HERE = Path(__file__).parent
 DESCRIPTION = """
-**Answers a shop's clerk in words**: forecasts what a customer will spend, or refunds one
-after a yes.
+**Answers a shop's clerk in words**: forecasts what a customer will spend, or refunds
+one after a yes.
 
-The metrics are of 60 messages: the examples in the model's code were chosen on one half,
-the other half was held out.
+The metrics are of 60 messages: the examples in the model's code were chosen on one
+half, the other half was held out.
 """
 
 
