@@ -76,14 +76,14 @@ def by_language_model(text: str) -> Reading:
     schema: Any = {"name": "message", "schema": SCHEMA, "strict": True}
     messages: Any = [{"role": "system", "content": TASK}, *shown]
     reply = openai.OpenAI(base_url=os.environ["OPENAI_BASE_URL"]).chat.completions
-    answer = reply.create(
+    completion = reply.create(
         model=os.environ["OPENAI_MODEL"],
         messages=[*messages, {"role": "user", "content": text}],
         temperature=0,
         max_completion_tokens=60,
         response_format={"type": "json_schema", "json_schema": schema},
     )
-    read = json.loads(answer.choices[0].message.content or "")
+    read = json.loads(completion.choices[0].message.content or "")
     return read["intent"], read["customer"], read["amount"]
 
 
@@ -118,7 +118,7 @@ def readings() -> Rows:
     return table
 
 
-def agent(file: str) -> model_code.ShopDesk:
+def agent(file: str) -> Any:
     os.environ["DESK_DB"] = file
     desk = model_code.ShopDesk()
     artifacts = {"customers": str(HERE / "customers.csv")}

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Literal, TypedDict
 from uuid import uuid4
@@ -102,35 +103,33 @@ class State(TypedDict, total=False):
 
     message: str  # the person's last one
     intent: str
-    customer: int | None
-    amount: float | None  # dollars
+    customer: Any  # a number, or None
+    amount: Any  # dollars, or None
     weeks: int
     questions: int  # asked about what was missing
     task: str  # the key of what is being done; empty once that is done
     answer: str
 
 
+@dataclass
 class Shop:
     """What the steps use and no conversation holds: customers, and a book of refunds.
 
     In your shop, `book` calls the payment service, which takes the key too.
     """
 
-    def __init__(self, customers: pd.DataFrame, file: str) -> None:
-        self.customers = customers
-        self.lock = threading.Lock()
-        self.db = connect_db(file)
-        columns = "number integer primary key, key unique, customer, amount"
-        self.db.execute(f"create table if not exists refunds ({columns})")
+    customers: pd.DataFrame
+    refunds: sqlite3.Connection
+    lock: Any = field(default_factory=threading.Lock)
 
     def book(self, key: str, customer: int, amount: float) -> int:
         """Book a refund and return its number; once for each key."""
         refund = (key, customer, amount)
         insert = "insert or ignore into refunds (key, customer, amount) values (?,?,?)"
-        with self.lock, self.db:
-            self.db.execute(insert, refund)
+        with self.lock, self.refunds:
+            self.refunds.execute(insert, refund)
             query = "select number from refunds where key = ?"
-            return int(self.db.execute(query, [key]).fetchone()[0])
+            return int(self.refunds.execute(query, [key]).fetchone()[0])
 
 
 def connect_db(file: str) -> sqlite3.Connection:
@@ -298,7 +297,7 @@ def approve(state: State) -> Command[Literal["book", "understand", "__end__"]]:
         return Command(goto="book")
     refused: State = {"answer": "No refund was made.\n", "task": ""}
     if word in NO:
-        return Command(goto=END, update=refused)
+        return Command(goto="__end__", update=refused)
     return Command(goto="understand", update={**refused, "message": reply})
 
 
@@ -361,7 +360,10 @@ class ShopDesk(mlflow.pyfunc.ResponsesAgent):
     def load_context(self, context: Any) -> None:
         file = os.environ.get("DESK_DB", ":memory:")  # memory ends with the process
         customers = pd.read_csv(context.artifacts["customers"], index_col="customer_id")
-        self.shop = Shop(customers, file)
+        refunds = connect_db(file)
+        columns = "number integer primary key, key unique, customer, amount"
+        refunds.execute(f"create table if not exists refunds ({columns})")
+        self.shop = Shop(customers, refunds)
         saver = SqliteSaver(connect_db(file))
         saver.setup()
         self.graph = build_graph(saver)
