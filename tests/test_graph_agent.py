@@ -163,6 +163,7 @@ def test_a_number_is_read_or_left_out(message, numbers):
     [
         (["refund customer 42", "20"], "Refund $20.00 to customer 42?"),
         (["refund 20 dollars", "311"], "Refund $20.00 to customer 311?"),
+        ([f"refund customer {10**30} 5 dollars"], "Which customer?"),
         (["refund customer 9999 5 dollars"], "Which customer?"),
         (["refund customer 42 900000 dollars"], "How many dollars?"),
         (["refund customer 42", "dunno", "dunno"], "A number is still missing"),
@@ -233,6 +234,23 @@ def test_two_yes_at_once_book_once(file, monkeypatch):
             first, second = (reply.result() for reply in replies)
         assert first == second and "Refunded $12.50 to customer 311" in first
     assert len(keys) == 4 and refunds(file) == [(311, 12.5)] * 2
+
+
+def test_a_yes_that_comes_too_late_books_nothing(file, monkeypatch):
+    """Both have seen the question; one has answered it before the other goes on."""
+
+    def look_first(thread, message):
+        given = look(thread, message)
+        monkeypatch.setattr(late, "graph_input", look)
+        assert say(make_agent(), "yes").startswith(BOOKED)
+        return given
+
+    late = make_agent()
+    look = late.graph_input
+    say(late, REFUND)
+    monkeypatch.setattr(late, "graph_input", look_first)
+    assert say(late, "yes") == model_code.ANSWERED
+    assert refunds(file) == [(311, 12.5)]
 
 
 @pytest.mark.parametrize("message", ["yes", "What is customer 42 worth?"])

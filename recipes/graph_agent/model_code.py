@@ -80,9 +80,10 @@ QUESTIONS = {
 MOST_QUESTIONS = 2  # about what a message lacks; then the desk gives up
 HIGHEST_REFUND = 5000.0  # dollars
 WEEKS = 39  # ahead, unless the message says how many
-YES = {"yes", "y", "ok", "approved"}
+YES = {"yes", "yes please", "y"}  # any other reply to the stop books nothing
 NO = {"no", "n", "stop", "cancel"}
 HELP = "I forecast what a customer will spend, or refund one. Which is it?"
+ANSWERED = "Another message has answered that already."
 FORECAST_MODEL = "clv_composite"  # the tool, a registered model
 FORECAST_ALIAS = "champion"
 LETTER = (
@@ -93,9 +94,9 @@ MAX_CHARS = 1000  # of a message
 
 NUMBER = r"(?<![\d.,-])((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d\d?)?)(?![.,]?\d)"
 AMOUNT = re.compile(rf"\$\s*{NUMBER}|{NUMBER}\s*(?:dollars?|bucks)\b|\b(\d+\.\d\d)\b")
-WEEK_COUNT = re.compile(r"\b(\d+) weeks?\b")
-CUSTOMER = re.compile(r"(?:customer|client|number) (\d+)\b")
-WHOLE_NUMBER = re.compile(r"\b\d+\b")
+WEEK_COUNT = re.compile(r"\b(\d{1,9}) weeks?\b")
+CUSTOMER = re.compile(r"(?:customer|client|number) (\d{1,9})\b")
+WHOLE_NUMBER = re.compile(r"\b\d{1,9}\b")
 
 
 class State(TypedDict, total=False):
@@ -387,6 +388,9 @@ class ShopDesk(mlflow.pyfunc.ResponsesAgent):
             for piece in pieces(mode, data):
                 text += piece
                 yield ResponsesAgentStreamEvent(**self.create_text_delta(piece, "desk"))
+        if not text:  # two replies at once: the other one was first
+            text = ANSWERED
+            yield ResponsesAgentStreamEvent(**self.create_text_delta(text, "desk"))
         waits = bool(self.graph.get_state(thread).interrupts)
         done: dict[str, Any] = {
             "type": "response.output_item.done",
