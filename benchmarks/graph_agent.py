@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,8 @@ from shared.recipes import ROOT
 import mlflow
 import openai
 import pandas as pd
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks.report import Rows, publish
 from recipes.graph_agent import model_code
@@ -180,12 +183,47 @@ def costs(folder: Path) -> Rows:
     return [{"one message": way, "CPU ms": cpu(run)} for way, run in ways.items()]
 
 
+def required(names: set[str]) -> set[str]:
+    """Return these packages and all that they require, as installed here."""
+    found: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        for line in metadata.requires(name) or []:
+            need = Requirement(line)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                waiting |= {canonicalize_name(need.name)} - found
+    return found
+
+
+def weights() -> Rows:
+    """Return what LangGraph and LangChain add to an environment with MLflow."""
+    groups = {
+        "MLflow, NumPy, pandas, openai": {"mlflow", "numpy", "pandas", "openai"},
+        "LangGraph, its saver for SQLite": {"langgraph", "langgraph-checkpoint-sqlite"},
+        "LangChain, for the flavor only": {"langchain"},
+    }
+    seen: set[str] = set()
+    table = []
+    for group, names in groups.items():
+        new = required(names) - seen
+        seen |= new
+        files = [file for name in new for file in metadata.files(name) or []]
+        paths = [Path(str(file.locate())) for file in files]
+        size = sum(path.stat().st_size for path in paths if path.is_file())
+        row = {"adds": group, "packages": len(new), "MB": size / 1e6}
+        table.append(row)
+    return table
+
+
 if __name__ == "__main__":
     mlflow.tracing.disable()
     with started(), tempfile.TemporaryDirectory() as place:
         tables = {"60 messages, half of them held out": readings()}
         tables["What the file of conversations holds"] = conversations(Path(place))
         tables["What a message costs"] = costs(Path(place))
+        tables["What is installed"] = weights()
     best = dict.fromkeys([*tables["60 messages, half of them held out"][0]][1:], "max")
     best["taken for a refund by mistake"] = "min"
     publish("graph_agent", tables, best=best)
