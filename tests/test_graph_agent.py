@@ -143,6 +143,7 @@ def test_five_turns(store, file):
     ("message", "numbers"),
     [
         ("1,250.00 dollars for customer 3", {"amount": 1250.0, "customer": 3}),
+        ("refund 1,250.00 to customer 3", {"amount": 1250.0, "customer": 3}),
         ("give $20 back to client 47", {"amount": 20.0, "customer": 47}),
         ("issue a refund of $7 to 66", {"amount": 7.0, "customer": 66}),
         ("9 records for customer 5", {"customer": 5}),

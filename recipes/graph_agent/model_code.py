@@ -92,8 +92,12 @@ LETTER = (
 )
 MAX_CHARS = 1000  # of a message
 
-NUMBER = r"(?<![\d.,-])((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d\d?)?)(?![.,]?\d)"
-AMOUNT = re.compile(rf"\$\s*{NUMBER}|{NUMBER}\s*(?:dollars?|bucks)\b|\b(\d+\.\d\d)\b")
+# 12 or 1,250, no part of a longer number and without a minus before it
+WHOLE = r"(?<![\d.,-])(?:\d{1,3}(?:,\d{3})+|\d+)"
+END_OF_NUMBER = r"(?![.,]?\d)"
+DOLLARS = rf"({WHOLE}(?:\.\d\d?)?){END_OF_NUMBER}"  # 12, 12.5 or 12.50
+CENTS = rf"({WHOLE}\.\d\d){END_OF_NUMBER}"  # 12.50 is money without a word, too
+AMOUNT = re.compile(rf"\$\s*{DOLLARS}|{DOLLARS}\s*(?:dollars?|bucks)\b|{CENTS}")
 WEEK_COUNT = re.compile(r"\b(\d{1,9}) weeks?\b")
 CUSTOMER = re.compile(r"(?:customer|client|number) (\d{1,9})\b")
 WHOLE_NUMBER = re.compile(r"\b\d{1,9}\b")
@@ -211,7 +215,7 @@ def understand(state: State, runtime: Runtime[Shop]) -> State:
         "amount": numbers.get("amount"),
         "weeks": numbers.get("weeks", weeks),
         "questions": 0,
-        "task": uuid4().hex,
+        "task": uuid4().hex,  # made once, before the stop: a refund's key
     }
 
 
@@ -226,7 +230,7 @@ def missing(state: State, shop: Shop) -> list[str]:
 
 
 def next_step(state: State, runtime: Runtime[Shop]) -> str:
-    """Name the step that follows `understand` and `ask`."""
+    """Name the step that follows `understand`, and `ask`."""
     if missing(state, runtime.context):
         return "ask" if state["questions"] < MOST_QUESTIONS else "give_up"
     following = {"forecast": "forecast", "refund": "approve", "other": "offer_help"}
