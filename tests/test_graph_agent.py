@@ -472,8 +472,7 @@ def test_the_openai_client_and_the_page(store, logged, file, tmp_path):
         running.enter_context(server)
         code = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
         printed = subprocess.check_output([sys.executable, "-c", code], text=True)
-        shown = re.search(r"<!-- conversation -->\n```text\n(.*?)```", PAGE, re.S)
-        assert shown and shown[1] == printed
+        assert f"```text\n{printed}```" in PAGE
         create = openai.OpenAI(base_url=f"{base}/v1", api_key="x", max_retries=0)
         client.delete_registered_model_alias("clv_composite", "champion")
         conversation = {"context": {"conversation_id": "desk-1"}}

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from shared.local_embeddings import started
+from shared.local_embeddings import local_embeddings
 from shared.run import recipe_run, report
 
 import mlflow
@@ -47,7 +47,7 @@ def main() -> None:
     request = json.loads((HERE / "request.json").read_text(encoding="utf-8"))
     utterances = read_utterances()
     os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"  # SQLite has one writer
-    with started(), recipe_run(__file__, DESCRIPTION):
+    with local_embeddings(), recipe_run(__file__, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
             name="graph_agent",
             python_model=HERE / "model_code.py",
