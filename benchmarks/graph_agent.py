@@ -9,6 +9,8 @@ same examples in its prompt and a JSON schema enforced.
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -197,23 +199,38 @@ def required(names: set[str]) -> set[str]:
     return found
 
 
+def import_cpu(before: str, modules: str) -> float:
+    """Return the CPU seconds that importing the modules takes after the ones before."""
+    code = f"import time\n{before}\nstart = time.process_time()\nimport {modules}\n"
+    code += "print(time.process_time() - start)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    runs = [float(subprocess.check_output(command, text=True)) for _ in range(3)]
+    return sorted(runs)[1]
+
+
 def weights() -> Rows:
     """Return what LangGraph and LangChain add to an environment with MLflow."""
+    base, graph = "mlflow.pyfunc, openai, pandas", "langgraph.graph, langgraph.runtime"
+    saver = "langgraph.checkpoint.sqlite"
     groups = {
-        "MLflow, NumPy, pandas, openai": {"mlflow", "numpy", "pandas", "openai"},
-        "LangGraph, its saver for SQLite": {"langgraph", "langgraph-checkpoint-sqlite"},
-        "LangChain, for the flavor only": {"langchain"},
+        "MLflow, NumPy, pandas, openai": ["mlflow", "numpy", "pandas", "openai"],
+        "LangGraph, its saver for SQLite": ["langgraph", "langgraph-checkpoint-sqlite"],
+        "LangChain, for the flavor only": ["langchain"],
     }
+    imports = [base, f"{graph}, {saver}", "langchain"]
     seen: set[str] = set()
+    before = ""
     table = []
-    for group, names in groups.items():
-        new = required(names) - seen
+    for (group, names), modules in zip(groups.items(), imports, strict=True):
+        seconds = import_cpu(before, modules)
+        before += f"import {modules}\n"
+        new = required(set(names)) - seen
         seen |= new
         files = [file for name in new for file in metadata.files(name) or []]
         paths = [Path(str(file.locate())) for file in files]
         size = sum(path.stat().st_size for path in paths if path.is_file())
         row = {"adds": group, "packages": len(new), "MB": size / 1e6}
-        table.append(row)
+        table.append(row | {"CPU s to import": seconds})
     return table
 
 
