@@ -217,7 +217,7 @@ def weights() -> Rows:
         "LangGraph, its saver for SQLite": ["langgraph", "langgraph-checkpoint-sqlite"],
         "LangChain, for the flavor only": ["langchain"],
     }
-    imports = [base, f"{graph}, {saver}", "langchain"]
+    imports = [base, f"{graph}, {saver}", "mlflow.langchain, langchain.agents"]
     seen: set[str] = set()
     before = ""
     table = []

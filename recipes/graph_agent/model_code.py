@@ -157,8 +157,12 @@ def nearest_intent(message: str) -> str:
 @cache
 def example_vectors() -> tuple[list[str], np.ndarray]:
     """Return each example's intent and vector; embedded once, at the first message."""
-    intents = [name for name, examples in EXAMPLES.items() for _ in examples]
-    return intents, embed([text for texts in EXAMPLES.values() for text in texts])
+    intents: list[str] = []
+    texts: list[str] = []
+    for intent, examples in EXAMPLES.items():
+        intents += [intent] * len(examples)
+        texts += examples
+    return intents, embed(texts)
 
 
 @mlflow.trace(span_type=SpanType.EMBEDDING)
@@ -181,7 +185,7 @@ def read_numbers(message: str) -> dict[str, Any]:
     text = message.lower()
     amount = AMOUNT.search(text)
     if amount:
-        digits = amount[1] or amount[2] or amount[3]
+        digits = amount[1] or amount[2] or amount[3]  # one of the three patterns
         numbers["amount"] = float(digits.replace(",", ""))
         text = AMOUNT.sub("", text)
     weeks = WEEK_COUNT.search(text)
