@@ -101,7 +101,11 @@ def whole_protocol(events: Iterator[Event], response: Event) -> Iterator[Event]:
 def failure(error: Exception) -> Event:
     """Return a stream's last event; the OpenAI client raises what `error` says."""
     said = getattr(error, "message", None) or str(error)
-    return {"type": "error", "message": said, "error": {"message": said}}
+    code = getattr(
+        error, "error_code", None
+    )  # MLflow's, such as TEMPORARILY_UNAVAILABLE
+    detail = {"message": said, "code": code}
+    return {"type": "error", **detail, "error": detail}
 
 
 def serve(uri: str, host: str, port: int) -> None:

@@ -21,6 +21,7 @@ from model_code import BAR, PATTERN, read_picture
 from weights import recognition_weights
 
 HERE = Path(__file__).parent
+NAME = "label_reader"
 DESCRIPTION = """
 **Read the code on a printed label**, or answer "unread".
 
@@ -51,9 +52,9 @@ def main() -> None:
     weights = recognition_weights()
     photographed = own_labels(HERE)
     labels = photographed or make_labels(seed=0, number=144, fonts=REPORTING)
-    with recipe_run(__file__, DESCRIPTION):
+    with recipe_run(NAME, DESCRIPTION):
         model = mlflow.pyfunc.log_model(
-            name="label_reader",
+            name=NAME,
             python_model=HERE / "model_code.py",
             artifacts=weights,
             model_config={"threads": 1},
@@ -73,7 +74,7 @@ def main() -> None:
         mlflow.log_params(params)
         mlflow.log_metrics(numbers, model_id=model.model_id, dataset=dataset)
         mlflow.log_figure(draw(pictures, answer), "labels.png")
-        mlflow.register_model(model.model_uri, "label_reader")
+        mlflow.register_model(model.model_uri, NAME)
     headline = (
         f"{name}: {numbers['read right']:.0%} of {len(labels)} read right, "
         f"{numbers['read wrong']:.1%} of the codes given are wrong "

@@ -92,10 +92,16 @@ def feedback(asked: pd.DataFrame, params: Any, rows: list[dict]) -> None:
 
 
 def agent(answer: dict[str, Any]) -> None:
-    """What is cited was retrieved; what cites nothing is a refusal."""
+    """What is cited was retrieved; what cites nothing is a refusal. The desk says
+    something, and whether it waits."""
     (message,) = answer["output"]
     (content,) = message["content"]
     assert isinstance(content["text"], str) and content["text"]
+    if "waits_for_reply" in answer["custom_outputs"]:
+        assert answer["custom_outputs"]["waits_for_reply"] == content["text"].endswith(
+            ("yes or no.", "list.", "dollars?")
+        )
+        return
     entries = {entry["id"] for entry in answer["custom_outputs"]["entries"]}
     assert {note["title"] for note in content["annotations"]} <= entries
 

@@ -31,8 +31,12 @@ class Echo(Handler):
             return super().do_POST()
         self.fault = ""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = vector(body["input"]).tolist()
-        self.send(json.dumps({"data": [{"embedding": said, "index": 0}]}).encode(), {})
+        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = [
+            {"embedding": vector(text).tolist(), "index": number}
+            for number, text in enumerate(texts)
+        ]
+        self.send(json.dumps({"data": data}).encode(), {})
 
     def answer(self, fault: str, count: int, body: dict[str, Any]) -> None:
         said = str((body.get("messages") or body["input"])[-1]["content"])

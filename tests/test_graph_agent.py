@@ -1,0 +1,500 @@
+"""graph_agent: the conversation, the stop, the booking, versions, servers, the page."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import ModuleType, SimpleNamespace
+
+from shared.local_embeddings import local_embeddings
+from shared.local_llm import local_llm
+from shared.processes import free_port, running_server
+from shared.recipes import ROOT
+
+import mlflow
+import openai
+import pandas as pd
+import pytest
+import requests
+
+from recipes.graph_agent import model_code
+
+HERE = ROOT / "recipes/graph_agent"
+PAGE = (HERE / "README.md").read_text()
+REFUND = "Refund customer 311 12.50 dollars, the disc was scratched"
+STOP = "Refund $12.50 to customer 311? Answer yes or no."
+BOOKED = "Refunded $12.50 to customer 311: refund number 1."
+STAND_IN = """
+import mlflow, pandas as pd
+class Forecast(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input: pd.DataFrame, params=None):
+        clv = {clv} * params["horizon_weeks"]
+        return pd.DataFrame({{"clv": [clv], "expected_purchases": [1.5]}})
+mlflow.models.set_model(Forecast())
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def store(tmp_path_factory, new_store):
+    """A store for all, and the services, whose key is made up for these tests."""
+    names = {k: os.environ.pop(k) for k in [*os.environ] if k.startswith("OPENAI_")}
+    with pytest.MonkeyPatch.context() as patch, local_llm(), local_embeddings():
+        patch.chdir(folder := tmp_path_factory.mktemp("desk"))
+        new_store(folder / "m.db")
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/m.db")
+        mlflow.tracing.disable()
+        yield folder
+        mlflow.tracing.enable()
+    os.environ.update(names)
+
+
+@pytest.fixture(name="letter", autouse=True)
+def short_letter(monkeypatch):
+    monkeypatch.setattr(model_code, "write_letter", lambda: iter(["So ", "sorry."]))
+
+
+@pytest.fixture(name="file")
+def conversations(tmp_path, monkeypatch):
+    monkeypatch.setenv("DESK_DB", str(tmp_path / "desk.db"))
+    return tmp_path / "desk.db"
+
+
+def body(message, conversation="desk-1", **more):
+    context = {"conversation_id": conversation}
+    return {"input": [{"role": "user", "content": message}], "context": context, **more}
+
+
+def make_agent(module=model_code):
+    agent = module.ShopDesk()
+    artifacts = {"customers": str(HERE / "customers.csv")}
+    agent.load_context(SimpleNamespace(artifacts=artifacts, model_config={}))
+    return agent
+
+
+def text_of(response):
+    return response["output"][0]["content"][0]["text"]
+
+
+def say(agent, message, conversation="desk-1"):
+    return text_of(agent.predict(body(message, conversation)).model_dump())
+
+
+def refunds(file):
+    with sqlite3.connect(file) as db:
+        return db.execute("select customer, amount from refunds").fetchall()
+
+
+def rows(file, conversation="desk-1"):
+    """Return how many rows the saver keeps of a conversation, in both its tables."""
+    with sqlite3.connect(file) as db:
+        query = "select count(*) from {} where thread_id = ?"
+        tables = ("checkpoints", "writes")
+        return [
+            db.execute(query.format(table), [conversation]).fetchone()[0]
+            for table in tables
+        ]
+
+
+def register_forecast(folder, clv):
+    """Register a stand-in for the tool as its next version, the champion."""
+    code = folder / f"forecast{clv}.py"
+    code.write_text(STAND_IN.format(clv=clv))
+    example = (pd.DataFrame({"T": [1.0]}), {"horizon_weeks": 1.0})
+    mlflow.tracing.enable()  # without it log_model waits for ever
+    model = mlflow.pyfunc.log_model(
+        name="forecast", python_model=code, input_example=example, pip_requirements=[]
+    )
+    mlflow.tracing.disable()
+    version = mlflow.register_model(model.model_uri, model_code.FORECAST_MODEL)
+    mlflow.MlflowClient().set_registered_model_alias(
+        version.name, "champion", version.version
+    )
+
+
+# The conversation.
+
+
+def test_five_turns(store, file):
+    """A forecast by the tool, a follow-up that keeps the weeks, a refund."""
+    register_forecast(store, clv=2)
+    agent = make_agent()
+    first = say(agent, "What is customer 42 worth over 26 weeks?")
+    assert "Customer 42 will spend about $52.00 in the next 26 weeks, in 1.50" in first
+    register_forecast(store, clv=3)  # the alias moves
+    assert "Customer 311 will spend about $78.00 in the next 26" in say(
+        agent, "And customer 311?"
+    )
+    assert say(agent, "They want their money back") == "How many dollars?"
+    assert say(agent, "12.50") == STOP
+    answer = say(agent, "yes")
+    assert answer == f"{BOOKED} A letter for them: So sorry."
+    assert refunds(file) == [(311, 12.5)]
+    assert "39 weeks" in say(agent, "What is customer 42 worth?")
+
+
+@pytest.mark.parametrize(
+    ("message", "numbers"),
+    [
+        ("1,250.00 dollars for customer 3", {"amount": 1250.0, "customer": 3}),
+        ("refund 1,250.00 to customer 3", {"amount": 1250.0, "customer": 3}),
+        ("give $20 back to client 47", {"amount": 20.0, "customer": 47}),
+        ("issue a refund of $7 to 66", {"amount": 7.0, "customer": 66}),
+        ("9 records for customer 5", {"customer": 5}),
+        ("customer 9, next 12 weeks", {"weeks": 12, "customer": 9}),
+        ("and 311?", {"customer": 311}),
+        ("refund -5 dollars", {}),
+        ("refund 5,00 dollars", {}),
+        ("refund 12.505 dollars", {}),
+    ],
+)
+def test_a_number_is_read_or_left_out(message, numbers):
+    got = model_code.read_numbers(message)
+    assert {k: v for k, v in got.items() if k != "customer" or numbers} == numbers
+
+
+@pytest.mark.parametrize(
+    ("messages", "last"),
+    [
+        (["refund customer 42", "20"], "Refund $20.00 to customer 42?"),
+        (["refund 20 dollars", "311"], "Refund $20.00 to customer 311?"),
+        ([f"refund customer {10**30} 5 dollars"], "Which customer?"),
+        (["refund customer 9999 5 dollars"], "Which customer?"),
+        (["refund customer 42 900000 dollars"], "How many dollars?"),
+        (["refund customer 42", "dunno", "dunno"], "A number is still missing"),
+        ([REFUND, "no"], "No refund was made."),
+        ([REFUND, "Hello!"], f"No refund was made.\n{model_code.HELP}"),
+        ([REFUND, "Refund customer 5 3 dollars"], "No refund was made.\nRefund $3.00"),
+        ([REFUND, "no", "yes"], model_code.HELP),
+        (["yes"], model_code.HELP),
+        (["And customer 311?"], model_code.HELP),
+    ],
+)
+def test_nothing_is_booked_without_a_yes(file, messages, last):
+    agent = make_agent()
+    answers = [say(agent, message) for message in messages]
+    assert answers[-1].startswith(last)
+    assert refunds(file) == []
+
+
+def test_the_stream_holds_the_same_text(file):
+    agent = make_agent()
+    for message, waits in ((REFUND, True), ("yes", False)):
+        *deltas, done = agent.predict_stream(body(message))
+        text = "".join(event.delta for event in deltas)
+        assert text == done.item["content"][0]["text"]
+        assert done.custom_outputs == {"waits_for_reply": waits}
+    assert [event.delta for event in deltas[1:]] == ["So ", "sorry."]
+
+
+BAD = [
+    ({"context": None}, 'send "context": {"conversation_id": "..."}'),
+    ({"context": {"conversation_id": "a b"}}, "1 to 64 letters"),
+    ({"context": {"conversation_id": "x" * 65}}, "1 to 64 letters"),
+    ({"input": []}, "must end in a message"),
+    ({"input": [{"role": "user", "content": " "}]}, "send 1 to 1000"),
+    ({"input": [{"role": "user", "content": "x" * 1001}]}, "send 1 to 1000"),
+    ({"input": [{"role": "assistant", "content": "yes"}]}, "with the role 'user'"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), BAD)
+def test_bad_input_is_refused(change, reason):
+    with pytest.raises(mlflow.MlflowException, match=re.escape(reason)) as refused:
+        make_agent().predict({**body("yes"), **change})
+    assert refused.value.get_http_status_code() == 400
+
+
+# The booking.
+
+
+def test_two_yes_at_once_book_once(file, monkeypatch):
+    """LangGraph locks no conversation: both runs come to the booking."""
+    agents = [make_agent(), make_agent()]
+    both = threading.Barrier(2)
+    keys = []
+
+    def book_together(shop, key, *refund):
+        both.wait(20)
+        keys.append(key)
+        return book(shop, key, *refund)
+
+    book = model_code.Shop.book
+    monkeypatch.setattr(model_code.Shop, "book", book_together)
+    for agent in (agents, agents[:1] * 2):  # two workers; two threads of one
+        conversation = f"desk-{len(keys)}"
+        say(agent[0], REFUND, conversation)
+        with ThreadPoolExecutor(2) as pool:
+            replies = [pool.submit(say, each, "yes", conversation) for each in agent]
+            first, second = (reply.result() for reply in replies)
+        assert first == second and "Refunded $12.50 to customer 311" in first
+    assert len(keys) == 4 and refunds(file) == [(311, 12.5)] * 2
+
+
+def test_a_yes_that_comes_too_late_books_nothing(file, monkeypatch):
+    """Both have seen the question; one has answered it before the other goes on."""
+
+    def look_first(thread, message):
+        given = look(thread, message)
+        monkeypatch.setattr(late, "graph_input", look)
+        assert say(make_agent(), "yes").startswith(BOOKED)
+        return given
+
+    late = make_agent()
+    look = late.graph_input
+    say(late, REFUND)
+    monkeypatch.setattr(late, "graph_input", look_first)
+    assert say(late, "yes") == model_code.ANSWERED
+    assert refunds(file) == [(311, 12.5)]
+
+
+@pytest.mark.parametrize("message", ["yes", "What is customer 42 worth?"])
+def test_a_yes_holds_when_the_booking_fails(file, monkeypatch, message):
+    """In another process too, whatever the next message says."""
+    with monkeypatch.context() as patch:
+
+        def fail(*refund):
+            raise OSError("the bank is closed")
+
+        agent = make_agent()
+        say(agent, REFUND)
+        patch.setattr(model_code.Shop, "book", fail)
+        with pytest.raises(OSError, match="the bank"):
+            say(agent, "yes")
+    assert say(make_agent(), message).startswith(BOOKED)
+    assert refunds(file) == [(311, 12.5)]
+    assert say(agent, "yes") == model_code.HELP and len(refunds(file)) == 1
+
+
+def test_a_yes_is_on_disk_before_its_refund_is_booked(file, monkeypatch):
+    """So that a process which is killed meanwhile can't forget it."""
+
+    def look(shop, *refund):
+        seen.append(make_agent().graph.get_state(thread).next)
+        return 1
+
+    seen: list = []
+    thread = {"configurable": {"thread_id": "desk-1"}}
+    agent = make_agent()
+    say(agent, REFUND)
+    monkeypatch.setattr(model_code.Shop, "book", look)
+    say(agent, "yes")
+    assert seen == [("book",)]
+
+
+def version_with(**names):
+    """Return the model's code with other names for some steps, as a module."""
+    text = (HERE / "model_code.py").read_text()
+    for old, new in names.items():
+        text = re.sub(rf"\b{old}\b", new, text)
+    module = ModuleType("next_version")
+    exec(text, module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("names", "messages"),
+    [
+        ({"ask": "inquire"}, ["Refund customer 311", "12.50"]),
+        ({"approve": "confirm"}, [REFUND]),
+        ({"book": "pay"}, [REFUND, "yes"]),
+    ],
+)
+def test_a_version_with_a_renamed_step_refuses_a_waiting_conversation(
+    file, monkeypatch, names, messages
+):
+    before, after = make_agent(), make_agent(version_with(**names))
+    say(before, messages[0])
+    if "book" in names:
+        with monkeypatch.context() as patch:
+            patch.setattr(model_code.Shop, "book", lambda *refund: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                say(before, "yes")
+    with pytest.raises(mlflow.MlflowException, match="another version") as refused:
+        say(after, "yes")
+    assert refused.value.get_http_status_code() == 409
+    say(before, messages[-1])
+    say(before, "yes")
+    assert refunds(file) == [(311, 12.5)]
+    assert say(after, "Hello!") == model_code.HELP  # it has ended there: go on
+
+
+def test_a_conversation_is_deleted_as_the_page_says(file):
+    agent = make_agent()
+    for message in (REFUND, "yes"):
+        say(agent, message)
+    assert min(rows(file)) > 0
+    (code,) = re.findall(r"```python\n([^`]*delete_thread[^`]*)```", PAGE)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    assert rows(file) == [0, 0] and refunds(file) == [(311, 12.5)]
+    assert say(agent, "yes") == model_code.HELP
+    for message in (REFUND, "yes"):  # the same words again are another refund
+        say(agent, message)
+    assert refunds(file) == [(311, 12.5)] * 2
+
+
+# Services and traces.
+
+
+@pytest.fixture(name="traced")
+def tracing():
+    mlflow.tracing.enable()
+    yield
+    mlflow.tracing.disable()
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [("Hello!", "OPENAI_EMBEDDING_BASE_URL failed"), ("CLV of 9", "@nobody failed")],
+)
+def test_a_service_that_is_down_is_a_503(file, monkeypatch, message, reason):
+    agent = make_agent()
+    say(agent, "Hello!")
+    with monkeypatch.context() as patch:
+        patch.setattr(model_code, "FORECAST_ALIAS", "nobody")
+        if message == "Hello!":
+            patch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
+        for call in (agent.predict, lambda body: list(agent.predict_stream(body))):
+            with pytest.raises(mlflow.MlflowException, match=reason) as failed:
+                call(body(message))
+            assert failed.value.get_http_status_code() == 503
+    assert say(agent, "Hello!") == model_code.HELP  # the conversation goes on
+
+
+def test_no_error_shows_the_key():
+    key = os.environ["OPENAI_API_KEY"]
+    masked = pytest.raises(mlflow.MlflowException, match=r"Bearer \*\*\*")
+    with masked, model_code.failure_as_503("the service"):
+        raise OSError(f"Bearer {key}")
+
+
+def test_a_letter_that_fails_leaves_the_refund_booked(file, monkeypatch):
+    agent = make_agent()
+    say(agent, REFUND)
+    monkeypatch.undo()
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert "A letter for them: (none: the service of OPENAI_BASE_URL failed" in say(
+        agent, "yes"
+    )
+    assert refunds(file) == [(311, 12.5)]
+
+
+def test_one_trace_has_the_session_and_the_tokens(file, traced, monkeypatch):
+    """No host but this machine is asked, and no key is kept anywhere."""
+    hosts = set()
+    look_up = socket.getaddrinfo
+
+    def note(host, *more, **options):
+        hosts.add(str(host))
+        return look_up(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", note)
+    agent = make_agent(version_with())  # whose letter is a real one
+    say(agent, REFUND)
+    say(agent, "yes")
+    mlflow.flush_trace_async_logging()
+    yes, refund = mlflow.search_traces(
+        locations=["0"], return_type="list", max_results=2
+    )
+    for trace, kind in ((refund, "EMBEDDING"), (yes, "LLM")):
+        assert trace.info.trace_metadata["mlflow.trace.session"] == "desk-1"
+        assert trace.info.token_usage["total_tokens"] > 0
+        assert {span.span_type for span in trace.data.spans} == {"AGENT", kind}
+        assert trace.info.state.value == "OK"
+        assert os.environ["OPENAI_API_KEY"] not in trace.to_json()
+    assert hosts == {"127.0.0.1"}
+    kept = b"".join(path.read_bytes() for path in file.parent.glob("desk.db*"))
+    assert os.environ["OPENAI_API_KEY"].encode() not in kept
+
+
+# Servers.
+
+
+@pytest.fixture(name="saved", scope="module")
+def saved_model(tmp_path_factory):
+    place = tmp_path_factory.mktemp("saved") / "desk"
+    mlflow.tracing.enable()
+    mlflow.pyfunc.save_model(
+        place,
+        python_model=HERE / "model_code.py",
+        artifacts={"customers": str(HERE / "customers.csv")},
+        input_example=body("Hello!"),
+        pip_requirements=["mlflow"],
+    )
+    mlflow.tracing.disable()
+    key = os.environ["OPENAI_API_KEY"].encode()
+    assert not [p for p in place.rglob("*.*") if p.is_file() and key in p.read_bytes()]
+    return str(place)
+
+
+def test_two_workers_and_a_restart(store, saved, file, tmp_path):
+    """Conversations begin at one pair of processes and end at another."""
+    names = [f"desk-{number}" for number in range(6)]
+    answers = {}
+    for message in (REFUND, "yes"):
+        address = f"http://127.0.0.1:{(port := free_port())}"
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", saved]
+        command += ["--env-manager", "local", "--port", str(port), "--workers", "2"]
+        log = tmp_path / "log"
+        with running_server(command, store, f"{address}/ping", log):
+            for name in names:
+                reply = requests.post(
+                    f"{address}/invocations", json=body(message, name), timeout=60
+                )
+                answers[message, name] = text_of(reply.json())
+    assert {answers[REFUND, name] for name in names} == {STOP}
+    numbers = sorted(int(answers["yes", name].split()[7][:-1]) for name in names)
+    assert numbers == [1, 2, 3, 4, 5, 6] and refunds(file) == [(311, 12.5)] * 6
+
+
+def test_the_openai_client_and_the_page(store, logged, file, tmp_path):
+    """The page's conversation, with the real tool; errors reach the client typed."""
+    rows = json.loads((logged / "build/log-all.json").read_text())
+    uris = {row["recipe"]: row["model_uri"] for row in rows}
+    shutil.copy(logged / ".mlflow/mlflow.db", tmp_path / "m.db")
+    uri = f"sqlite:///{tmp_path}/m.db"
+    client = mlflow.MlflowClient(uri, uri)
+    client.set_registered_model_alias("clv_composite", "champion", "1")
+    base = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "shared.agent_server", uris["graph_agent"]]
+    command += ["--host=127.0.0.1", f"--port={port}"]
+    with ExitStack() as running:
+        more = {"MLFLOW_TRACKING_URI": uri}
+        server = running_server(
+            command, ROOT, f"{base}/health", file.parent / "log", **more
+        )
+        running.enter_context(server)
+        code = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
+        printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+        assert f"```text\n{printed}```" in PAGE
+        create = openai.OpenAI(base_url=f"{base}/v1", api_key="x", max_retries=0)
+        client.delete_registered_model_alias("clv_composite", "champion")
+        conversation = {"context": {"conversation_id": "desk-1"}}
+        asked = {"input": "CLV of 9", "model": "m", "extra_body": conversation}
+        with pytest.raises(openai.InternalServerError) as failed:
+            create.responses.create(**asked)
+        assert failed.value.status_code == 503
+        with pytest.raises(openai.APIError) as streamed:
+            list(create.responses.create(**asked, stream=True))
+        assert streamed.value.code == "TEMPORARILY_UNAVAILABLE"
+
+
+def test_the_pages_graph_by_its_path(store, tmp_path):
+    """The section on MLflow's LangChain flavor, as the page shows it."""
+    for name, code in re.findall(r'```python title="(\w+\.py)"\n(.*?)```', PAGE, re.S):
+        (tmp_path / name).write_text(code)
+    where = {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "log_graph.py"],
+        cwd=tmp_path,
+        env=os.environ | where,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-2:] == ["Refund $12.50?", "approved"], done.stderr
