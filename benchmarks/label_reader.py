@@ -81,10 +81,18 @@ def ink_of(line: np.ndarray) -> np.ndarray:
 
 
 def characters_of(ink: np.ndarray) -> list[np.ndarray]:
-    """Return the connected pieces of ink from left to right, each 24 x 36 px."""
+    """Return the connected pieces of ink from left to right, each 36 px high."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(ink)
     pieces = sorted(piece[:4].tolist() for piece in stats[1:] if piece[4] > 30)
-    return [cv2.resize(ink[y : y + h, x : x + w], (24, 36)) for x, y, w, h in pieces]
+    characters = []
+    for x, y, width, height in pieces:
+        wide = min(60, max(1, round(width * 36 / height)))
+        character = np.zeros((36, 64), np.uint8)
+        left = (64 - wide) // 2
+        piece = ink[y : y + height, x : x + width]
+        character[:, left : left + wide] = cv2.resize(piece, (wide, 36))
+        characters.append(character)
+    return characters
 
 
 def template_reader() -> Callable[[list[Label]], Readings]:
