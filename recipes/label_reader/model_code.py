@@ -1,12 +1,13 @@
 """Read the code on a printed label, or answer "unread".
 
-The driver logs this file by its path; MLflow stores its text and runs it at each load.
-The last line names the model.
+The driver logs this file by its path, with the network's weights as an artifact. MLflow
+stores its text and runs it at each load. The last line names the model.
 """
 
 import base64
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -17,7 +18,7 @@ import onnxruntime
 import pandas as pd
 from PIL import Image, ImageOps
 
-PATTERN = re.compile(r"[A-Z]{3}-[0-9]{6}")  # of a code; \d takes digits of all scripts
+PATTERN = re.compile(r"[A-Z]{3}-[0-9]{6}")  # of a code
 LETTERS = 3  # the first characters of a code are letters, the others digits
 BAR = 0.95  # least confidence of a code; below it the label is unread
 MARGIN = 0.3  # paper around a line, as a share of its height
@@ -42,8 +43,10 @@ def find_line(picture: np.ndarray) -> cv2.typing.RotatedRect:
     edges = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, np.ones((3, 3)))
     _, ink = cv2.threshold(edges, 0, 255, cv2.THRESH_OTSU)
     gap = max(3, height // 3)  # px, up to which characters are joined to a line
-    room = cv2.copyMakeBorder(ink, 0, 0, gap, gap, cv2.BORDER_CONSTANT)
-    joined = cv2.morphologyEx(room, cv2.MORPH_CLOSE, np.ones((3, gap)))[:, gap:-gap]
+    # With a border of its own the ink doesn't grow together with the picture's edge.
+    bordered = cv2.copyMakeBorder(ink, 0, 0, gap, gap, cv2.BORDER_CONSTANT)
+    joined = cv2.morphologyEx(bordered, cv2.MORPH_CLOSE, np.ones((3, gap)))
+    joined = joined[:, gap:-gap]
     lines = cv2.morphologyEx(joined, cv2.MORPH_OPEN, np.ones((5, 5)))
     contours, _ = cv2.findContours(lines, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
@@ -66,7 +69,7 @@ def cut_line(picture: np.ndarray, box: cv2.typing.RotatedRect) -> np.ndarray:
     margin = MARGIN * min(sides)
     width = round(max(sides) + margin)
     height = round(min(sides) + margin)
-    tilt = (angle + 45) % 90 - 45  # the side that is closer to level is the width
+    tilt = (angle + 45) % 90 - 45  # degrees, -45 to 45: a label is never turned further
     move = cv2.getRotationMatrix2D(center, tilt, 1)
     move[0, 2] += width / 2 - center[0]
     move[1, 2] += height / 2 - center[1]
@@ -103,12 +106,12 @@ def decode(steps: np.ndarray, alphabet: list[str]) -> tuple[str, float]:
     changes = np.diff(best, prepend=0) != 0
     starts = np.flatnonzero(changes & (best != 0))
     text = "".join(alphabet[number] for number in best[starts])
-    confidence = steps[starts, best[starts]].min(initial=1.0)
-    return text, float(confidence)
+    probabilities = steps[starts, best[starts]]  # at a character's first step
+    return text, float(probabilities.min(initial=1.0))  # 1 for no text
 
 
 def tell_look_alikes_apart(text: str) -> str:
-    """Return the text with O for 0 and I for 1 among the letters, else 0 and 1."""
+    """Return the text with O and I among its letters, and 0 and 1 among its digits."""
     letters = text[:LETTERS].replace("0", "O").replace("1", "I")
     digits = text[LETTERS:].replace("O", "0").replace("I", "1")
     return letters + digits
@@ -136,6 +139,7 @@ class LabelReader(mlflow.pyfunc.PythonModel):
         and never stored. Many threads may run it at once.
         """
         options = onnxruntime.SessionOptions()
+        # What the driver gives log_model as model_config.
         options.intra_op_num_threads = context.model_config["threads"]
         here = onnxruntime.get_available_providers()
         self.session = onnxruntime.InferenceSession(
@@ -185,7 +189,8 @@ LARGEST = (1600, 1600)  # px; a larger picture is shrunk to this before it is lo
 def read_alphabet(session: onnxruntime.InferenceSession) -> list[str]:
     """Return the character of each output, from the weights' own metadata."""
     listed = session.get_modelmeta().custom_metadata_map.get("character", "")
-    alphabet = ["", *listed.split("\n"), " "]  # the blank is the first
+    # CTC's blank is output 0. The metadata leaves out the last one, the space.
+    alphabet = ["", *listed.split("\n"), " "]
     outputs = session.get_outputs()[0].shape[-1]
     if len(alphabet) != outputs:
         raise ValueError(
@@ -207,49 +212,65 @@ def read_row(row: Any, file: Any) -> np.ndarray:
 def read_picture(file: Any) -> np.ndarray:
     """Return an image file as uint8 (height, width, 3), red first, turned upright."""
     content = file_bytes(file)
-    try:
+    with decoder_errors(content):
         image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
-        problem = header_problem(image)  # raised below, not caught as a broken file
-        if not problem:
-            image.thumbnail(LARGEST)
-            picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except Exception as error:  # broken files make decoders raise errors of all kinds
+        pages = getattr(image, "n_frames", 1)
+    check_header(image, pages)  # its errors are not a decoder's
+    with decoder_errors(content):
+        image.thumbnail(LARGEST)
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+@contextmanager
+def decoder_errors(content: bytes) -> Iterator[None]:
+    """Turn what a decoder raises, errors of all kinds, into one ValueError."""
+    try:
+        yield
+    except Exception as error:
         kind = type(error).__name__
         raise ValueError(
             f"{len(content)} bytes are not a complete image file ({kind}); "
             f"send {', '.join(FORMATS)}"
         ) from None
-    if problem:
-        raise ValueError(problem)
-    return picture
 
 
 def file_bytes(file: Any) -> bytes:
     """Return the bytes of a file that came as bytes, base64 text or a data: URL."""
-    if isinstance(file, str):
-        text = file.rpartition("base64,")[2]  # a data: URL begins with its media type
-        with suppress(ValueError):  # text that is not base64 is refused below
-            file = base64.b64decode("".join(text.split()), validate=True)
-    if not isinstance(file, bytes | bytearray) or not file:
+    content = decode_base64(file) if isinstance(file, str) else file
+    if not isinstance(content, bytes | bytearray) or not content:
         raise ValueError("not an image file; send one, as bytes or as base64 text")
-    return bytes(file)
+    return bytes(content)
 
 
-def header_problem(image: Image.Image) -> str:
-    """Return why a file is refused before its pixels are decoded, "" if it isn't."""
-    if image.width * image.height > MOST_PIXELS:
-        pixels = image.width * image.height
-        return f"{pixels} pixels; send a picture of at most {MOST_PIXELS}"
-    if min(image.size) < LEAST_SIDE or max(image.size) > SLIMMEST * min(image.size):
-        return (
-            f"{image.width} x {image.height} px; send at least {LEAST_SIDE} px each "
-            f"way, and no side longer than {SLIMMEST} times the other"
+def decode_base64(text: str) -> bytes:
+    """Return the bytes that the text stands for; none if it is not base64."""
+    text = text.rpartition("base64,")[2]  # a data: URL begins with its media type
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return b""
+
+
+def check_header(image: Image.Image, pages: int) -> None:
+    """Refuse a file before its pixels are decoded."""
+    width, height = image.size
+    shorter = min(image.size)
+    longer = max(image.size)
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"{width * height} pixels; send a picture of at most {MOST_PIXELS}"
         )
-    if getattr(image, "n_frames", 1) > 1:
-        return "several pages; send one picture a file"
+    if shorter < LEAST_SIDE or longer > SLIMMEST * shorter:
+        raise ValueError(
+            f"{width} x {height} px; send at least {LEAST_SIDE} px each way, "
+            f"and no side longer than {SLIMMEST} times the other"
+        )
+    if pages > 1:
+        raise ValueError("several pages; send one picture a file")
     if image.mode not in ("L", "RGB") or "transparency" in image.info:
-        return f"mode {image.mode}; send 8-bit grey or RGB, without transparency"
-    return ""
+        raise ValueError(
+            f"mode {image.mode}; send 8-bit grey or RGB, without transparency"
+        )
 
 
 mlflow.models.set_model(LabelReader())
