@@ -46,7 +46,7 @@ MAX_CHARS = 1000  # of a question
 
 
 def names_any(question: str, names: Iterable[str]) -> bool:
-    """Return whether one of the names, such as "rust", is a word of the question."""
+    """Return whether the question has one of the names in it, such as "rust"."""
     words = re.findall(r"[\w+#]+", question.lower())
     text = f" {' '.join(words)} "
     return any(f" {name} " in text for name in names)
@@ -54,12 +54,12 @@ def names_any(question: str, names: Iterable[str]) -> bool:
 
 def as_document(row: dict[Any, Any]) -> Document:
     """Return a row of the entries as MLflow shows it in a trace."""
-    about = {
+    metadata = {
         "score": round(row["score"], 3),
         "link": row["link"],
         "in_scope": row["in_scope"],
     }
-    return Document(row["text"], about, row["name"])
+    return Document(page_content=row["text"], metadata=metadata, id=row["name"])
 
 
 def entry_as_answer(entries: list[Document]) -> str:
@@ -170,7 +170,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         return [as_document(row) for row in best.to_dict("records")]
 
     def can_answer(self, question: str, best: Document) -> bool:
-        """Return whether the best entry answers the question, or it is refused."""
+        """Return whether the best entry may answer; if not, the model refuses."""
         if names_any(question, self.about["other_names"]):
             return False  # "Read a file in Rust" is close to an entry
         near_enough = best.metadata["score"] >= self.config["least_score"]
@@ -258,7 +258,7 @@ def checked_vector(reply: Any, length: int) -> np.ndarray:
     size = math.hypot(*vector)  # doesn't overflow, as a sum of squares would
     if size == 0 or not math.isfinite(size):
         raise ValueError("a vector whose length is zero, or not finite")
-    return vector / size
+    return (vector / size).astype(np.float32)  # as the entries' vectors are
 
 
 mlflow.models.set_model(ReferenceAgent())
