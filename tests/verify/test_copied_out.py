@@ -1,6 +1,7 @@
 """A recipe copied out: in a new environment from its own requirements, nothing of ours
 near."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,7 +9,9 @@ import sys
 from pathlib import Path
 
 from shared.new import new
-from shared.recipes import ROOT
+from shared.processes import free_port, running_server
+from shared.recipes import ROOT, find
+from shared.smoke import find_faults
 
 import pytest
 
@@ -65,6 +68,24 @@ def test_starter_stands_alone(recipe, tmp_path):
     done = alone(["make", "test"], to)
     assert done.returncode == 0, done.stdout
     check(to, done.stdout)
+
+
+@pytest.mark.verify("starter served", recipe="reference_qa")
+def test_a_starter_serves_itself_with_its_local_service(tmp_path):
+    """The lines of its README, on a free port."""
+    to = new(recipe := find("reference_qa"), tmp_path / "answers")
+    logged = alone(["make", "log"], to)
+    assert logged.returncode == 0, logged.stdout
+    page = (to / "README.md").read_text()
+    (lines,) = re.findall(r"## Serve it\n+```bash\n(.*?)```", page, re.S)
+    (curl,) = re.findall(r"`(curl --json .*?)`", page)
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    assert "--port 5001" in lines and "127.0.0.1:5001" in curl
+    command = ["bash", "-ec", lines.replace("--port 5001", f"--port {port}")]
+    with running_server(command, to, f"{address}/ping", tmp_path / "log"):
+        call = curl.replace("http://127.0.0.1:5001", address).replace("curl", "curl -sS")
+        answer = json.loads(alone(["bash", "-ec", call], to).stdout.splitlines()[-1])
+    assert find_faults(recipe, answer) == []
 
 
 @pytest.mark.verify("copied by hand", recipe="circle_area")
