@@ -83,8 +83,9 @@ def test_a_starter_serves_itself_with_its_local_service(tmp_path):
     assert "--port 5001" in lines and "127.0.0.1:5001" in curl
     command = ["bash", "-ec", lines.replace("--port 5001", f"--port {port}")]
     with running_server(command, to, f"{address}/ping", tmp_path / "log"):
-        call = curl.replace("http://127.0.0.1:5001", address).replace("curl", "curl -sS")
-        answer = json.loads(alone(["bash", "-ec", call], to).stdout.splitlines()[-1])
+        call = curl.replace("http://127.0.0.1:5001", address)
+        reply = alone(["bash", "-ec", f"{call} -sS"], to).stdout
+    answer = json.loads(reply)
     assert find_faults(recipe, answer) == []
 
 
