@@ -10,7 +10,7 @@ import openai
 
 client = openai.OpenAI(base_url="http://127.0.0.1:5001/v1", api_key="none")
 
-question = "How do I get just the file's name when I have the whole path to it?"
+question = "Is there something that tells me how often each word occurs in a list?"
 answer: Any = client.responses.create(model="agent", input=question)
 print(answer.output_text)
 for note in answer.output[0].content[0].annotations:

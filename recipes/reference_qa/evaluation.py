@@ -14,6 +14,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow.genai.scorers import scorer
+from model_code import names_any
 
 QUESTIONS = Path(__file__).with_name("questions.csv")
 IN_SCOPE = "in scope"
@@ -34,6 +35,10 @@ def read_questions(entries: pd.DataFrame) -> pd.DataFrame:
     for row in questions[questions["kind"] == IN_SCOPE].to_dict("records"):
         if not names & set(row["answer"].split("|")):
             print(f"no entry is called {row['answer']}: {row['question']}")
+    other_names = entries.attrs["other_names"]
+    questions["names_another"] = [
+        names_any(question, other_names) for question in questions["question"]
+    ]
     return questions
 
 
@@ -81,7 +86,8 @@ def ask(model: Any, questions: pd.DataFrame) -> pd.DataFrame:
             names = row["answer"].split("|")
             found["text"] = text_of(outputs)
             best = outputs["custom_outputs"]["entries"][0]["metadata"]
-            if best["in_scope"]:  # or it is refused whatever least_score is
+            # Others are refused whatever least_score is.
+            if best["in_scope"] and not row.get("names_another"):
                 found["score"] = best["score"]
             found["answered"] = answered(outputs)
             found["rank"] = rank(outputs, names)

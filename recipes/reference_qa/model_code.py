@@ -7,7 +7,8 @@ path; MLflow stores its text and runs it at each load. The last line names the m
 
 import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -26,10 +27,13 @@ from mlflow.types.responses import (
 from openai import OpenAI
 
 CONFIG: dict[str, Any] = {
-    "answer": "extract",  # the entry as it stands; "generate": a language model writes
+    # "extract" answers with the entry as it stands; with "generate", a language model
+    # writes the answer.
+    "answer": "extract",
     "entries": 5,  # how many are retrieved
-    "least_score": 0.46,  # a question whose best entry scores less is refused
-    # Further fields of a request to the language model; drop one that it refuses.
+    "least_score": 0.5,  # a question whose best entry scores less is refused
+    # What a request to the language model has besides the prompt. Drop a field that
+    # your service refuses.
     "fields": {
         "temperature": 0,
         "max_completion_tokens": 100,
@@ -39,6 +43,23 @@ CONFIG: dict[str, Any] = {
 TASK = "Answer the question in one sentence, using only these entries."
 REFUSAL = "No entry of Python's standard library answers that."
 MAX_CHARS = 1000  # of a question
+
+
+def names_any(question: str, names: Iterable[str]) -> bool:
+    """Return whether the question has one of the names in it, such as "rust"."""
+    words = re.findall(r"[\w+#]+", question.lower())
+    text = f" {' '.join(words)} "
+    return any(f" {name} " in text for name in names)
+
+
+def as_document(row: dict[Any, Any]) -> Document:
+    """Return a row of the entries as MLflow shows it in a trace."""
+    metadata = {
+        "score": round(row["score"], 3),
+        "link": row["link"],
+        "in_scope": row["in_scope"],
+    }
+    return Document(page_content=row["text"], metadata=metadata, id=row["name"])
 
 
 def entry_as_answer(entries: list[Document]) -> str:
@@ -67,9 +88,11 @@ def count_tokens(reply: Any) -> None:
     span = mlflow.get_current_active_span()
     usage = getattr(reply, "usage", None)  # some services don't count
     if span and usage:
-        tokens = {  # an embedding has no completion_tokens
+        # An embedding has only a prompt, so its usage has no completion_tokens.
+        output_tokens = usage.total_tokens - usage.prompt_tokens
+        tokens = {
             "input_tokens": usage.prompt_tokens,
-            "output_tokens": usage.total_tokens - usage.prompt_tokens,
+            "output_tokens": output_tokens,
             "total_tokens": usage.total_tokens,
         }
         span.set_attribute(SpanAttributeKey.CHAT_USAGE, tokens)
@@ -80,13 +103,14 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
 
     def load_context(self, context: Any) -> None:
         self.config = CONFIG | (context.model_config or {})
-        # A row per entry: name, text, link; `vector` as int8 numbers, to be divided by
-        # the table's scale; `prior`, higher for names that code uses often; `in_scope`,
-        # false for what other libraries do, so that questions about those are refused.
+        # A row is one text that an entry is compared by; an entry may have several.
+        # Columns: name, text, link; `vector`, of int8 numbers to be divided by `scale`;
+        # `prior`, added to the score, higher for names that code uses often;
+        # `in_scope`, false for what people may ask about instead.
         self.entries = pd.read_parquet(context.artifacts["entries"])
-        numbers = np.frombuffer(b"".join(self.entries["vector"]), np.int8)
-        vectors = numbers.reshape(len(self.entries), -1)
-        self.vectors = vectors / np.float32(self.entries.attrs["scale"])
+        self.about = self.entries.attrs  # what holds for all rows
+        vectors = [np.frombuffer(row, np.int8) for row in self.entries.pop("vector")]
+        self.vectors = np.stack(vectors) / np.float32(self.about["scale"])
 
     def predict_stream(
         self, request: ResponsesAgentRequest
@@ -96,15 +120,15 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         vector = self.embed(question)
         retrieved = self.retrieve(vector)
         entries = [entry for entry in retrieved if entry.metadata["in_scope"]]
-        if not self.fits(retrieved[0]):
-            pieces = iter([REFUSAL])
-            cited = []
-        elif self.config["answer"] == "generate":
-            pieces = self.generate(question, entries)
-            cited = entries
-        else:
-            pieces = iter([entry_as_answer(entries)])
-            cited = entries[:1]
+        pieces: Iterable[str] = [REFUSAL]
+        cited: list[Document] = []
+        if self.can_answer(question, best=retrieved[0]):
+            if self.config["answer"] == "generate":
+                pieces = self.generate(question, entries)
+                cited = entries
+            else:
+                pieces = [entry_as_answer(entries)]
+                cited = entries[:1]
 
         text = ""
         for piece in pieces:
@@ -130,7 +154,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         """Return the question's vector, from the model that embedded the entries."""
         with service("OPENAI_EMBEDDING") as client:
             reply = client.embeddings.create(
-                model=model_of(self.entries),
+                model=same_model(self.about["embedding_model"]),
                 input=question,
                 encoding_format="float",
             )
@@ -140,20 +164,15 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
     @mlflow.trace(span_type=SpanType.RETRIEVER)
     def retrieve(self, vector: np.ndarray) -> list[Document]:
         """Return the entries that fit best, the best one first."""
-        scores = self.vectors @ vector + self.entries["prior"].to_numpy()
-        found = []
-        for number in np.argsort(-scores)[: self.config["entries"]]:
-            entry = self.entries.iloc[number]
-            about = {
-                "score": round(float(scores[number]), 3),
-                "link": entry["link"],
-                "in_scope": bool(entry["in_scope"]),
-            }
-            found.append(Document(entry["text"], about, entry["name"]))
-        return found
+        scores = self.vectors @ vector + self.entries["prior"]
+        rows = self.entries.assign(score=scores).sort_values("score", ascending=False)
+        best = rows.drop_duplicates("name").head(self.config["entries"])
+        return [as_document(row) for row in best.to_dict("records")]
 
-    def fits(self, best: Document) -> bool:
-        """Return whether the best entry may answer: in scope, and with enough score."""
+    def can_answer(self, question: str, best: Document) -> bool:
+        """Return whether the best entry may answer; if not, the model refuses."""
+        if names_any(question, self.about["other_names"]):
+            return False  # "Read a file in Rust" is close to an entry
         near_enough = best.metadata["score"] >= self.config["least_score"]
         return near_enough and best.metadata["in_scope"]
 
@@ -221,9 +240,8 @@ def connect(address: str | None, key: str | None) -> OpenAI:
     return OpenAI(base_url=address, api_key=key, timeout=60, max_retries=1)
 
 
-def model_of(entries: pd.DataFrame) -> str:
-    """Return the name of the model that embedded the entries."""
-    model = entries.attrs["embedding_model"]
+def same_model(model: str) -> str:
+    """Return the model that embedded the entries; refuse another one."""
     named = os.environ.get("OPENAI_EMBEDDING_MODEL", model)
     if named != model:
         raise ValueError(f"the entries are embedded by {model}, not {named}")
@@ -240,7 +258,7 @@ def checked_vector(reply: Any, length: int) -> np.ndarray:
     size = math.hypot(*vector)  # doesn't overflow, as a sum of squares would
     if size == 0 or not math.isfinite(size):
         raise ValueError("a vector whose length is zero, or not finite")
-    return vector / size
+    return (vector / size).astype(np.float32)  # as the entries' vectors are
 
 
 mlflow.models.set_model(ReferenceAgent())

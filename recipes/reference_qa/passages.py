@@ -2,16 +2,17 @@
 
 python recipes/reference_qa/passages.py
 
-A row is an entry. Its vector is what `numbers` returns: the embedding of the entry, and
-a part of its topic's; each number times SCALE, rounded, is a byte.
+A row is an entry and one text that it is compared by; an entry may have several rows.
+Its vector is what `numbers` returns: the embedding of the text, and a part of its
+topic's; each number times SCALE, rounded, is a byte.
 """
 
 import os
-import platform
 from pathlib import Path
 
 from shared.local_embeddings import local_embeddings
 
+import library
 import numpy as np
 import pandas as pd
 import sources
@@ -20,16 +21,17 @@ from sources import Entry
 
 HERE = Path(__file__).parent
 FILE = HERE / "entries.parquet"
-SOURCE = f"the docstrings of Python {platform.python_version()}"
-TOPIC = 0.3  # how much the topic counts, in parts of the entry
+NEIGHBOURS = HERE / "neighbours.csv"
+SOURCE = f"the library reference of Python {library.VERSION}"
+TOPIC = 0.15  # how much the topic counts, in parts of the entry
 SCALE = 100  # the numbers of a vector lie within -1.27 and 1.27
 BATCH = 64  # texts in one call
 
 
 def entries() -> list[Entry]:
     """Return what the model answers from."""
-    elsewhere = sources.neighbours(HERE / "neighbours.csv")
-    return [*sources.standard_library(), *elsewhere]
+    known = sources.with_phrases(library.standard_library(), HERE / "phrases.csv")
+    return [*known, *sources.neighbours(NEIGHBOURS)]
 
 
 def embed(texts: list[str]) -> np.ndarray:
@@ -66,11 +68,16 @@ def main() -> None:
     with local_embeddings():
         vectors = numbers(rows)
         model = os.environ["OPENAI_EMBEDDING_MODEL"]
-    found = pd.DataFrame(rows)[["name", "text", "link", "prior", "in_scope"]]
-    found["vector"] = [vector.tobytes() for vector in vectors]
-    found.attrs = {"source": SOURCE, "embedding_model": model, "scale": SCALE}
-    found.to_parquet(FILE, index=False, compression="zstd", compression_level=19)
-    print(f"{FILE.name}: {len(found)} entries")
+    table = pd.DataFrame(rows)[["name", "text", "link", "prior", "in_scope"]]
+    table["vector"] = [vector.tobytes() for vector in vectors]
+    table.attrs = {
+        "source": SOURCE,
+        "embedding_model": model,
+        "scale": SCALE,
+        "other_names": sources.other_names(NEIGHBOURS),
+    }
+    table.to_parquet(FILE, index=False, compression="zstd", compression_level=19)
+    print(f"{FILE.name}: {table['name'].nunique()} entries, {len(table)} texts")
 
 
 if __name__ == "__main__":

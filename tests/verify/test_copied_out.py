@@ -1,5 +1,6 @@
 """A recipe copied out, in an environment of its own."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,7 +8,9 @@ import sys
 from pathlib import Path
 
 from shared.new import new
-from shared.recipes import ROOT
+from shared.processes import free_port, running_server
+from shared.recipes import ROOT, find
+from shared.smoke import find_faults
 
 import pytest
 
@@ -63,6 +66,25 @@ def test_starter_stands_alone(recipe, tmp_path):
     done = alone(["make", "test"], to)
     assert done.returncode == 0, done.stdout
     check(to, done.stdout)
+
+
+@pytest.mark.verify("starter served", recipe="reference_qa")
+def test_a_starter_serves_itself_with_its_local_service(tmp_path):
+    """The lines of its README, on a free port."""
+    to = new(recipe := find("reference_qa"), tmp_path / "answers")
+    logged = alone(["make", "log"], to)
+    assert logged.returncode == 0, logged.stdout
+    page = (to / "README.md").read_text()
+    (lines,) = re.findall(r"## Serve it\n+```bash\n(.*?)```", page, re.S)
+    (curl,) = re.findall(r"`(curl --json .*?)`", page)
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    assert "--port 5001" in lines and "127.0.0.1:5001" in curl
+    command = ["bash", "-ec", lines.replace("--port 5001", f"--port {port}")]
+    with running_server(command, to, f"{address}/ping", tmp_path / "log"):
+        call = curl.replace("http://127.0.0.1:5001", address)
+        reply = alone(["bash", "-ec", f"{call} -sS"], to).stdout
+    answer = json.loads(reply)
+    assert find_faults(recipe, answer) == []
 
 
 @pytest.mark.verify("copied by hand", recipe="circle_area")
