@@ -46,7 +46,7 @@ MAX_CHARS = 1000  # of a question
 
 
 def names_any(question: str, names: Iterable[str]) -> bool:
-    """Return whether the question has one of the names in it, such as "rust"."""
+    """Return whether a question names another library or language, such as "rust"."""
     words = re.findall(r"[\w+#]+", question.lower())
     text = f" {' '.join(words)} "
     return any(f" {name} " in text for name in names)
@@ -103,12 +103,15 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
 
     def load_context(self, context: Any) -> None:
         self.config = CONFIG | (context.model_config or {})
-        # A row is one text that an entry is compared by; an entry may have several.
-        # Columns: name, text, link; `vector`, of int8 numbers to be divided by `scale`;
-        # `prior`, added to the score, higher for names that code uses often;
-        # `in_scope`, false for what people may ask about instead.
+        # An entry has one row or several, each with the vector of another text about it.
+        # name, text, link: what is answered
+        # vector: int8 numbers, to be divided by `scale`
+        # prior: added to the score, higher for names that code uses often
+        # in_scope: false for entries of other libraries, so that those are recognised
         self.entries = pd.read_parquet(context.artifacts["entries"])
-        self.about = self.entries.attrs  # what holds for all rows
+        # Of the table as a whole: `scale`, `embedding_model`, and `other_names`, of
+        # other libraries and languages.
+        self.about = self.entries.attrs
         vectors = [np.frombuffer(row, np.int8) for row in self.entries.pop("vector")]
         self.vectors = np.stack(vectors) / np.float32(self.about["scale"])
 
@@ -119,10 +122,11 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         name_session(request)
         vector = self.embed(question)
         retrieved = self.retrieve(vector)
+        best = retrieved[0]
         entries = [entry for entry in retrieved if entry.metadata["in_scope"]]
         pieces: Iterable[str] = [REFUSAL]
         cited: list[Document] = []
-        if self.can_answer(question, best=retrieved[0]):
+        if self.can_answer(question, best):  # then `best` is the first of `entries`
             if self.config["answer"] == "generate":
                 pieces = self.generate(question, entries)
                 cited = entries
@@ -154,7 +158,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         """Return the question's vector, from the model that embedded the entries."""
         with service("OPENAI_EMBEDDING") as client:
             reply = client.embeddings.create(
-                model=same_model(self.about["embedding_model"]),
+                model=embedding_model(self.about["embedding_model"]),
                 input=question,
                 encoding_format="float",
             )
@@ -218,8 +222,8 @@ def last_question(request: ResponsesAgentRequest) -> str:
 def service(name: str) -> Iterator[OpenAI]:
     """Yield a client of the service at `name`_BASE_URL; both services take one key.
 
-    Any error in the block, also one of the checks below, leaves it as a 503 with the
-    key masked.
+    Any error in the block becomes HTTP 503 with the key masked, also those of the
+    checks below.
     """
     key = os.environ.get("OPENAI_API_KEY")
     try:
@@ -240,7 +244,7 @@ def connect(address: str | None, key: str | None) -> OpenAI:
     return OpenAI(base_url=address, api_key=key, timeout=60, max_retries=1)
 
 
-def same_model(model: str) -> str:
+def embedding_model(model: str) -> str:
     """Return the model that embedded the entries; refuse another one."""
     named = os.environ.get("OPENAI_EMBEDDING_MODEL", model)
     if named != model:
