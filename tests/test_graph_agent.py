@@ -163,6 +163,10 @@ def test_a_number_is_read_or_left_out(message, numbers):
     ("messages", "last"),
     [
         (["refund customer 42", "20"], "Refund $20.00 to customer 42?"),
+        (["refund customer 42", "1,250"], "Refund $1,250.00 to customer 42?"),
+        (["refund customer 42", "12.5"], "Refund $12.50 to customer 42?"),
+        (["refund customer 42", "-20"], "How many dollars?"),
+        (["refund customer 42", "customer 20"], "How many dollars?"),
         (["refund 20 dollars", "311"], "Refund $20.00 to customer 311?"),
         ([f"refund customer {10**30} 5 dollars"], "Which customer?"),
         (["refund customer 9999 5 dollars"], "Which customer?"),

@@ -1,10 +1,18 @@
 """Answer a shop's clerk in words: forecast what a customer will spend, or refund one
 after a yes.
 
-Each conversation is a thread of a LangGraph graph. Its state is kept after each step,
-so it can wait for a person's yes for days, and the server may restart meanwhile. The
-driver logs this file by its path; MLflow stores its text and runs it at each load. The
-last line names the model.
+The steps are a LangGraph graph:
+
+    understand -> forecast
+               -> approve, which stops for a person -> book -> letter
+               -> ask, which stops for what is missing -> one of these
+               -> offer_help, give_up
+
+Each conversation is a thread of the graph. Its state is kept after each step, so it can
+wait for a person's yes for days, and the server may restart meanwhile.
+
+The driver logs this file by its path; MLflow stores its text and runs it at each load.
+The last line names the model.
 """
 
 import os
@@ -80,7 +88,7 @@ QUESTIONS = {
 MOST_QUESTIONS = 2  # about what a message lacks; then the desk gives up
 HIGHEST_REFUND = 5000.0  # dollars
 WEEKS = 39  # ahead, unless the message says how many
-YES = {"yes", "yes please", "y"}  # any other reply to the stop books nothing
+YES = {"yes", "yes please", "y"}  # after any other reply no refund is booked
 NO = {"no", "n", "stop", "cancel"}
 HELP = "I forecast what a customer will spend, or refund one. Which is it?"
 ANSWERED = "Another message has answered that already."
@@ -92,12 +100,14 @@ LETTER = (
 )
 MAX_CHARS = 1000  # of a message
 
-# 12 or 1,250, no part of a longer number and without a minus before it
+# An amount is a number after $ or before "dollars", or one with cents.
+# 12 or 1,250: no part of a longer number, and no minus before it
 WHOLE = r"(?<![\d.,-])(?:\d{1,3}(?:,\d{3})+|\d+)"
 END_OF_NUMBER = r"(?![.,]?\d)"
 DOLLARS = rf"({WHOLE}(?:\.\d\d?)?){END_OF_NUMBER}"  # 12, 12.5 or 12.50
-CENTS = rf"({WHOLE}\.\d\d){END_OF_NUMBER}"  # 12.50 is money without a word, too
+CENTS = rf"({WHOLE}\.\d\d){END_OF_NUMBER}"  # 12.50
 AMOUNT = re.compile(rf"\$\s*{DOLLARS}|{DOLLARS}\s*(?:dollars?|bucks)\b|{CENTS}")
+BARE_AMOUNT = re.compile(rf"\s*{DOLLARS}\s*")  # what answers "How many dollars?"
 WEEK_COUNT = re.compile(r"\b(\d{1,9}) weeks?\b")
 CUSTOMER = re.compile(r"(?:customer|client|number) (\d{1,9})\b")
 WHOLE_NUMBER = re.compile(r"\b\d{1,9}\b")
@@ -112,7 +122,7 @@ class State(TypedDict, total=False):
     amount: Any  # dollars, or None
     weeks: int
     questions: int  # asked about what was missing
-    task: str  # the key of what is being done; empty once that is done
+    task: str  # an id of what is being done, a refund's key; empty once that is done
     answer: str
 
 
@@ -206,7 +216,10 @@ def read_numbers(message: str) -> dict[str, Any]:
 
 
 def understand(state: State, runtime: Runtime[Shop]) -> State:
-    """Read the message; a follow-up keeps the weeks of the last forecast."""
+    """Read the message.
+
+    The customer stays the last one that was named. A follow-up keeps the weeks, too.
+    """
     numbers = read_numbers(state["message"])
     intent = nearest_intent(state["message"])
     weeks = WEEKS
@@ -219,7 +232,7 @@ def understand(state: State, runtime: Runtime[Shop]) -> State:
         "amount": numbers.get("amount"),
         "weeks": numbers.get("weeks", weeks),
         "questions": 0,
-        "task": uuid4().hex,  # made once, before the stop: a refund's key
+        "task": uuid4().hex,  # made once, before `approve` stops
     }
 
 
@@ -234,7 +247,7 @@ def missing(state: State, shop: Shop) -> list[str]:
 
 
 def next_step(state: State, runtime: Runtime[Shop]) -> str:
-    """Name the step that follows `understand`, and `ask`."""
+    """Return the step after `understand`, and after `ask`."""
     if missing(state, runtime.context):
         return "ask" if state["questions"] < MOST_QUESTIONS else "give_up"
     following = {"forecast": "forecast", "refund": "approve", "other": "offer_help"}
@@ -246,8 +259,9 @@ def ask(state: State, runtime: Runtime[Shop]) -> State:
     names = missing(state, runtime.context)
     reply = interrupt(" ".join(QUESTIONS[name] for name in names))
     numbers = read_numbers(reply)
-    if names == ["amount"] and "amount" not in numbers:  # "20" alone
-        numbers["amount"] = numbers.get("customer")
+    bare_amount = BARE_AMOUNT.fullmatch(reply)
+    if names == ["amount"] and bare_amount:
+        numbers["amount"] = float(bare_amount[1].replace(",", ""))
     update: State = {"questions": state["questions"] + 1}
     if "customer" in names:
         update["customer"] = numbers.get("customer")
@@ -304,6 +318,7 @@ def approve(state: State) -> Command[Literal["book", "understand", "__end__"]]:
     word = reply.strip(" .!").lower()
     if word in YES:
         return Command(goto="book")
+    # The line ends here: another answer may follow.
     refused: State = {"answer": "No refund was made.\n", "task": ""}
     if word in NO:
         return Command(goto="__end__", update=refused)
@@ -311,7 +326,7 @@ def approve(state: State) -> Command[Literal["book", "understand", "__end__"]]:
 
 
 def book(state: State, runtime: Runtime[Shop]) -> State:
-    """Book the refund. Two yes at once both get here, with one key."""
+    """Book the refund, once for its key: replies sent twice at once both get here."""
     number = runtime.context.book(state["task"], state["customer"], state["amount"])
     answer = (
         f"Refunded ${state['amount']:,.2f} to customer {state['customer']}: "
@@ -396,7 +411,7 @@ class ShopDesk(mlflow.pyfunc.ResponsesAgent):
             for piece in pieces(mode, data):
                 text += piece
                 yield ResponsesAgentStreamEvent(**self.create_text_delta(piece, "desk"))
-        if not text:  # two replies at once: the other one was first
+        if not text:  # of two replies at once, the other one has ended the thread
             text = ANSWERED
             yield ResponsesAgentStreamEvent(**self.create_text_delta(text, "desk"))
         waits = bool(self.graph.get_state(thread).interrupts)
@@ -420,7 +435,9 @@ class ShopDesk(mlflow.pyfunc.ResponsesAgent):
         check_nothing_is_lost(state)
         if state.interrupts:  # a question waits: the message is the reply
             return Command(resume=message)
-        if "book" in state.next:  # failed after the yes, which still holds: go on
+        if "book" in state.next:
+            # Booking failed after a yes, which still holds. None: go on where it stood,
+            # whatever the new message says.
             return None
         return {"message": message}
 
@@ -431,7 +448,7 @@ def pieces(mode: str, data: Any) -> Iterator[str]:
         yield data
         return
     for step, update in data.items():
-        if step == "__interrupt__":
+        if step == "__interrupt__":  # here `update` is the interrupts of the step
             yield update[0].value
         elif update and "answer" in update:
             yield update["answer"]
@@ -483,7 +500,10 @@ def last_message(request: ResponsesAgentRequest) -> str:
 
 
 def check_nothing_is_lost(state: StateSnapshot) -> None:
-    """Refuse a conversation that waits at a step which this version doesn't have."""
+    """Refuse a conversation that waits at a step which this version doesn't have.
+
+    LangGraph then sees a task, and no next step.
+    """
     if state.values.get("task") and not state.next:
         raise mlflow.MlflowException(
             "this conversation waits at a step of another version of the model: let "

@@ -103,7 +103,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
 
     def load_context(self, context: Any) -> None:
         self.config = CONFIG | (context.model_config or {})
-        # An entry has one row or several, each with the vector of another text about it.
+        # An entry has one row or several, each with the vector of a text about it.
         # name, text, link: what is answered
         # vector: int8 numbers, to be divided by `scale`
         # prior: added to the score, higher for names that code uses often
