@@ -41,8 +41,8 @@ def test_dockerfile(recipe, logged):
         done.stdout + done.stderr
     )
     made = logged.checkout / "build/docker" / recipe.name
-    assert "COPY model_dir/model /opt/ml/model" in (made / "Dockerfile").read_text()
-    model = made / "model_dir" / "model"
+    assert "COPY model_dir /opt/ml/model" in (made / "Dockerfile").read_text()
+    model = made / "model_dir"
     copied = {path.relative_to(model) for path in model.rglob("*")}
     stored = {
         path.relative_to(logged.folder(recipe))

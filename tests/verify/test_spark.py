@@ -109,7 +109,7 @@ def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
         said = known["output"][0]["content"][0]
         assert "3 rows in" in done.stdout and "1 failed" in done.stdout
         assert scored["answer"].iloc[0] == said["text"]
-        assert scored["answer"].iloc[1].startswith("Python's reference doesn't")
+        assert scored["answer"].iloc[1].startswith("No entry of Python's")
         assert list(map(len, scored["cited"][:2])) == [len(said["annotations"]), 0]
         assert scored["_error"].notna().tolist() == [False, False, True]
         return
