@@ -35,7 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
+.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,7 @@ log-all: .venv/.recipes ## log all recipes; table at the end, and build/log-all.
 smoke: $(ONE) ## reload one recipe's newest model in a process elsewhere, check its known answer
 smoke-all: .venv/.recipes ## the same for all recipes
 isolated: $(ONE) ## the same check in an environment made only from the model's own requirements
+check-model: $(ONE) ## say what will go wrong with one recipe's newest model in production
 accept: $(ONE) ## make the newest model's answer the expected one, after a look (or YES=1)
 new: $(ANY) ## copy a recipe out as a starter:  make new FROM=circle_area TO=../tank_volume
 starters: $(ANY) ## every recipe's starter as a file to download: build/starters/<name>.zip
@@ -60,7 +61,7 @@ rebuild: $(ONE) ## log a composed model again with its components' newest versio
 registry: $(ANY) ## registered versions, aliases, components that have a newer version
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
 ui: $(ANY) ## MLflow's web page over what was logged:  make ui PORT=5000
-list log log-all smoke smoke-all isolated accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
+list log log-all smoke smoke-all isolated check-model accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
 	@$(RUN) $@
 
 test: .venv/.check ## all tests

@@ -54,7 +54,7 @@ def rewrite(text: str, names: dict[str, str]) -> str:
 def used(recipe: Recipe) -> set[Path]:
     """Return what a starter takes of the recipe and of shared/: imported, or named in a
     string."""
-    near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.py")]
+    near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.*")]
     waiting = [recipe.path / "model_code.py", recipe.path / "driver.py"]
     if service := recipe.front_matter.get("runs_with"):
         waiting.append(ROOT / "shared" / f"{service}.py")

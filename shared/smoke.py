@@ -5,6 +5,7 @@ A reload in the process that logged the model proves nothing: there, a forgotten
 
     python -m shared.smoke FOLDER             a recipe that was copied out
     python -m shared.smoke FOLDER --accept    make the newest answer the expected one
+    python -m shared.smoke FOLDER --check     check-model on its newest model
 """
 
 import importlib
@@ -23,6 +24,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from shared.check import print_check
 from shared.processes import stop_group
 from shared.recipes import WARNINGS, CookbookError, Recipe, discover
 from shared.store import newest_model, tracking_uri
@@ -263,10 +265,20 @@ def response_text(response: dict[str, Any], tolerance: dict[str, float]) -> str:
 check_isolated = partial(check, alone=True)
 
 
+def check_contract(recipe: Recipe) -> int:
+    """Run check-model on the recipe's newest model, beside the service it needs."""
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
+    with ExitStack() as stack:
+        start_services([recipe], stack)
+        return print_check(newest_model(recipe))
+
+
 def main(folder: str, *options: str) -> int:
     """Check or accept the recipe that was copied to the folder."""
     recipe = Recipe(Path(folder).resolve())
     try:
+        if "--check" in options:
+            return check_contract(recipe)
         return accept(recipe) if "--accept" in options else check(recipe)
     except CookbookError as error:
         print(error, file=sys.stderr)
