@@ -348,7 +348,7 @@ class Subject:
 
     @functools.cached_property
     def numbers(self) -> list[tuple[Any, Any]]:
-        """Return the first row's numbers, with their columns, that change the answer."""
+        """Return the first row's numbers that change the answer, with their columns."""
         used = []
         for name, value in self.rows[0].items():
             if type(value) in (int, float):
@@ -857,7 +857,7 @@ def stream_says_the_same(model: Subject) -> str | None:
 
 
 def find(model: str) -> str:
-    """Return the folder of a model; CheckError if it isn't there or can't be checked."""
+    """Return a model's folder; CheckError if it isn't there or can't be checked."""
     import mlflow
 
     folder, store = model, mlflow.get_tracking_uri()
