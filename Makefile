@@ -100,13 +100,15 @@ build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
 build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
 	@mkdir -p build && $(BIN)/python -m docs.object_or_code
+build/checked: docs/checked.py shared/check.py shared/check.md tests/models/corpus.py | .venv/.docs
+	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
 build/starters: build/log-all.json
 	@$(RUN) starters && touch $@
 build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.py
 	@$(BIN)/python -m docs.transcript
-SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/transcript.txt
+SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/checked build/transcript.txt
 
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

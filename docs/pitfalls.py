@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared import results
+from shared import check, results
 from shared.recipes import ROOT
 
 import yaml
@@ -65,6 +65,7 @@ def fence(title: str, text: str) -> str:
 def page(locale: str) -> str:
     """Return the cases: a table of them with what is seen, then a section for each."""
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    guide = "guides/check-a-model.md"
     suffix = "" if locale == "en" else f"_{locale}"
     seen, parts = [], []
     for case in cases():
@@ -86,6 +87,17 @@ def page(locale: str) -> str:
             )
             block = "\n\n".join([f"**{translated(way.title(), locale)}**", *blocks])
             parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
+        anchor = case.name.replace("_", "-")
+        checks = [
+            f"`{name}`" for name, row in check.table().items() if anchor in row[3]
+        ]
+        finder = f"[check-model]({guide}): {', '.join(checks)}"
+        nobody = "No check finds it in a logged model."
+        parts.append(
+            f"{translated('Found by', locale)} {finder}"
+            if checks
+            else translated(nobody, locale)
+        )
         upstream = "https://github.com/mlflow/mlflow/issues"
         links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
         parts += (

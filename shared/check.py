@@ -95,7 +95,7 @@ def result(name: str, seen: str | None, status: str = "") -> Result:
     if status == "skipped" or not seen:
         return Result(name, status or "ok", seen or "")
     if pitfall:
-        pitfall = f"{os.environ.get('SITE_URL', '')}pitfalls/#{pitfall.strip('`')}"
+        pitfall = f"{os.environ.get('SITE_URL', '')}pitfalls/#{pitfall.split()[0]}"
     return Result(name, status or level, seen, why, mend, pitfall)
 
 
@@ -938,8 +938,8 @@ def check_model(
 ) -> list[Result]:
     """Return the result of each check of a model: its folder, or its URI in the store.
 
-    With `call` it may ask other hosts; `env_manager="uv"` runs it in an environment made
-    of its requirements. CheckError if it can't be checked.
+    With `call` it may ask other hosts; `env_manager="uv"` runs it in an environment
+    made of its requirements. CheckError if it can't be checked.
     """
     if env_manager == "uv":
         return check_isolated(model, call, limit)
