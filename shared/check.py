@@ -131,7 +131,7 @@ class Watch:
     """Note what the model's own code opens, and which hosts and keys it asks for."""
 
     def __init__(self, folder: Path, call: bool) -> None:
-        self.folder = str(folder)
+        self.folder = f"{folder}{os.sep}"
         self.call = call
         self.phase = "when it is loaded"
         self.files: list[str] = []
@@ -179,7 +179,7 @@ class Watch:
             file = frame.f_code.co_filename
             if file.startswith(self.folder):
                 return f"{Path(file).name}:{frame.f_lineno}"
-            if file.startswith("<frozen importlib") or "/mlflow/" in file:
+            if file.startswith("<frozen importlib") or "-packages/mlflow/" in file:
                 return None
             frame = frame.f_back
         return None
@@ -224,7 +224,9 @@ class Subject:
         # An absolute path, of the system that the model was logged on.
         paths = [self.folder / PureWindowsPath(main).name]
         paths += self.folder.glob("code/**/*.py")
-        return {path.name: ast.parse(path.read_bytes()) for path in paths}
+        names = [path.relative_to(self.folder).as_posix() for path in paths]
+        trees = [ast.parse(path.read_bytes()) for path in paths]
+        return dict(zip(names, trees, strict=True))
 
     def nodes(self, kind: Any) -> Iterator[tuple[str, Any]]:
         """Yield the nodes of that kind with their places, file:line."""
@@ -325,12 +327,11 @@ class Subject:
     def rows(self) -> list[dict[Any, Any]]:
         """Return the rows of the input example; bare values have no column's name."""
         split = self.body.get("dataframe_split")
-        if split:
-            return [
-                dict(zip(split["columns"], row, strict=True)) for row in split["data"]
-            ]
+        if split and split["data"]:
+            names = split["columns"]
+            return [dict(zip(names, row, strict=True)) for row in split["data"]]
         rows = self.body.get("inputs")
-        if not isinstance(rows, list) or isinstance(rows[0], list):
+        if not isinstance(rows, list) or not rows or isinstance(rows[0], list):
             raise Skip("its input is no table and no list of rows")
         return [row if isinstance(row, dict) else {None: row} for row in rows]
 
@@ -372,8 +373,7 @@ class Subject:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Compare answers: floats up to rounding, NaN equals NaN, ids of messages don't
-    count."""
+    """Compare answers, floats up to rounding; ids and times of messages don't count."""
     if isinstance(one, dict) and isinstance(other, dict):
         is_message = {"object", "choices", "messages"} & one.keys()
         volatile = {"id", "created", "created_at"} if is_message else set()
@@ -971,9 +971,7 @@ def check_model(
 
 def check_isolated(model: str, call: bool, limit: float) -> list[Result]:
     """Return the results from an environment with the model's requirements alone."""
-    import mlflow
-
-    folder = mlflow.artifacts.download_artifacts(model)
+    folder = find(model)
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     command = [
         uv,

@@ -17,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
+from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
@@ -166,9 +167,9 @@ class Model:
     `adds` are files put into the saved folder, by their content or their size.
     """
 
-    def __init__(self, finds: str | None, title: str, base: str = TABLE, **given: Any):
+    def __init__(self, finds: str | None, base: str = TABLE, **given: Any) -> None:
         self.finds = finds
-        self.title = title
+        self.name = f"{finds or 'faultless'} {' '.join(given)}"
         self.brings: dict[str, str] = given.pop("brings", {})
         self.adds: dict[str, bytes | int] = given.pop("adds", {})
         self.artifact: str = given.pop("artifact", "")
@@ -200,7 +201,7 @@ class Model:
         return str(place / "model")
 
 
-class Pickled(mlflow.pyfunc.PythonModel):
+class Pickled(PythonModel):
     def predict(self, context, model_input, params=None):
         for value in model_input["x"]:
             if type(value) is not float or value != value:
@@ -234,152 +235,130 @@ TEMPORARY = "import tempfile\nwith tempfile.NamedTemporaryFile('w') as file:\n"
 TEMPORARY += "    open(file.name).read()"
 
 FAULTS = [
-    Model("is-code", "an object", python_model=Pickled()),
-    Model("no-pickle-inside", "a file", adds={"w.bin": pickle.dumps([1.5])}),
+    Model("is-code", python_model=Pickled()),
+    Model("no-pickle-inside", adds={"w.bin": pickle.dumps([1.5])}),
     Model(
         "no-pickle-inside",
-        "loads()",
         method="def f(self): read(b'')",
         top="from pickle import loads as read",
     ),
-    Model("set-model-last", "a call behind it", end="print('done')"),
-    Model("set-model-last", "twice", end="mlflow.models.set_model(Model())"),
-    Model("store-untouched", "at import", top="mlflow.set_tracking_uri('file:x')"),
-    Model("no-state", "in predict", predict="self.last = x"),
+    Model("set-model-last", end="print('done')"),
+    Model("set-model-last", end="mlflow.models.set_model(Model())"),
+    Model("store-untouched", top="mlflow.set_tracking_uri('file:x')"),
+    Model("no-state", predict="self.last = x"),
     Model(
         "no-state",
-        "in its method",
         method="def keep(self, x): self.a[0] = 1",
         predict="self.keep(x)",
         load="self.a = {}",
     ),
-    Model("no-state", "a global", predict="global last\nlast = x"),
-    Model("threads-apart", "a list", predict=SHARED, top="import time\nCACHE = []"),
-    Model("params-arrive", "no schema", predict=TIMED),
-    Model("parts-pinned", "an alias", top="PART = 'models:/part@champion'"),
-    Model("parts-pinned", "the latest", top="PART = 'models:/part/latest'"),
-    Model("no-machine-paths", "of Linux", top="DATA = '/home/ada/data.csv'"),
-    Model("no-machine-paths", "of Windows", top="DATA = 'C:/data/data.csv'"),
-    Model("no-secrets", "in the code", top=f"K = {KEY!r}"),
-    Model("no-secrets", "in model_config", model_config={"api_key": "x"}),
-    Model("no-secrets", "in a file", adds={"notes.txt": KEY.encode()}),
-    Model("no-stray-files", ".env", adds={"code/.env": b"A=1"}),
-    Model("no-stray-files", ".git", adds={"code/.git/HEAD": b"ref"}),
-    Model("not-large", "2 GB of zeros", adds={"weights.bin": 2**31}),
-    Model("package-names-free", "uv's", brings={"uv/__init__.py": ""}),
-    Model("requirements-pinned", "open", pip_requirements=["mlflow"]),
-    Model("requirements-pinned", "from", pip_requirements=["mlflow>=3"]),
-    Model("requirements-complete", "lazy", method="def x(self): import networkx"),
-    Model("requirements-complete", "at import", top="import networkx"),
+    Model("no-state", predict="global last\nlast = x"),
+    Model("threads-apart", predict=SHARED, top="import time\nCACHE = []"),
+    Model("params-arrive", predict=TIMED),
+    Model("parts-pinned", top="PART = 'models:/part@champion'"),
+    Model("parts-pinned", top="PART = 'models:/part/latest'"),
+    Model("no-machine-paths", top="DATA = '/home/ada/data.csv'"),
+    Model("no-machine-paths", top="DATA = 'C:/data/data.csv'"),
+    Model("no-secrets", top=f"K = {KEY!r}"),
+    Model("no-secrets", model_config={"api_key": "x"}),
+    Model("no-secrets", adds={"notes.txt": KEY.encode()}),
+    Model("no-stray-files", adds={"code/.env": b"A=1"}),
+    Model("no-stray-files", adds={"code/.git/HEAD": b"ref"}),
+    Model("not-large", adds={"weights.bin": 2**31}),
+    Model("package-names-free", brings={"uv/__init__.py": ""}),
+    Model("requirements-pinned", pip_requirements=["mlflow"]),
+    Model("requirements-pinned", pip_requirements=["mlflow>=3"]),
+    Model("requirements-complete", method="def x(self): import networkx"),
+    Model("requirements-complete", top="import networkx"),
     Model(
         "one-index",
-        "a second index",
         pip_requirements=["--extra-index-url https://example.org/simple", PIN],
     ),
-    Model("no-uv-lock", "a lock", adds={"uv.lock": b"[[package]]\n"}),
-    Model("has-signature", "none", signature=False),
-    Model("has-example", "none", input_example=None),
-    Model("loads", "a module left behind", load="import left_behind"),
-    Model("opens-own-files-only", "at load", load="open('a.json')"),
-    Model("opens-own-files-only", "in predict", predict=OUTSIDE),
-    Model("loads-without-network", "a look-up", load=LOOK_UP),
-    Model("loads-without-keys", "a client", load=CLIENT),
-    Model("example-is-answered", "refused", predict="raise ValueError('never')"),
-    Model("answers-repeat", "noise", predict="import random\nx += random.random()"),
+    Model("no-uv-lock", adds={"uv.lock": b"[[package]]\n"}),
+    Model("has-signature", signature=False),
+    Model("has-example", input_example=None),
+    Model("loads", load="import left_behind"),
+    Model("opens-own-files-only", load="open('a.json')"),
+    Model("opens-own-files-only", predict=OUTSIDE),
+    Model("loads-without-network", load=LOOK_UP),
+    Model("loads-without-keys", load=CLIENT),
+    Model("example-is-answered", predict="raise ValueError('never')"),
+    Model("answers-repeat", predict="import random\nx += random.random()"),
     Model(
-        "answers-json",
-        "NaN for null",
-        check="if column.isna().any():\n    return column.astype(float)",
+        "answers-json", check="if column.isna().any():\n    return column.astype(float)"
     ),
-    Model("reads-the-values", "the well-known 101", base=UNTYPED),
-    Model("names-its-columns", "z", answer="return pd.DataFrame({'z': 2 * x})"),
-    Model("rows-apart", "a mean", predict="x = x - x.mean()"),
-    Model("rows-apart", "sorted", answer=SORTED, input_example=FRAME.sort_values("x")),
-    Model(
-        "numbers-are-numbers",
-        "double",
-        check=MISSING,
-        signature=ModelSignature(DOUBLE, Y),
-    ),
-    Model("numbers-are-numbers", "float()", check=FLOAT),
-    Model(
-        "bad-values-are-refused-well", "a traceback", check=f"{REFUSE}ValueError('no')"
-    ),
+    Model("reads-the-values", base=UNTYPED),
+    Model("names-its-columns", answer="return pd.DataFrame({'z': 2 * x})"),
+    Model("rows-apart", predict="x = x - x.mean()"),
+    Model("rows-apart", answer=SORTED, input_example=FRAME.sort_values("x")),
+    Model("numbers-are-numbers", check=MISSING, signature=ModelSignature(DOUBLE, Y)),
+    Model("numbers-are-numbers", check=FLOAT),
+    Model("bad-values-are-refused-well", check=f"{REFUSE}ValueError('no')"),
     Model(
         "bad-values-are-refused-well",
-        "the whole table",
         check=f"{REFUSE}mlflow.MlflowException(f'{{[*column]}}', 1000)",
     ),
-    Model("columns-are-checked", "optional", signature=OPTIONAL),
-    Model("stream-says-the-same", "more", stream=MORE, base=AGENT),
+    Model("columns-are-checked", signature=OPTIONAL),
+    Model("stream-says-the-same", stream=MORE, base=AGENT),
 ]
 
+# Most come close to a fault.
 FAULTLESS = [
-    Model(None, "a table"),
-    Model(None, "a type hint", base=HINT),
-    Model(None, "records", base=RECORDS),
-    Model(None, "texts", base=TEXT),
-    Model(None, "a ResponsesAgent", base=AGENT),
-    Model(None, "a ChatAgent", base=CHAT_AGENT),
-    Model(None, "a ChatModel", base=CHAT_MODEL),
-    Model(None, "only pickles", top="import pickle\nSIZE = len(pickle.dumps(1))"),
-    Model(None, "begins like a pickle", adds={"weights.bin": b"\x80\x02nothing"}),
-    Model(None, "names behind set_model", end="VERSION = 1\ndef later(): print(1)"),
-    Model(None, "a run in a method", method="def x(self): mlflow.start_run()"),
-    Model(None, "made once", load="self.client = None", predict=LAZY),
-    Model(None, "a local dict", predict="last = {}\nlast['x'] = x"),
+    Model(None),
+    Model(None, HINT),
+    Model(None, RECORDS),
+    Model(None, TEXT),
+    Model(None, AGENT),
+    Model(None, CHAT_AGENT),
+    Model(None, CHAT_MODEL),
+    Model(None, top="import pickle\nSIZE = len(pickle.dumps(1))"),
+    Model(None, adds={"weights.bin": b"\x80\x02nothing"}),
+    Model(None, end="VERSION = 1\ndef later(): print(1)"),
+    Model(None, method="def x(self): mlflow.start_run()"),
+    Model(None, load="self.client = None", predict=LAZY),
+    Model(None, predict="last = {}\nlast['x'] = x"),
+    Model(None, load="self.fill()", method="def fill(self): self.table = {}"),
     Model(
         None,
-        "filled at load",
-        load="self.fill()",
-        method="def fill(self): self.table = {}",
-    ),
-    Model(
-        None,
-        "a list under a lock",
         predict=LOCKED,
         top="import threading, time\nCACHE, LOCK = [], threading.Lock()",
     ),
-    Model(None, "params", predict=TIMED, signature=ModelSignature(ANY, Y, TIMES)),
+    Model(None, predict=TIMED, signature=ModelSignature(ANY, Y, TIMES)),
     Model(
         None,
-        "an example with params",
         predict=TIMED,
         signature=ModelSignature(ANY, Y, TIMES),
         input_example=(FRAME, {"times": 2.0}),
     ),
-    Model(None, "a part by version", top="PART = 'models:/part/3'"),
-    Model(None, "a part by id", top="PART = 'models:/m-0123456789abcdef'"),
-    Model(None, "a route", top="ROUTE = '/invocations'\n'/home/ada, in prose'"),
-    Model(None, "like a key", top="NAME = 'task-sk-learn-pipeline-of-classifiers'"),
+    Model(None, top="PART = 'models:/part/3'"),
+    Model(None, top="PART = 'models:/m-0123456789abcdef'"),
+    Model(None, top="ROUTE = '/invocations'\n'/home/ada, in prose'"),
+    Model(None, top="NAME = 'task-sk-learn-pipeline-of-classifiers'"),
     Model(
         None,
-        "a config",
         model_config={"factor": 3.0, "max_tokens": 20},
         load="self.factor = context.model_config['factor']",
     ),
-    Model(None, "a key in predict", predict=CLIENT),
-    Model(None, "a key if there", load="import os\nos.getenv('SHOP_API_KEY')"),
+    Model(None, predict=CLIENT),
+    Model(None, load="import os\nos.getenv('SHOP_API_KEY')"),
     Model(
         None,
-        "a package",
         load="from doubling_rates import RATE",
         brings={"doubling_rates/__init__.py": "RATE = 2"},
     ),
-    Model(None, "an artifact", load=READ, artifact="3"),
+    Model(None, load=READ, artifact="3"),
     Model(
         None,
-        "two requirements",
         top="import numpy",
         pip_requirements=[PIN, f"numpy=={np.__version__} ; python_version > '3'"],
     ),
-    Model(None, "an optional import", top=OPTIONAL_IMPORT),
-    Model(None, "brought by another", top="import yaml"),
-    Model(None, "for types only", top=TYPES),
-    Model(None, "a seed", predict="import random\nx += random.Random(1).random()"),
-    Model(None, "a sum", answer=SUM),
-    Model(None, "one row", input_example=FRAME.head(1)),
-    Model(None, "a temporary file", predict=TEMPORARY),
-    Model(None, "a system's file", predict="open('/proc/meminfo').read()"),
-    Model(None, "a constant answer", base=CONSTANT),
+    Model(None, top=OPTIONAL_IMPORT),
+    Model(None, top="import yaml"),
+    Model(None, top=TYPES),
+    Model(None, predict="import random\nx += random.Random(1).random()"),
+    Model(None, answer=SUM),
+    Model(None, input_example=FRAME.head(1)),
+    Model(None, predict=TEMPORARY),
+    Model(None, predict="open('/proc/meminfo').read()"),
+    Model(None, CONSTANT),
 ]

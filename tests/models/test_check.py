@@ -17,9 +17,7 @@ from tests.models.corpus import FAULTLESS, FAULTS, Model
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.mark.parametrize(
-    "model", [*FAULTS, *FAULTLESS], ids=lambda model: f"{model.finds}, {model.title}"
-)
+@pytest.mark.parametrize("model", [*FAULTS, *FAULTLESS], ids=lambda model: model.name)
 def test_a_fault_is_found_by_its_check_alone(model, tmp_path, monkeypatch):
     monkeypatch.setenv("SHOP_API_KEY", "none of yours")
     results = check_model(model.save(tmp_path))
@@ -43,7 +41,7 @@ def test_the_command_prints_findings_and_counts(tmp_path):
     code, text = command(FAULTLESS[0].save(tmp_path / "a"), "--json")
     printed = json.loads(text)
     assert (code, printed["error"], len(printed["results"])) == (0, 0, len(table()))
-    (model,) = (model for model in FAULTS if model.title == "the well-known 101")
+    (model,) = (model for model in FAULTS if model.finds == "reads-the-values")
     code, text = command(model.save(tmp_path / "b"))
     assert code == 1 and "reads-the-values: answers [0] for" in text
     assert "pitfalls/#untyped-list" in text and "1 error, 0 advice" in text
@@ -73,8 +71,8 @@ STOPS = {
 @pytest.mark.parametrize("place", ["load", "predict"])
 def test_a_hang_or_crash_is_a_finding_and_the_rest_goes_on(place, stop, tmp_path):
     """The model is saved before it stops."""
-    folder = Path(Model(None, "stops").save(tmp_path))
-    broken = Model(None, "stops", **{"top": "import os, time", place: stop})
+    folder = Path(Model(None).save(tmp_path))
+    broken = Model(None, **{"top": "import os, time", place: stop})
     (folder / "model_code.py").write_text(broken.code)
     results = {outcome.name: outcome for outcome in check_model(folder, limit=5)}
     name = "loads" if place == "load" else "example-is-answered"
@@ -85,8 +83,8 @@ def test_a_hang_or_crash_is_a_finding_and_the_rest_goes_on(place, stop, tmp_path
 
 def test_other_hosts_are_asked_only_on_request(tmp_path):
     call = "import socket\nsocket.getaddrinfo('example.invalid', 80)"
-    folder = Path(Model(None, "asks").save(tmp_path))
-    (folder / "model_code.py").write_text(Model(None, "asks", predict=call).code)
+    folder = Path(Model(None).save(tmp_path))
+    (folder / "model_code.py").write_text(Model(None, predict=call).code)
     for allowed, status in ((False, "skipped"), (True, "error")):
         results = {outcome.name: outcome for outcome in check_model(folder, allowed)}
         outcome = results["example-is-answered"]
