@@ -114,7 +114,7 @@ docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all an
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; keep what they print for the site
-	@$(BIN)/python -m pytest tests/pitfalls -m pitfall
+	@$(BIN)/python -m pytest tests/pitfalls tests/models -m pitfall
 
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
 	@$(BIN)/python -m pytest tests/site -m site

@@ -51,6 +51,12 @@ def cases() -> list[Pitfall]:
     return sorted(found, key=lambda case: (case.head["order"], case.name))
 
 
+def finders(case: Pitfall) -> list[str]:
+    """Return the checks of check-model that name the case."""
+    anchor = case.name.replace("_", "-")
+    return [name for name, row in check.table().items() if anchor in row[3].split()]
+
+
 def digest() -> str:
     """Return the sha256 of what is run, so that prose may change without a run."""
     ways = {case.name: case.ways for case in cases()}
@@ -87,10 +93,7 @@ def page(locale: str) -> str:
             )
             block = "\n\n".join([f"**{translated(way.title(), locale)}**", *blocks])
             parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
-        anchor = case.name.replace("_", "-")
-        checks = [
-            f"`{name}`" for name, row in check.table().items() if anchor in row[3]
-        ]
+        checks = [f"`{name}`" for name in finders(case)]
         finder = f"[check-model]({guide}): {', '.join(checks)}"
         nobody = "No check finds it in a logged model."
         parts.append(

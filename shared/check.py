@@ -787,7 +787,7 @@ def threads_apart(model: Subject) -> str | None:
         if model.by_row:
             bodies = [model.with_rows([row]) for row in model.rows[:8]]
     expected = [model.ask(body).answer for body in bodies]
-    times = 8 * min(5, int(1 + 2 / (model.seconds * len(bodies) + 0.01)))
+    times = 8 * min(3, int(1 + 2 / (model.seconds * len(bodies) + 0.01)))
     sys.setswitchinterval(1e-5)  # threads meet more often
     with ThreadPoolExecutor(8) as pool:
         answers = [reply.answer for reply in pool.map(model.ask, bodies * times)]

@@ -13,9 +13,11 @@ import sys
 import traceback
 from pathlib import Path
 
+from shared.check import check_model
+
 import pytest
 
-from docs.pitfalls import Pitfall, cases
+from docs.pitfalls import Pitfall, cases, finders
 
 pytestmark = pytest.mark.pitfall
 QUIET = {
@@ -96,3 +98,7 @@ def test_pitfall(case, tmp_path, record_property):
         output = run(case, way, tmp_path / way)
         record_property(way, output)
         assert case.head[way] in output, f"{case.name}, {way}:\n{output}"
+    model = tmp_path / "wrong/here/model"
+    if finders(case) and (model / "MLmodel").is_file():
+        found = {outcome.name for outcome in check_model(str(model)) if outcome.why}
+        assert found & {*finders(case)}, found
