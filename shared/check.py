@@ -268,7 +268,10 @@ class Subject:
         keys = {n: v for n, v in keys.items() if not n.startswith("MLFLOW_")}
         for name in keys:
             del os.environ[name]
-        loaded = self.with_keys(lambda: mlflow.pyfunc.load_model(str(self.folder)))
+        load = functools.partial(
+            mlflow.pyfunc.load_model, str(self.folder), suppress_warnings=True
+        )
+        loaded = self.with_keys(load)
         self.watch.needed_at_load = self.watch.needed
         os.environ.update(keys)
         self.watch.phase = "when it predicts"
