@@ -35,7 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
+.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,7 @@ log-all: .venv/.recipes ## log all recipes; table at the end, and build/log-all.
 smoke: $(ONE) ## reload one recipe's newest model in a process elsewhere, check its known answer
 smoke-all: .venv/.recipes ## the same for all recipes
 isolated: $(ONE) ## the same check in an environment made only from the model's own requirements
+check-model: $(ONE) ## say what will go wrong with one recipe's newest model in production
 accept: $(ONE) ## make the newest model's answer the expected one, after a look (or YES=1)
 new: $(ANY) ## copy a recipe out as a starter:  make new FROM=circle_area TO=../tank_volume
 starters: $(ANY) ## every recipe's starter as a file to download: build/starters/<name>.zip
@@ -60,7 +61,7 @@ rebuild: $(ONE) ## log a composed model again with its components' newest versio
 registry: $(ANY) ## registered versions, aliases, components that have a newer version
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
 ui: $(ANY) ## MLflow's web page over what was logged:  make ui PORT=5000
-list log log-all smoke smoke-all isolated accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
+list log log-all smoke smoke-all isolated check-model accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
 	@$(RUN) $@
 
 test: .venv/.check ## all tests
@@ -99,19 +100,21 @@ build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
 build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
 	@mkdir -p build && $(BIN)/python -m docs.object_or_code
+build/checked: docs/checked.py shared/check.py shared/check.md tests/models/corpus.py | .venv/.docs
+	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
 build/starters: build/log-all.json
 	@$(RUN) starters && touch $@
 build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.py
 	@$(BIN)/python -m docs.transcript
-SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/transcript.txt
+SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/checked build/transcript.txt
 
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; keep what they print for the site
-	@$(BIN)/python -m pytest tests/pitfalls -m pitfall
+	@$(BIN)/python -m pytest tests/pitfalls tests/models -m pitfall
 
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
 	@$(BIN)/python -m pytest tests/site -m site

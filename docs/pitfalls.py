@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared import check
 from shared.recipes import ROOT
 
 import yaml
@@ -50,6 +51,12 @@ def cases() -> list[Pitfall]:
     return sorted(found, key=lambda case: (case.head["order"], case.name))
 
 
+def finders(case: Pitfall) -> list[str]:
+    """Return the checks of check-model that name the case."""
+    anchor = case.name.replace("_", "-")
+    return [name for name, row in check.table().items() if anchor in row[3].split()]
+
+
 def digest() -> str:
     """Return the sha256 of what is run, so that prose may change without a run."""
     ways = {case.name: case.ways for case in cases()}
@@ -64,6 +71,7 @@ def fence(title: str, text: str) -> str:
 def page(locale: str) -> str:
     """Return the cases: a table of them with what is seen, then a section for each."""
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    guide = "guides/check-a-model.md"
     suffix = "" if locale == "en" else f"_{locale}"
     seen, parts = [], []
     for case in cases():
@@ -85,6 +93,14 @@ def page(locale: str) -> str:
             )
             block = "\n\n".join([f"**{translated(way.title(), locale)}**", *blocks])
             parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
+        checks = [f"`{name}`" for name in finders(case)]
+        finder = f"[check-model]({guide}): {', '.join(checks)}"
+        nobody = "No check finds it in a logged model."
+        parts.append(
+            f"{translated('Found by', locale)} {finder}"
+            if checks
+            else translated(nobody, locale)
+        )
         upstream = "https://github.com/mlflow/mlflow/issues"
         links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
         parts += (

@@ -21,6 +21,7 @@ COMMANDS = {
     "smoke": ("smoke.check", ["RECIPE"]),
     "smoke-all": ("smoke.check", []),
     "isolated": ("smoke.check_isolated", ["RECIPE"]),
+    "check-model": ("smoke.check_contract", ["RECIPE"]),
     "accept": ("smoke.accept", ["RECIPE"]),
     "new": ("new.make", ["FROM", "TO"]),
     "starters": ("new.starters", []),

@@ -58,7 +58,7 @@ def used(recipe: Recipe) -> set[Path]:
     That is what it imports or names in a string, beginning with the driver and the
     test, and its known answer.
     """
-    near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.py")]
+    near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.*")]
     waiting = [recipe.path / "model_code.py", recipe.path / "driver.py"]
     if service := recipe.front_matter.get("runs_with"):
         waiting.append(ROOT / "shared" / f"{service}.py")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import CookbookError, known_answer
+from shared.check import print_check
 from shared.known_answer import find_faults
 from shared.processes import stop_group
 from shared.recipes import WARNINGS, Recipe, discover, newest_model
@@ -183,3 +184,11 @@ def accept(recipe: Recipe) -> int:
 
 
 check_isolated = partial(check, alone=True)
+
+
+def check_contract(recipe: Recipe) -> int:
+    """Run check-model on the recipe's newest model, beside the service it needs."""
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
+    with ExitStack() as stack:
+        start_services([recipe], stack)
+        return print_check(newest_model(recipe))

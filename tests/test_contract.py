@@ -1,25 +1,18 @@
 """The contract that every recipe keeps, held over each one that is discovered."""
 
 import ast
-import builtins
-import importlib
-import json
 import multiprocessing
-import os
 import re
 import runpy
-import socket
 import sys
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 
+from shared.check import check_model
 from shared.recipes import FILES, ROOT, discover
 
-import mlflow
 import pytest
 from mlflow.models import Model
 from mlflow.models.utils import _enforce_schema
-from mlflow.pyfunc.scoring_server import _parse_json_data
 
 from benchmarks import report
 
@@ -51,12 +44,6 @@ def model_classes(recipe):
             methods = {m.name: m for m in node.body if isinstance(m, ast.FunctionDef)}
             if "predict" in methods:
                 yield node, methods
-
-
-def is_set_model(node):
-    return isinstance(node, ast.Expr) and ast.unparse(node).startswith(
-        "mlflow.models.set_model("
-    )
 
 
 @every_recipe
@@ -123,13 +110,6 @@ def test_page_has_its_parts_in_order(recipe):
 
 
 @every_recipe
-def test_model_code_ends_in_its_only_set_model(recipe):
-    body = tree(recipe).body
-    assert is_set_model(body[-1]), "the last statement is mlflow.models.set_model(...)"
-    assert "set_model" not in "".join(ast.unparse(node) for node in body[:-1])
-
-
-@every_recipe
 def test_the_lesson_comes_before_the_checks(recipe):
     """Whoever stops below the class has read the model, and no error handling."""
     body = tree(recipe).body
@@ -157,34 +137,6 @@ def test_predict_is_typed(recipe):
         assert methods["predict"].returns
 
 
-@every_recipe
-def test_predict_keeps_no_state(recipe):
-    """The server runs predict in threads: one request would read another's state."""
-    for _, methods in model_classes(recipe):
-        for name, method in methods.items():
-            if name in ("__init__", "load_context"):
-                continue
-            for node in ast.walk(method):
-                targets = getattr(node, "targets", [getattr(node, "target", None)])
-                written = [ast.unparse(t) for t in targets if isinstance(t, ast.AST)]
-                assert not [w for w in written if w.startswith("self.")], (
-                    f"{name}: {written}"
-                )
-                assert not isinstance(node, ast.Global | ast.Nonlocal), name
-
-
-@every_recipe
-def test_model_code_carries_nothing_of_the_repository(recipe):
-    """An import is an installed package, or a folder that is logged with the model."""
-    siblings = {path.stem for path in recipe.path.glob("*.py")} | {
-        "shared",
-        "recipes",
-        ".",
-    }
-    siblings |= {"benchmarks", "tests", "docs"}
-    assert not siblings & set(imported(tree(recipe)))
-
-
 def test_packages_that_travel_have_unique_names():
     """In one process, two packages of one name would both be the first one's code."""
     names = [
@@ -200,49 +152,6 @@ def test_helpers_import_no_recipe_and_stay_small():
     for path in (ROOT / "shared").glob("*.py"):
         source = path.read_text(encoding="utf-8")
         assert "recipes" not in imported(ast.parse(source)), path.name
-
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "tests.test_contract"])
-
-
-def import_alone(code, folder) -> None:
-    """Import model_code.py as a process elsewhere does, that may only read."""
-
-    def refuse(what):
-        def refused(*args, **kwargs):
-            raise AssertionError(f"import of model_code.py touches {what}")
-
-        return refused
-
-    def reading_only(file, mode="r", *args, **kwargs):
-        assert not set(mode) & set("wax+"), f"import of model_code.py writes {file}"
-        return real_open(file, mode, *args, **kwargs)
-
-    warnings.simplefilter("error")
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        os.environ.pop(name, None)
-    sys.modules.update({"shared": None, "recipes": None})  # type: ignore[dict-item]
-    for place, name in ((socket.socket, "connect"), (socket, "getaddrinfo")):
-        setattr(place, name, refuse("the network"))
-    mlflow.set_tracking_uri = mlflow.start_run = mlflow.set_experiment = refuse(
-        "the store"
-    )
-    setattr(mlflow.pyfunc, "load_model", refuse("the store"))  # noqa: B010
-    real_open = open
-    builtins.open = reading_only
-    os.chdir(folder)
-    sys.path.insert(0, str(code.parent))
-    runpy.run_path(str(code))
-    model = importlib.import_module("mlflow.models.model").__mlflow_model__
-    assert isinstance(model, mlflow.pyfunc.PythonModel), model
-
-
-@every_recipe
-def test_importing_model_code_touches_no_network_key_or_store(recipe, tmp_path):
-    with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as process:
-        process.submit(import_alone, recipe.path / "model_code.py", tmp_path).result()
-    assert list(tmp_path.iterdir()) == [], "import left files behind"
 
 
 @every_recipe
@@ -314,7 +223,8 @@ def declared(driver):
 @every_recipe
 def test_the_logged_signature_is_the_drivers(folder, recipe):
     """The answer has the columns of the signature, which MLflow doesn't check."""
-    with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as process:
+    processes = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(1, processes) as process:
         signature = process.submit(declared, recipe.path / "driver.py").result()
     model = Model.load(folder(recipe))
     assert signature == (
@@ -329,20 +239,13 @@ def test_the_logged_signature_is_the_drivers(folder, recipe):
         _enforce_schema(rows, outputs)
 
 
-@every_recipe
-def test_true_and_text_are_no_numbers(folder, recipe):
-    """Sent through the model server's own parser to the model as it was logged."""
-    model = mlflow.pyfunc.load_model(str(folder(recipe)))
-    schema, asked = model.metadata.get_input_schema(), recipe.json("request.json")
-    first, *rest = asked.get("dataframe_split", {"data": [[]]})["data"]
-    for column, value in enumerate(first):
-        for bad in (True, "1.75") if type(value) in (int, float) else ():
-            changed = [*first[:column], bad, *first[column + 1 :]]
-            body = {**asked["dataframe_split"], "data": [changed, *rest]}
-            sent = json.dumps({**asked, "dataframe_split": body})
-            with pytest.raises(mlflow.MlflowException):
-                parsed = _parse_json_data(sent, model.metadata, schema)
-                model.predict(parsed.data, params=parsed.params)
+def test_check_model_finds_nothing_in_what_was_logged(logged):
+    """Nor in the parts of a composite."""
+    findings = []
+    for model in (logged / ".mlflow/artifacts/models").glob("*/artifacts"):
+        results = check_model(str(model))
+        findings += [f"{model}: {outcome}" for outcome in results if outcome.why]
+    assert findings == []
 
 
 @every_recipe

@@ -12,9 +12,11 @@ import sys
 import traceback
 from pathlib import Path
 
+from shared.check import check_model
+
 import pytest
 
-from docs.pitfalls import Pitfall, cases
+from docs.pitfalls import Pitfall, cases, finders
 
 pytestmark = pytest.mark.pitfall
 QUIET = {
@@ -93,3 +95,8 @@ def test_pitfall(case, tmp_path, record_property):
         output = run(case, way, tmp_path / way)
         record_property(way, output)
         assert case.head[way] in output, f"{case.name}, {way}:\n{output}"
+    model = tmp_path / "wrong/here/model"
+    if finders(case) and (model / "MLmodel").is_file():
+        named = [r for r in check_model(str(model)) if r.name in finders(case)]
+        skipped = all(result.status == "skipped" for result in named)  # no example
+        assert skipped or any(result.why for result in named), named

@@ -1,0 +1,81 @@
+"""Run check-model for its page: on three models, and on the corpus of tests/models.
+
+python -m docs.checked  writes build/checked/*.txt and *.md
+"""
+
+import tempfile
+from pathlib import Path
+
+from shared.check import check_model, report, table
+from shared.recipes import ROOT, find
+
+import cloudpickle
+import mlflow
+
+from benchmarks.report import markdown
+from docs.pitfalls import read
+from recipes.circle_area import model_code
+from recipes.circle_area.driver import SIGNATURE
+from tests.models.corpus import FAULTLESS, FAULTS, FRAME
+
+OUT = ROOT / "build" / "checked"
+CIRCLE = find("circle_area").path
+
+
+def three_models(folder: Path) -> dict[str, Path]:
+    """Save the 101 of MLflow's guide, and circle_area as an object and from code."""
+    untyped = folder / "untyped.py"
+    untyped.write_text(read("untyped_list").ways["wrong"]["model_code.py"])
+    requirements = str(CIRCLE / "requirements.txt")
+    given = {"pip_requirements": requirements, "signature": SIGNATURE}
+    given["input_example"] = FRAME.set_axis(["diameter"], axis="columns")
+    cloudpickle.register_pickle_by_value(model_code)
+    models = {
+        "101": {"python_model": untyped, "input_example": [1.0, 2.0]},
+        "object": {**given, "python_model": model_code.CircleArea()},
+        "circle_area": {**given, "python_model": CIRCLE / "model_code.py"},
+    }
+    for name, arguments in models.items():
+        arguments = {"pip_requirements": requirements, **arguments}
+        mlflow.pyfunc.save_model(folder / name, **arguments)
+    return {name: folder / name for name in models}
+
+
+def counts(folder: Path) -> str:
+    """Return in a sentence how check-model does on the corpus."""
+    right = alarms = 0
+    for number, model in enumerate([*FAULTS, *FAULTLESS]):
+        results = check_model(model.save(folder / str(number)))
+        findings = [outcome.name for outcome in results if outcome.why]
+        right += bool(model.finds) and findings == [model.finds]
+        alarms += not model.finds and bool(findings)
+    return (
+        f"Of {len(FAULTS)} small models with one fault each, `check-model` found the "
+        f"fault of {right} by the check meant for it and by no other. On "
+        f"{len(FAULTLESS)} models without a fault it gave {alarms} false alarms."
+    )
+
+
+def checks() -> str:
+    """Return the table of the checks, pitfalls as links."""
+    rows = []
+    for name, (level, why, mend, pitfalls) in table().items():
+        links = [f"[{p}](../pitfalls.md#{p})" for p in pitfalls.split()]
+        cells = {"Check": f"`{name}`", "A finding is": level}
+        cells |= {"Why it matters": why, "What mends it": mend}
+        rows.append({**cells, "Pitfall": ", ".join(links)})
+    return markdown(rows)
+
+
+def main() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        for name, model in three_models(Path(place)).items():
+            (OUT / f"{name}.txt").write_text(report(name, check_model(str(model))))
+        sentence = counts(Path(place) / "corpus")
+    (OUT / "counts.md").write_text(sentence)
+    (OUT / "checks.md").write_text(checks())
+
+
+if __name__ == "__main__":
+    main()
