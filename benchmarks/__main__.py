@@ -6,7 +6,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 KNOWN = sorted(
-    {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "report"}
+    {path.stem for path in FOLDER.glob("*.py")}
+    - {"__init__", "__main__", "report", "route"}
 )
 OFTEN = [name for name in KNOWN if name != "torture"]  # half an hour: make torture
 
