@@ -57,8 +57,9 @@ def test_graphs_are_those_of_causal_learn():
 @pytest.mark.parametrize("name", ["asia", "sachs", "cells"])
 def test_the_lesson_has_the_same_edges(name):
     table = CELLS if name == "cells" else networks.sample(name, 2000, seed=1)
-    got = discover(table, orientation="maxp")
-    pd.testing.assert_frame_equal(got, lesson.discover(table), check_dtype=False)
+    edges = discover(table, orientation="maxp").itertuples(index=False, name=None)
+    expected = lesson.discover(table).itertuples(index=False, name=None)
+    assert set(edges) == set(expected)
 
 
 def test_the_request_has_the_known_answer():

@@ -79,6 +79,7 @@ EXAMPLES = {
         "Remove client 4 from our records",
     ],
 }
+EMBEDDING_MODEL = "text-embedding-3-small"  # if OPENAI_EMBEDDING_MODEL names none
 LEAST_SIMILARITY = 0.35  # below it to every example, a message is "other"
 NEEDED = {"forecast": ["customer"], "refund": ["customer", "amount"], "other": []}
 QUESTIONS = {
@@ -180,7 +181,7 @@ def embed(texts: list[str]) -> np.ndarray:
     """Return a vector of length 1 for each text, without its numbers."""
     words = [re.sub(r"\$?\d[\d.,]*", "", text).strip() or text for text in texts]
     with service("OPENAI_EMBEDDING") as client:
-        model = os.environ["OPENAI_EMBEDDING_MODEL"]
+        model = os.environ.get("OPENAI_EMBEDDING_MODEL", EMBEDDING_MODEL)
         reply = client.embeddings.create(
             model=model, input=words, encoding_format="float"
         )
@@ -397,8 +398,9 @@ class ShopDesk(mlflow.pyfunc.ResponsesAgent):
     ) -> Iterator[ResponsesAgentStreamEvent]:
         conversation = conversation_id(request)
         message = last_message(request)
-        session = {TraceMetadataKey.TRACE_SESSION: conversation}
-        mlflow.update_current_trace(metadata=session)
+        if mlflow.get_current_active_span():  # none while the model is logged
+            session = {TraceMetadataKey.TRACE_SESSION: conversation}
+            mlflow.update_current_trace(metadata=session)
         thread = {"configurable": {"thread_id": conversation}}
         text = ""
         for mode, data in self.graph.stream(
