@@ -144,7 +144,8 @@ def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
             f"{recipe.name}/README.md lacks its section: When you copy it"
         )
     page = fill("README.md", recipe, slug)
-    return page.replace("CHANGE_FIRST", adapt(steps[1].strip(), recipe, names))
+    text = steps[1][steps[1].index("1. ") :]  # without how to make a starter
+    return page.replace("CHANGE_FIRST", adapt(text.strip(), recipe, names))
 
 
 def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
