@@ -21,6 +21,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 DARK = 20  # grey levels added to each pixel, so that dark noise is not magnified
+# A picture's side is the square root of its area, in pixels.
 WINDOW = 0.2  # length of the local means, as a share of the picture's side
 RIM = 0.04  # width of the border that is ignored, as a share of the picture's side
 QUIET = 0.99  # share of a good part's gradients that are below Canny's threshold
@@ -32,7 +33,7 @@ COLUMNS = ["verdict", "defect_score", "x", "y", "width", "height", "reason"]
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
-# An inspection, and its six steps in their order.
+# An inspection, and the functions that it calls, in their order.
 
 
 def inspect(grey: np.ndarray, calibration: dict[str, float]) -> dict[str, Any]:
@@ -96,9 +97,9 @@ def gradients(surface: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def largest_edge(dx: np.ndarray, dy: np.ndarray, threshold: float) -> tuple[float, Box]:
     """Return the strength of the largest connected edge, and its box in the photograph.
 
-    The strength is sqrt(sum(magnitude**2) / side): the sum is over the edge's pixels,
-    each magnitude is in thresholds, and `side` is the root of the picture's area.
-    Without an edge the strength is 0, and so is the box.
+    The strength is sqrt(sum(magnitude**2) / side). `magnitude` is a pixel's gradient
+    divided by the threshold, and the sum runs over the edge's pixels. Without an edge
+    the strength is 0, and so is the box.
     """
     # Canny takes two thresholds; a lower second one found nothing more.
     edges = cv2.Canny(dx, dy, threshold, threshold, L2gradient=True)
@@ -158,7 +159,7 @@ def subtract_ends(surface: np.ndarray, window: int) -> np.ndarray:
     is no defect.
     """
     flat = surface - cv2.blur(surface, (window, 1))
-    flat[window:-window] = surface[window:-window]
+    flat[window:-window] = surface[window:-window]  # the rows between stay as they were
     return flat
 
 
@@ -179,7 +180,8 @@ def calibrate(pictures: list[np.ndarray]) -> dict[str, float]:
     threshold = max(float(np.median(steepest)), 1.0)  # not 0 if all parts are blank
     strengths = sorted(largest_edge(dx, dy, threshold)[0] for dx, dy in surfaces)
     n = len(strengths)
-    rank = math.ceil(CONFIDENCE * (n + 1))  # among n parts and the one to come
+    # The rank among n parts and the one to come: at most n, from 19 parts on.
+    rank = math.ceil(CONFIDENCE * (n + 1))
     roughness = [surface_roughness(grey) for grey in pictures]
     return {
         "threshold": threshold,
@@ -230,7 +232,7 @@ def read_grey(file: Any) -> np.ndarray:
     with decoder_errors(content):
         image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
         pages = getattr(image, "n_frames", 1)
-    check_header(image, pages)  # its errors are not a decoder's
+    check_header(image, pages)  # outside, or its messages would be replaced
     with decoder_errors(content):
         upright = ImageOps.exif_transpose(image)
         return np.asarray(upright.convert("L"))  # L is luminance

@@ -1,8 +1,8 @@
 """Forecast what each customer will spend in the coming weeks, out of four fitted parts.
 
-Three are regressions: when the next order comes (`retention`), how many follow a week
-(`frequency`), and what an order is worth (`aov`). The fourth is the `textbook` model of
-the field, BG/NBD with Gamma-Gamma.
+Three are regressions: when the next order comes (`retention`), how many orders a week
+there are after it (`frequency`), and what an order is worth (`aov`). The fourth is the
+`textbook` model of the field, BG/NBD with Gamma-Gamma.
 
 The driver logs this file by its path; MLflow stores its text beside the parts and runs
 it at each load. The last line names the model.
@@ -52,7 +52,7 @@ def features(customers: pd.DataFrame) -> pd.DataFrame:
     age = customers["T"]
     since = (age - customers["recency"]).clip(lower=0)  # weeks may come rounded
     spent = customers["first_order_value"] + repeats * customers["monetary_value"]
-    # A gap can't be longer than a customer's age; 8 weeks more make up for that.
+    # No gap is longer than a customer's age: those of new customers look too short.
     mean_gap = (age + 8) / (repeats + 1)
     # A prior of 0.25 orders in 4.4 weeks: the published r and alpha of BG/NBD on CDNOW.
     rate = (repeats + 0.25) / (age + 4.4)
@@ -94,11 +94,11 @@ def expected_orders(
     E[orders] = P(W <= horizon) + weekly_rate * E[max(horizon - W, 0)].
     """
     p_return = return_probability(wait, horizon)
-    # E[W; W <= horizon], the partial expectation of a log-normal W.
+    # The partial expectation of a log-normal W: its mean, with 0 where W > horizon.
     sigma = wait["sigma"]
     mean = wait["median"] * np.exp(sigma**2 / 2)
     partial_mean = mean * ndtr(z_score(wait, horizon) - sigma)
-    # E[max(horizon - W, 0)] = horizon * P(W <= horizon) - E[W; W <= horizon]
+    # E[max(horizon - W, 0)] = horizon * P(W <= horizon) - partial expectation
     weeks_left = (horizon * p_return - partial_mean).clip(lower=0)
     orders = p_return + weekly_rate * weeks_left
     return orders.clip(upper=7 * horizon)  # one order a day
@@ -109,15 +109,16 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
 
     `clv` is what the customer will spend within `horizon_weeks`, in
     `expected_purchases` orders of the mean value `aov`. `p_return` is the probability
-    of at least one order, by `retention` alone.
+    of at least one order. It comes from `retention`, the others are averages of the
+    regressions and the textbook model.
     """
 
     def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         self.parts = {}
         for name, path in context.artifacts.items():
             part = mlflow.pyfunc.load_model(path)
-            # A part is a PythonModel too. `predict` makes its input, so it is called
-            # without MLflow's checks of the input.
+            # A part is a PythonModel too, taken without MLflow's checks of its input:
+            # the composite makes that.
             self.parts[name] = part.unwrap_python_model()
 
     def predict(
@@ -150,7 +151,7 @@ class CustomerLifetimeValue(mlflow.pyfunc.PythonModel):
             {
                 "clv": clv,
                 "expected_purchases": orders,
-                "aov": clv / orders,
+                "aov": clv / orders,  # so that clv is orders times aov
                 "p_return": return_probability(wait, horizon),
                 "horizon_weeks": horizon,
             }
@@ -221,7 +222,7 @@ def check_histories(c: pd.DataFrame, index: pd.Index) -> None:
     for rule in history_rules(c):
         if not rule.is_kept.all():
             row = int(np.argmin(rule.is_kept))  # the first that breaks it
-            values = [f"{name} {c[name][row]:g}" for name in rule.columns]
+            values = [f"{name} {c[name].iloc[row]:g}" for name in rule.columns]
             raise ValueError(
                 f"columns {rule.columns}, row {index.tolist()[row]!r:.80}: "
                 f"{', '.join(values)} contradict each other; {rule.sentence}"
@@ -237,8 +238,8 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
     age = (7 * c["T"]).round()
     span = (7 * c["recency"]).round()  # days from the first to the last order
     since = age - span  # days from the last order to the cutoff
-    # All orders lie on these days, from the first order's to the last one's. How many
-    # of the days are among the last 4 weeks before the cutoff, and the last 13?
+    # Orders lie on `days` days, the last of them `since` days before the cutoff. So
+    # 28 - since of these days, at most all of them, are in the last 4 weeks.
     days = span + 1
     days_4w = (4 * 7 - since).clip(0, days)
     days_13w = (13 * 7 - since).clip(0, days)
@@ -291,8 +292,8 @@ def history_rules(c: pd.DataFrame) -> list[Rule]:
 def fits(orders: pd.Series, days: pd.Series) -> pd.Series:
     """Tell for each customer whether the days can hold the orders, one a day at most.
 
-    The days begin with the first order or end with the last one. So there is at least
-    one order, unless there are no days.
+    Each caller's days include that of the first or of the last order counted, so they
+    hold at least one order, unless there are no days.
     """
     at_least = days.clip(upper=1)
     return (orders >= at_least) & (orders <= days)

@@ -215,7 +215,7 @@ def read_picture(file: Any) -> np.ndarray:
     with decoder_errors(content):
         image = Image.open(BytesIO(content), formats=FORMATS)  # reads the header only
         pages = getattr(image, "n_frames", 1)
-    check_header(image, pages)  # its errors are not a decoder's
+    check_header(image, pages)  # outside, or its messages would be replaced
     with decoder_errors(content):
         image.thumbnail(LARGEST)
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

@@ -30,9 +30,10 @@ from pydantic import BaseModel, Field, ValidationError
 MOST_LABELS = 20  # a column of whole numbers with more values holds measurements
 ROWS_PER_CATEGORY = 5  # on average; with fewer the G-square test is unreliable
 
-# causal-learn's graph is a matrix over the table's columns. An edge has a mark at each
-# end: graph[i, j] is the mark at column i of the edge between i and j. The edge i -> j
-# has a TAIL at i and an ARROW at j. Where there is no edge, both are 0.
+# causal-learn's graph is a matrix over the table's columns i and j:
+#     i -> j      graph[i, j] is TAIL (the mark at i), graph[j, i] is ARROW (at j)
+#     i - j       both are TAIL
+#     no edge     both are 0
 TAIL = -1
 ARROW = 1
 
@@ -95,8 +96,8 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
         data,
         settings.alpha,
         test,
-        uc_rule=1,  # maxP: the clearest test decides on a collider x -> z <- y
-        uc_priority=3,  # if two of them contradict each other, the clearer one wins
+        uc_rule=1,  # maxP: the highest p-value decides whether x -> z <- y is there
+        uc_priority=3,  # of two such colliders that contradict, keep the clearer one
         background_knowledge=background,
         node_names=names,
         show_progress=False,
@@ -253,15 +254,16 @@ def check_table(table: pd.DataFrame, test: str) -> None:
         partial(find_redundant, test=test),
     ]
     messages = []
+    rest = table
     for search in searches:
-        names, message = search(table)
+        names, message = search(rest)
         if names:
             messages.append(message)
-            table = table.drop(columns=names)  # the next search is for other faults
-    if len(table.columns) < 2:
-        messages.append(f"give at least 2 columns: {len(table.columns)} can be used")
-    elif unsuitable_columns(table, test):
-        messages.append(f"numbers and categories are mixed: {unmix(table)}")
+            rest = rest.drop(columns=names)  # a column is named once
+    if len(rest.columns) < 2:
+        messages.append(f"give at least 2 columns: {len(rest.columns)} can be used")
+    elif unsuitable_columns(rest, test):
+        messages.append(f"numbers and categories are mixed: {unmix(rest)}")
     if messages:
         raise ValueError("; ".join(messages))
 
@@ -275,7 +277,7 @@ def check_shape(table: pd.DataFrame) -> None:
             f"give each column a name of its own, as text: {quote(*unclear)}"
         )
     least_for_categories = 2 * ROWS_PER_CATEGORY  # at least two categories
-    # Fisher's z has rows - 3 - (columns - 2) degrees of freedom: at least one.
+    # Fisher's z needs rows - 3 - (columns - 2) >= 1, that is rows >= columns + 2.
     least_for_fisherz = len(names) + 2
     least = max(least_for_categories, least_for_fisherz)
     if len(table) < least:
@@ -368,7 +370,7 @@ def is_sum(data: np.ndarray) -> np.ndarray:
     # A QR decomposition regresses each column on those before it: the diagonal of R
     # holds the lengths of the residuals. The columns themselves have the length 1.
     residuals = np.abs(np.linalg.qr(scaled, mode="r").diagonal())
-    return residuals < 1e-5  # what rounding leaves of none
+    return residuals < 1e-5  # no residual, but for rounding
 
 
 def is_copy(data: np.ndarray) -> np.ndarray:

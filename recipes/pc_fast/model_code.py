@@ -38,8 +38,8 @@ class Settings(BaseModel, extra="forbid", strict=True):
     # tiers, required and forbidden edges
     knowledge: Knowledge = Knowledge()
     # when x - y - z becomes a collider x -> y <- z:
-    # maxp: x and z are less independent if y is given than if it is not
-    # confirmed: besides, they are dependent at alpha if y is given
+    # maxp: the highest p-value of x and z is lower given y than not given y
+    # confirmed: that, and the p-value given y is below alpha
     orientation: Literal["confirmed", "maxp"] = "confirmed"
     # most columns to condition on; -1: any number
     max_k: Annotated[int, Field(ge=-1)] = -1
@@ -99,10 +99,10 @@ def find_graph(
     graph = orient_by_knowledge(adjacent, forbidden)
     check_directions(graph, names)
 
-    # 3. Colliders x -> y <- z, which show in the data. A test that is given y needs one
-    # column to condition on, whatever max_k says.
+    # 3. Colliders x -> y <- z, which show in the data.
     confirm_at = settings.alpha if settings.orientation == "confirmed" else None
-    graph = orient_colliders(graph, test, forbidden, max(max_k, 1), confirm_at)
+    most_given = max(max_k, 1)  # these tests are given y, so one column at least
+    graph = orient_colliders(graph, test, forbidden, most_given, confirm_at)
 
     # 4. Directions that follow from the others.
     return meek(graph, forbidden), separators
@@ -115,8 +115,10 @@ def discover(table: pd.DataFrame, **params: Any) -> pd.DataFrame:
 
     - "directed"
     - "undirected": the data leave the direction open
-    - "equal": column `to` is column `from`, or only recodes it, and has no other edges
-    - "separated": no edge, but the columns that separate the pair (`separating_sets`)
+    - "equal": column `to` is column `from`, perhaps in other codes; it was left out of
+      the search
+    - "separated": a pair without an edge, with the columns that separate it; listed if
+      `separating_sets` is set
 
     `bootstrap` adds the columns `confidence` and `adjacency`. Source: Spirtes, Glymour
     & Scheines 2000.
@@ -161,12 +163,11 @@ def add_confidence(
 ) -> None:
     """Give each edge its `confidence` and its `adjacency`.
 
-    Confidence is the share of resamples with this very edge, adjacency that with any
-    edge between the two columns.
+    `confidence` is the share of resamples with this very edge, `adjacency` the share
+    with any edge between the two columns.
     """
     random = np.random.default_rng(settings.seed)
-    # In how many resamples the edge of two columns is the same, and there is any.
-    same = np.zeros(graph.shape)
+    same = np.zeros(graph.shape)  # how many resamples have the same edge
     adjacent = np.zeros(graph.shape)
     resamples = range(settings.bootstrap)
     for _ in tqdm(resamples, "bootstrap", disable=None):  # None: only on a terminal
@@ -220,7 +221,7 @@ def as_table(model_input: Any) -> pd.DataFrame:
 
 
 def describe(error: ValueError) -> str:
-    """Return the error's message; of pydantic's, that on the first parameter."""
+    """Return the error's message; of several by pydantic, the first one."""
     if not isinstance(error, ValidationError):
         return str(error)
     fault = error.errors()[0]
@@ -231,7 +232,7 @@ def describe(error: ValueError) -> str:
 def check_distinct(
     table: pd.DataFrame, equal: dict[str, str], knowledge: Knowledge
 ) -> None:
-    """Refuse a table of equal columns, and knowledge of a column left out as equal."""
+    """Refuse a table of equal columns, and knowledge of a column that was left out."""
     if len(equal) == table.shape[1] - 1:
         raise ValueError("all columns say the same; give two that differ")
     for name in knowledge.columns():
