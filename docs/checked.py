@@ -3,7 +3,9 @@
 python -m docs.checked  writes build/checked/*.txt and *.md
 """
 
+import logging
 import tempfile
+import warnings
 from pathlib import Path
 
 from shared.check import check_model, report, table
@@ -69,6 +71,8 @@ def checks() -> str:
 
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")  # MLflow's, on models that are wrong on purpose
     with tempfile.TemporaryDirectory() as place:
         for name, model in three_models(Path(place)).items():
             (OUT / f"{name}.txt").write_text(report(name, check_model(str(model))))

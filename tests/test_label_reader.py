@@ -269,7 +269,7 @@ def store(tmp_path, new_store, monkeypatch):
 
 def step(name: str) -> str:
     """Return a step's code from the page."""
-    return PAGE.partition(f"<!-- {name} -->\n```python\n")[2].partition("```")[0]
+    return PAGE.partition(f'```python title="{name}"\n')[2].partition("```")[0]
 
 
 LOADS = """
@@ -298,19 +298,19 @@ def test_from_a_pickled_object_to_a_file(store, monkeypatch):
     place: dict = {"folder": RECIPE.path, "weights": WEIGHTS["weights"]}
     place["examples"] = pd.DataFrame(**request["dataframe_split"])
     place["requirements"] = ["mlflow"]
-    exec(step("step: object") + step("step: before"), place)
+    exec(step("the object") + step("what it answers"), place)
     with pytest.raises(mlflow.MlflowException, match="Failed to serialize Python mod"):
         mlflow.pyfunc.save_model(
             "object", python_model=place["Reader"](WEIGHTS["weights"])
         )
-    exec(step("step: load_context"), place)
+    exec(step("loaded in load_context"), place)
     uri = place["pickled"].model_uri
     assert mlflow.pyfunc.load_model(uri)
     assert "ModuleNotFoundError: No module named 'model_code'" in load_elsewhere(uri)
     switch = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     refused = "Deserializing model using pickle is disallowed"
     assert refused in load_elsewhere(uri, **switch)
-    exec(step("step: path") + step("step: after"), place)
+    exec(step("logged by its path") + step("the same answers"), place)
     assert load_elsewhere(place["moved"].model_uri, **switch) == ""
     assert "MNT-901892" in place["after"]["code"].tolist()
 
