@@ -319,7 +319,7 @@ def test_weights_are_stored_once_and_shared(store):
     """The page's change of load_context, in a model logged beside a complete one."""
     code = (RECIPE.path / "model_code.py").read_text(encoding="utf-8")
     line = "        options = onnxruntime.SessionOptions()\n"
-    lines = step("weights stored once").splitlines()
+    lines = step("in load_context").splitlines()
     code = code.replace(line, "".join(f"        {text}\n" for text in lines) + line)
     code = code.replace('context.artifacts["weights"],', "weights,")
     (store / "model_code.py").write_text(code, encoding="utf-8")
