@@ -34,6 +34,8 @@ def block(text: str) -> str:
         return f"{heading[1]} {heading[3] or anchor(heading[2])}"
     if first.startswith("<!-- "):
         return first.removesuffix(" -->").partition(" | ")[0]
+    if first.startswith("--8<--"):
+        return first.replace(".zh.md", ".md")
     if first.startswith("|"):
         cells = len(re.findall(r"(?<!\\)\|", first)) - 1
         return f"table, {len(lines)} lines of {cells}"
@@ -45,7 +47,8 @@ def block(text: str) -> str:
 
 def parts(text: str) -> dict[str, list[str]]:
     """Return a page as its blocks, its code by lines, and where its links lead."""
-    body = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
+    hashed = r"\A---\n.*?\n---\n|^\[//\]: # [^\n]*$"  # the latter in a snippet
+    body = re.sub(hashed, "", text, flags=re.M | re.S)
     body = body.replace("](../../docs/", "](../")
     body = re.sub(r"^(<!-- output -->)\n```.*?^```$", r"\1", body, flags=re.M | re.S)
     prose = FENCE.sub("\n\n``` \n\n", body)
@@ -73,5 +76,5 @@ def test_twin_has_the_parts_of_the_english_page_of_today(twin):
     code = map(as_in_english, chinese["code"], english["code"])
     assert list(code) == english["code"]
     today = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    marked = f"\nenglish: {today}\n" in twin.read_text(encoding="utf-8")
+    marked = f"english: {today}" in twin.read_text(encoding="utf-8")
     assert marked, f"translate what changed, then set english: {today}"
