@@ -157,6 +157,17 @@ def test_what_a_search_engine_reads():
     assert '<html lang="en"' in (SITE / "404.html").read_text(encoding="utf-8")
 
 
+def test_what_is_not_translated_says_so_and_is_english():
+    chinese = [page for page in pages() if page.startswith("zh/")]
+    english = set()
+    for page in chinese:
+        text = (SITE / page / "index.html").read_text(encoding="utf-8")
+        said = "本页没有中文版" in text
+        assert said == ('<html lang="en"' in text), page
+        english |= {page} if said else set()
+    assert "zh/reference/shared/" in english and "zh/" not in english
+
+
 def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
     monkeypatch, tmp_path
 ):
