@@ -192,16 +192,28 @@ def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
     return context
 
 
+def untranslated(page: Any) -> bool:
+    """Say whether a page under /zh/ is the English one, for want of a Chinese one."""
+    return page.url.startswith("zh/") and not page.file.src_uri.endswith(".zh.md")
+
+
 def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Let search find an untranslated page once; drop anchors of lines elsewhere."""
-    file = page.file.src_uri
-    if page.url.startswith("zh/") and not file.endswith(".zh.md"):
+    if untranslated(page):
         page.meta["search"] = {"exclude": True}
+        html = f'<p class="admonition" lang="zh">本页没有中文版，以下为英文。</p>{html}'
     return (
         re.sub(r'<a id="__codelineno[^>]*></a>', "", html)
-        if "pitfalls" in file
+        if "pitfalls" in page.file.src_uri
         else html
     )
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Name the language that an untranslated page is in."""
+    if untranslated(page):
+        return output.replace('<html lang="zh"', '<html lang="en"', 1)
+    return output
 
 
 def on_post_template(
