@@ -62,7 +62,7 @@ def run(commands: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("guide", ["serve", "registry", "test"])
+@pytest.mark.parametrize("guide", ["serve", "registry", "test", "from-an-object"])
 def test_guide(guide, tmp_path):
     follow(guide, tmp_path)
 
