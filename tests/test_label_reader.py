@@ -51,6 +51,13 @@ def load(threads: int = 1, path: str = WEIGHTS["weights"]) -> model_code.LabelRe
 READER = load()
 
 
+@pytest.mark.parametrize(("right", "inside"), [(199, False), (197, False), (190, True)])
+def test_a_line_at_the_edge_may_be_cut_off(right, inside):
+    picture = np.zeros((60, 200, 3), np.uint8)
+    box = ((right - 70, 30), (140, 40), 0.0)  # 2 px are a twentieth of its height
+    assert model_code.is_inside(box, picture) == inside
+
+
 def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
     """Return the picture as the bytes of a file."""
     file = io.BytesIO()
