@@ -30,7 +30,7 @@ def block(text: str) -> str:
     first, lines = text.splitlines()[0], text.splitlines()
     if first.startswith("# "):
         return "# the title"
-    if heading := re.match(r"(#+) (.*?)(?: \{ #([\w-]+) \})?$", first):
+    if heading := re.match(r"(#+) (.*?)(?: \{(?: #([\w-]+))?[^}]*\})?$", first):
         return f"{heading[1]} {heading[3] or anchor(heading[2])}"
     if first.startswith("<!-- "):
         return first.removesuffix(" -->").partition(" | ")[0]
