@@ -34,10 +34,14 @@ from shared import CookbookError
 from shared.recipes import ROOT, Recipe, discover
 
 import yaml
+from PIL import Image
 
 from benchmarks import report
 from docs import notebook, pitfalls, recipe_pages
+from docs.call import call
+from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
+from docs.preview import card
 
 MARK = re.compile(
     r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?",
@@ -76,6 +80,11 @@ def write_pages() -> None:
             continue
         text = source.read_text(encoding="utf-8").replace("<!-- clone -->", clone)
         write(place, fill(text, "zh" if place.endswith(".zh.md") else "en"), source)
+    home = split((DOCS / "index.md").read_text(encoding="utf-8"))[0]
+    drawing = Image.open(DOCS / "pictures" / "workflow.webp")
+    write(
+        "previews/home.png", card("Models that are code", home["description"], drawing)
+    )
 
 
 def write_recipe(recipe: Recipe) -> None:
@@ -89,6 +98,7 @@ def write_recipe(recipe: Recipe) -> None:
     if starter.is_file():
         write(f"downloads/{starter.name}", starter.read_bytes())
     write(f"downloads/{recipe.name}.ipynb", notebook.made(recipe))
+    write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
 
 
 def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
@@ -98,14 +108,13 @@ def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
     body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)
     body = body.replace("](../../docs/", "](../")
     meta = {"description": head["summary"], "search": head.get("search", {})}
-    if drawn := re.search(r"^<!-- figure: (\S+)", body, re.M):
-        meta["picture"] = f"recipes/{recipe_pages.picture(recipe, drawn[1])}"
+    meta["picture"] = f"previews/{recipe.name}.png"
     english = hashlib.sha256((recipe.path / "README.md").read_bytes()).hexdigest()
     behind = locale != "en" and head["english"] != english[:12]
     parts = [
         f"# {head['title']}",
         BEHIND * behind + recipe_pages.top(recipe, head, locale),
-        fill(body.strip(), locale, recipe),
+        fill(call(recipe, body.strip()), locale, recipe),
         recipe_pages.foot(recipe, locale),
     ]
     return f"---\n{yaml.safe_dump(meta)}---\n" + "\n\n".join(parts) + "\n"
@@ -128,7 +137,8 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "metrics", Recipe():
                 return recipe_pages.metrics(recipe)
             case "bench", _:
-                return report.page(file or (recipe.name if recipe else ""))
+                name = file or (recipe.name if recipe else "")
+                return report.page(name, charts(name, locale))
             case "cards", _:
                 return recipe_pages.cards(file, locale)
             case "pitfalls", _:

@@ -13,8 +13,10 @@ from shared.recipes import ROOT, Recipe, discover
 from shared.store import open_store
 
 import yaml
+from PIL import Image
 
 from benchmarks import report
+from docs import preview
 from docs.files import DOCS, OUT, read, split, translated
 
 LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
@@ -35,7 +37,6 @@ def last_run(recipe: Recipe) -> dict[str, Any]:
 def picture(recipe: Recipe, file: str) -> str:
     """Store an artifact of the last run as WebP; return its place under recipes/."""
     import mlflow
-    from PIL import Image
 
     place = f"figures/{recipe.name}/{Path(file).stem}.webp"
     if not (
@@ -104,6 +105,28 @@ def printed(recipe: Recipe) -> str:
     return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
 
 
+def figure(recipe: Recipe) -> re.Match[str] | None:
+    """Return the README's first figure: its file and what it shows."""
+    text = (recipe.path / "README.md").read_text(encoding="utf-8")
+    return re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", text, re.M)
+
+
+def result(recipe: Recipe, width: int = 36) -> str:
+    """Return the first lines of the last table that the driver printed."""
+    lines = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
+    return "\n".join(textwrap.wrap(lines[0], width) if len(lines) == 1 else lines)
+
+
+def preview_card(recipe: Recipe) -> bytes:
+    """Return the picture that a link to the recipe's page shows elsewhere."""
+    said = recipe.front_matter
+    found = figure(recipe)
+    shown: Image.Image | str = result(recipe, 70)
+    if found:
+        shown = Image.open(OUT / "recipes" / picture(recipe, found[1]))
+    return preview.card(said["title"], said["summary"], shown)
+
+
 def minutes(recipe: Recipe) -> int:
     """Return how long the page and the model take to read."""
     words = len((recipe.path / "README.md").read_text(encoding="utf-8").split())
@@ -123,15 +146,12 @@ def cards(level: str, locale: str) -> str:
 
 def card(recipe: Recipe, locale: str) -> str:
     """Return a recipe in a box: what came out, what it teaches, how long it takes."""
-    readme = (recipe.path / "README.md").read_text(encoding="utf-8")
     twin = DOCS / "recipes" / f"{recipe.name}.{locale}.md"
     said = split(twin.read_text("utf-8"))[0] if twin.is_file() else recipe.front_matter
-    if drawn := re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", readme, re.M):
-        shown = f"![{drawn[2]}](recipes/{picture(recipe, drawn[1])}){{ loading=lazy }}"
+    if found := figure(recipe):
+        shown = f"![{found[2]}](recipes/{picture(recipe, found[1])}){{ loading=lazy }}"
     else:
-        table = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
-        table = textwrap.wrap(table[0], 36) if len(table) == 1 else table  # a sentence
-        shown = "\n".join(["```text", *table, "```"])
+        shown = f"```text\n{result(recipe)}\n```"
     title, summary, teaches = (
         translated(said[k], locale) for k in ("title", "summary", "teaches")
     )
