@@ -37,7 +37,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import report
-from docs import notebook, pitfalls, recipe_pages
+from docs import pitfalls, recipe_pages
 from docs.call import call
 from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
@@ -97,7 +97,7 @@ def write_recipe(recipe: Recipe) -> None:
     starter = ROOT / "build" / "starters" / f"{recipe.name}.zip"
     if starter.is_file():
         write(f"downloads/{starter.name}", starter.read_bytes())
-    write(f"downloads/{recipe.name}.ipynb", notebook.made(recipe))
+    write(f"downloads/{recipe.name}.ipynb", recipe_pages.notebook(recipe))
     write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
 
 

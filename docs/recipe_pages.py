@@ -18,6 +18,7 @@ from PIL import Image
 from benchmarks import report
 from docs import preview
 from docs.files import DOCS, OUT, read, split, translated
+from docs.notebook import made
 
 LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
 # MLflow's own log, which is not what the driver prints.
@@ -163,18 +164,22 @@ def card(recipe: Recipe, locale: str) -> str:
     return "- " + "\n\n".join(parts).replace("\n", "\n    ")
 
 
+def ran(recipe: Recipe) -> str:
+    """Return with which MLflow and when the recipe was run last."""
+    import mlflow
+
+    open_store()
+    run = last_run(recipe)
+    start = mlflow.get_run(run["run_id"]).info.start_time
+    version = mlflow.models.get_model_info(run["model_uri"]).mlflow_version
+    return f"with MLflow {version} on {datetime.fromtimestamp(start / 1000, UTC):%F}"
+
+
 def top(recipe: Recipe, head: dict[str, Any], locale: str) -> str:
     """Return what stands below a title: downloads, the last run, what it teaches.
 
     Green says that the model gave its known answer again in another process.
     """
-    import mlflow
-
-    open_store()
-    run = last_run(recipe)
-    info = mlflow.get_run(run["run_id"]).info
-    day = datetime.fromtimestamp(info.start_time / 1000, UTC).date()
-    version = mlflow.models.get_model_info(run["model_uri"]).mlflow_version
     checked = read(ROOT / "build" / "smoke-all.txt", "make build/smoke-all.txt")
     green = re.search(rf"\] {recipe.name} +ok\b", checked)
     state = "green" if green else "its known answer was not checked"
@@ -183,12 +188,21 @@ def top(recipe: Recipe, head: dict[str, Any], locale: str) -> str:
     lines = [
         f"[{starter}]({downloads}.zip){{ .md-button .md-button--primary download }}\n"
         f"[Notebook]({downloads}.ipynb){{ .md-button download }}",
-        f"- Last run with MLflow {version} on {day}: {state}\n"
+        f"- Last run {ran(recipe)}: {state}\n"
         f"- {minutes(recipe)} min to read\n"
         f"- **Teaches:** {head['teaches']}",
     ]
     text = translated("\n\n".join(lines), locale)
     return f'<div class="top" data-search-exclude markdown>\n\n{text}\n\n</div>'
+
+
+def notebook(recipe: Recipe) -> str:
+    """Return the recipe's notebook, with the output and the picture of the last run."""
+    drawn = io.BytesIO()
+    if found := figure(recipe):
+        image = Image.open(OUT / "recipes" / picture(recipe, found[1]))
+        image.save(drawn, "jpeg", quality=80)
+    return made(recipe, printed(recipe), ran(recipe), drawn.getvalue())
 
 
 def foot(recipe: Recipe, locale: str) -> str:
