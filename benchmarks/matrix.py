@@ -1,8 +1,7 @@
 """Recipe x MLflow x Python: each recipe is logged, and answers in another process.
 
 Each Python has a checkout of its own, with the packages of locks/ but for the MLflow of
-the column. loads.py asks what each MLflow loads. `python -m benchmarks.matrix NAME...`
-runs some of the recipes.
+the column. `python -m benchmarks.matrix NAME...` runs some of the recipes.
 """
 
 import json
@@ -23,8 +22,8 @@ from benchmarks.report import Rows, publish
 
 MLFLOWS = ["==3.17.2", ""]  # "" is the newest that the index has
 PYTHONS = ["3.11", "3.12", "3.13"]
-PYTHON, UV = ".venv/bin/python", ".venv/bin/uv pip"
-CLI = f"{PYTHON} {' '.join(WARNINGS)} -m shared.cli"
+UV = ".venv/bin/uv pip"
+CLI = f".venv/bin/python {' '.join(WARNINGS)} -m shared.cli"
 SMOKED = re.compile(r"^\[\d+/\d+\] (\w+) +(?:ok|failed).*\n(?: {6}(.*)\n)?", re.M)
 RECIPES = [recipe.name for recipe in discover()]
 
@@ -62,7 +61,6 @@ def outcomes(checkout: Path) -> dict[str, str]:
 def main(chosen: list[str]) -> None:
     cells: Rows = []
     failed: Rows = []
-    loads: dict[str, dict[str, str]] = {}
     for python in PYTHONS:
         with tempfile.TemporaryDirectory() as place:
             checkout = Path(place)
@@ -74,9 +72,6 @@ def main(chosen: list[str]) -> None:
             for version in MLFLOWS:
                 mlflow = put_mlflow(checkout, version)
                 print(f"      Python {python}, {mlflow}", flush=True)
-                if mlflow not in loads:
-                    asked = run(checkout, f"{PYTHON} benchmarks/loads.py")
-                    loads[mlflow] = json.loads(asked)
                 for recipe, error in outcomes(checkout).items():
                     where = f"{recipe}, Python {python}, {mlflow}"
                     mark = re.sub(r"\W+", "-", where)
@@ -87,11 +82,10 @@ def main(chosen: list[str]) -> None:
                         failed.append({"Failed": f'<a id="{mark}"></a>{where}', **said})
     works = pd.DataFrame(cells).pivot_table("shown", "Recipe", "mlflow", ", ".join)
     works = works.reindex(RECIPES, fill_value="not run").reset_index()
-    what = pd.DataFrame(loads).rename_axis("You load").reset_index()
-    tables = {"Works on Python": works, "What loads": what}
-    rows: dict[str, Rows] = {k: t.to_dict("records") for k, t in tables.items()}
-    rows |= {"What failed": failed} if failed else {}
-    publish("matrix", rows, ["recipes", "locks", "benchmarks/loads.py"])
+    tables: dict[str, Rows] = {"Works on Python": works.to_dict("records")}
+    if failed:
+        tables["What failed"] = failed
+    publish("matrix", tables, ["recipes", "locks"])
 
 
 if __name__ == "__main__":

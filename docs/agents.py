@@ -21,7 +21,7 @@ from docs.files import OUT, split
 
 FOLDER = ROOT / "build" / "for-programs"
 SITE = os.environ.get("SITE_URL", "http://127.0.0.1:8000/")
-SKILL = Path("skills/mlflow-models-from-code/SKILL.md")
+SKILL = "skills/mlflow-models-from-code/SKILL.md"
 TITLE = "MLflow models from code"
 FEED = """<?xml version="1.0" encoding="utf-8"?>
 <feed xmlns="http://www.w3.org/2005/Atom">
@@ -38,25 +38,20 @@ BLOCK = re.compile(r'^(?:\?\?\?\+?|!!!) \w+ "(.*)"\n((?:\n| {4}.*\n?)+)', re.M)
 def write(navigation: list[dict[str, Any]]) -> None:
     """Write all of it, from the pages in build/docs."""
     shutil.rmtree(FOLDER, ignore_errors=True)
-    for page in OUT.rglob("*.md"):
-        put(page.relative_to(OUT), twin(page.read_text("utf-8")))
-    put(Path("llms.txt"), llms(navigation))
-    put(SKILL, skill())
-    put(Path("changes.atom"), feed((ROOT / "CHANGELOG.md").read_text("utf-8")))
+    texts = {str(page.relative_to(OUT)): twin(page) for page in OUT.rglob("*.md")}
+    texts |= {"llms.txt": llms(navigation), SKILL: skill(), "changes.atom": feed()}
+    for place, text in texts.items():
+        path = FOLDER / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
-def put(place: Path, text: str) -> None:
-    path = FOLDER / place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def twin(page: str) -> str:
+def twin(page: Path) -> str:
     """Return a page as plain Markdown, without what only mkdocs understands."""
-    head, text = split(page)
+    head, text = split(page.read_text("utf-8"))
     text = BLOCK.sub(lambda m: f"**{m[1]}**\n{textwrap.dedent(m[2])}", text)
     text = re.sub(r"<svg.*?<title.*?>(.*?)</title>.*?</svg>", r"*\1*", text, flags=re.S)
-    text = re.sub(r"^</?div.*?>\n", "", text, flags=re.M)
+    text = re.sub(r"^(</?div.*?>|<figure.*?</figure>)\n", "", text, flags=re.M)
     text = re.sub(r"^::: (\S+)$", lambda m: reference(m[1]), text, flags=re.M)
     text = re.sub(r' linenums="1"|(?<=\))\{ .*? \}| \{ #.*? \}$', "", text, flags=re.M)
     described = f"\n\n> {head['description']}\n" if head.get("description") else "\n"
@@ -69,24 +64,22 @@ def reference(module: str) -> str:
 
 def llms(navigation: list[dict[str, Any]]) -> str:
     """Return the list of pages, as https://llmstxt.org describes it."""
-    lines = [f"# {TITLE}\n", f"> {described('index.md')}\n"]
-    lines += [f"The rules in one page, with a template: {SITE}{SKILL.as_posix()}\n"]
+    lines = [f"# {TITLE}\n\n> {about('index.md')[1]}\n"]
+    lines.append(f"The rules in one page, with a template: {SITE}{SKILL}\n")
     for section in navigation:
         for title, pages in section.items():
             lines.append(f"## {title}\n")
             for page in [pages] if isinstance(pages, str) else pages:
-                lines.append(f"- [{heading(page)}]({SITE}{page}): {described(page)}")
+                heading, described = about(page)
+                lines.append(f"- [{heading}]({SITE}{page}): {described}")
             lines.append("")
     return "\n".join(lines)
 
 
-def heading(page: str) -> str:
-    found = re.search(r"^# (.+)$", (OUT / page).read_text("utf-8"), re.M)
-    return found[1] if found else page
-
-
-def described(page: str) -> str:
-    return str(split((OUT / page).read_text("utf-8"))[0]["description"])
+def about(page: str) -> tuple[str, str]:
+    """Return a page's heading and its description."""
+    head, text = split((OUT / page).read_text("utf-8"))
+    return text.split("# ", 1)[1].partition("\n")[0], head["description"]
 
 
 def skill() -> str:
@@ -100,8 +93,9 @@ def pitfall(link: re.Match[str]) -> str:
     return f"{SITE}pitfalls/#{link[1].replace('_', '-')}"
 
 
-def feed(changes: str) -> str:
+def feed() -> str:
     """Return the changelog as an Atom feed, an entry for each of its dates."""
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     dated = re.findall(r"^## (([\d-]+).*)\n((?:(?!## ).*\n)+)", changes, re.M)
     entries = "".join(ENTRY.format(*entry(*each)) for each in dated)
     return FEED.format(TITLE, f"{SITE}changes/", dated[0][1], entries)
