@@ -1,5 +1,6 @@
-"""SKILL.md has the 101 as it stands, and its links lead somewhere."""
+"""What agents and containers start from is true to the repository."""
 
+import json
 import re
 
 from shared.recipes import ROOT, find
@@ -25,3 +26,10 @@ def test_each_of_the_twelve_rules_has_its_pitfall():
     assert all("tests/pitfalls/" in rule for rule in rules)
     links = re.findall(r"\]\((.*?)\)", SKILL.read_text("utf-8"))
     assert [link for link in links if not (SKILL.parent / link).is_file()] == []
+
+
+def test_the_dev_container_makes_a_target_that_is_there():
+    file = ROOT / ".devcontainer" / "devcontainer.json"
+    make, target = json.loads(file.read_text("utf-8"))["postCreateCommand"].split()
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert make == "make" and re.search(rf"^{target}:", makefile, re.M)
