@@ -64,7 +64,7 @@ def main(chosen: list[str]) -> None:
     for python in PYTHONS:
         with tempfile.TemporaryDirectory() as place:
             checkout = Path(place)
-            run(ROOT, f"git clone -q {ROOT} {place}")
+            run(ROOT, f"git clone -q . {place}")
             for other in {*RECIPES} - {*chosen}:
                 shutil.rmtree(checkout / "recipes" / other)
             stamps = " ".join(f".venv/.one-{name}" for name in chosen)
