@@ -32,6 +32,7 @@ from shared.recipes import ROOT, Recipe, discover
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
 
 from benchmarks import report
 from docs import notebook, pitfalls, recipe_pages
@@ -45,6 +46,7 @@ MARK = re.compile(
 JOINED = re.compile(
     r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))"
 )  # Chinese: no blank
+PITFALL = re.compile(r"\bpitfalls\.md#([\w-]+)")  # in the repository there's one file
 BEHIND = (
     '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
 )
@@ -107,7 +109,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 boxes = "\n\n".join(recipe_pages.card(each, locale) for each in chosen)
                 return f'<div class="grid cards" markdown>\n\n{boxes}\n\n</div>'
             case "pitfalls", _:
-                return pitfalls.page(locale)
+                return pitfalls.contents(locale)
             case "built", _:
                 text = read(ROOT / "build" / file, f"make build/{file}").strip()
                 return f"```text\n{text}\n```" if file.endswith(".txt") else text
@@ -124,7 +126,8 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             f"{recipe.name if recipe else locale}: unknown marker {mark[0]!r}"
         )
 
-    return JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
+    text = JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
+    return PITFALL.sub(r"pitfalls/\1.md", text)
 
 
 def repository() -> str | None:
@@ -159,6 +162,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         if chinese.is_file():
             write(f"recipes/{chinese.name}", page(recipe, "zh", chinese), chinese)
         write(f"downloads/{recipe.name}.ipynb", notebook.made(recipe))
+    for case in pitfalls.cases():
+        for locale, ending in (("en", ".md"), ("zh", ".zh.md")):
+            text = fill(pitfalls.page(case, locale), locale)
+            write(f"pitfalls/{case.slug}{ending}", text, case.path)
     for starter in (ROOT / "build" / "starters").glob("*.zip"):
         write(f"downloads/{starter.name}", starter.read_bytes())
     guides = sorted(
@@ -213,3 +220,21 @@ def on_post_template(
         if template_name == "404.html" and config.theme["language"] == "zh"
         else output
     )
+
+
+@event_priority(-200)  # after i18n, which builds each language and joins their entries
+def on_post_build(config: MkDocsConfig, **_: Any) -> None:
+    """Give each language a search index of its own: search/ and zh/search/."""
+    site = Path(config.site_dir)
+    file = site / "search" / "search_index.json"
+    index = json.loads(file.read_text(encoding="utf-8"))
+    docs: dict[str, list[Any]] = {"": [], "zh/": []}
+    for entry in index["docs"]:
+        prefix = "zh/" if entry["location"].startswith("zh/") else ""
+        entry["location"] = entry["location"].removeprefix(prefix)
+        docs[prefix].append(entry)
+    for prefix, languages in {"": ["en"], "zh/": ["en", "zh"]}.items():
+        settings = {**index["config"], "lang": languages}
+        text = json.dumps({"config": settings, "docs": docs[prefix]})
+        (site / prefix / "search").mkdir(parents=True, exist_ok=True)
+        (site / prefix / "search" / file.name).write_text(text, encoding="utf-8")
