@@ -28,7 +28,7 @@ def guide_text(guide: str) -> str:
 def follow(guide: str, folder: Path) -> None:
     """Do what the guide says from top to bottom, by the titles of its blocks.
 
-    A file is written, "terminal" is run, a last line with `--port` starts a server, and
+    A file is written, "terminal" is run, a last line with a port starts a server, and
     "prints" is what the block before it must have printed.
     """
     blocks = r'^```\w+ title="(.+?)"\n(.*?)^```$'
@@ -39,11 +39,14 @@ def follow(guide: str, folder: Path) -> None:
                 assert printed.strip() == text.strip()
             elif title.endswith("terminal"):
                 commands, server, port = re.fullmatch(
-                    r"(.*?)(^[^\n]* --port (\d+)[^\n]*\n)?", text, re.M | re.S
+                    r"(.*?)(^[^\n]* (?:--port|http.server) (\d+)[^\n]*\n)?",
+                    text,
+                    re.M | re.S,
                 ).groups()
                 printed = run(commands, folder)
                 if server:
-                    address = f"http://127.0.0.1:{port}/health"
+                    page = "" if "http.server" in server else "health"
+                    address = f"http://127.0.0.1:{port}/{page}"
                     command = ["bash", "-c", server]
                     log = folder / f"{port}.txt"
                     servers.enter_context(running_server(command, folder, address, log))
@@ -62,7 +65,9 @@ def run(commands: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("guide", ["serve", "registry", "test", "from-an-object"])
+@pytest.mark.parametrize(
+    "guide", ["serve", "registry", "test", "from-an-object", "private-packages"]
+)
 def test_guide(guide, tmp_path):
     follow(guide, tmp_path)
 
