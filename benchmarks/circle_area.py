@@ -99,7 +99,7 @@ def cost(rows: int = 100_000) -> Rows:
     seconds = interleave(rivals, rounds=5)
     bare = min(seconds.values())
     return [
-        {"way": way, "ms": 1000 * s, "times bare NumPy": s / bare}
+        {"way": way, "ms": 1000 * s, "times as long as bare NumPy": s / bare}
         for way, s in seconds.items()
     ]
 

@@ -21,11 +21,15 @@ from shared.recipes import ROOT
 
 Rows = list[dict[str, Any]]
 RESULTS = ROOT / "benchmarks" / "results"
+# In a table that begins with one of these the rows are rivals, and one can be the best.
+RIVALS = {"", "model", "rule", "way", "reader"}
 CODE = {".py", ".txt", ".json", ".csv"}
 
 
 def cell(value: Any) -> str:
-    """Return a value as it stands in a table: numbers with two significant digits."""
+    """Return a value as it stands in a table: measured ones with two digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     if not isinstance(value, float) or not math.isfinite(value):
         return str(value)
     digits = 1 - math.floor(math.log10(abs(value))) if value else 1
@@ -40,7 +44,7 @@ def markdown(rows: Rows, best: dict[str, str] | None = None) -> str:
     """
     head = list(rows[0])
     body = [[cell(row.get(column, "")) for column in head] for row in rows]
-    for column, which in (best or {}).items():
+    for column, which in (best or {}).items() if head[0] in RIVALS else ():
         numbers = [
             row[column] for row in rows if isinstance(row.get(column), int | float)
         ]
@@ -56,12 +60,12 @@ def markdown(rows: Rows, best: dict[str, str] | None = None) -> str:
     return text.replace("| +- |", "| ± |")
 
 
-def folded(title: str, table: str) -> str:
-    """Return a table under its title; one of more than eight rows opens on a click."""
-    if table.count("\n") <= 9:
-        return f"**{title}**\n\n{table}"
-    inside = table.replace("\n", "\n    ")
-    return f'??? note "{title}"\n\n    {inside}'
+def titled(title: str, table: str, chart: str = "") -> str:
+    """Return a table under its title; with a chart above it, it opens on a click."""
+    if chart:
+        inside = table.replace("\n", "\n    ")
+        table = f'{chart}\n\n??? note "The numbers"\n\n    {inside}'
+    return f"**{title}**\n\n{table}"
 
 
 def digest(measured: Iterable[str]) -> str:
@@ -92,14 +96,18 @@ def when(kept: dict[str, Any], command: str, now: str) -> str:
     return said if now == kept["digest"] else f"{said} The code has changed since."
 
 
-def page(name: str) -> str:
-    """Return a measurement's tables, and when and on which code they were made."""
+def page(name: str, charts: Mapping[str, str] | None = None) -> str:
+    """Return a measurement's tables, and when and on which code they were made.
+
+    `charts` has the Markdown to show above the tables of some titles.
+    """
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
     best = kept.get("best", {})
     tables = [
-        folded(title, markdown(rows, best)) for title, rows in kept["tables"].items()
+        titled(title, markdown(rows, best), (charts or {}).get(title, ""))
+        for title, rows in kept["tables"].items()
     ]
     made = Path(kept["measured"][-1]).stem
     command = "make torture" if made == "torture" else f"make bench RECIPE={made}"

@@ -66,7 +66,7 @@ def rates(model: str, clients: int, each: int) -> Rows:
         rows.append(
             {"clients": clients, "server": way, "requests/s": clients * each / taken}
         )
-        rows[-1]["times one worker"] = seconds["1 worker"] / taken
+        rows[-1]["times faster than one worker"] = seconds["1 worker"] / taken
     return rows
 
 

@@ -1,12 +1,24 @@
-"""A recipe's driver as a notebook: comments and docstrings become text."""
+"""A recipe's starter as a notebook: its prose, the model, the driver cell by cell."""
 
 import ast
+import base64
+import re
 import textwrap
 
+from shared.new import NEUTRAL, starter
 from shared.recipes import Recipe
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+HOW = """Unpack the starter `{recipe}.zip` and put this notebook into its folder
+`{folder}`. There, start Jupyter in the environment that `make` sets up:
+
+```bash
+make log
+.venv/bin/pip install jupyterlab
+.venv/bin/jupyter lab {recipe}.ipynb
+```"""
 
 START = """import sys
 from pathlib import Path
@@ -54,20 +66,48 @@ def cells(source: str) -> list[nbformat.NotebookNode]:
     return found
 
 
-def made(recipe: Recipe) -> str:
-    """Return the notebook's text; it runs in the recipe's folder or its starter's."""
-    source = (recipe.path / "driver.py").read_text(encoding="utf-8")
-    said = ast.get_docstring(ast.parse(source)) or ""
-    text = (
-        f"# {recipe.front_matter['title']}\n\n{said}\n\nThe driver, cell by cell. Put "
-        "this file beside `driver.py`, in the recipe's folder or in its starter, and "
-        "start Jupyter in the "
-        "environment that `make` set up there."
-    )
-    start = f"{START}\n__doc__ = {said!r}" if "__doc__" in source else START
+def prose(recipe: Recipe) -> str:
+    """Return what the README says before it is about copying, as text alone."""
+    text = (recipe.path / "README.md").read_text(encoding="utf-8")
+    text = text.split("\n---\n", 1)[1].partition("\n## When you copy it")[0]
+    text = re.sub(r"^```bash\nmake log .*?```$", "", text, flags=re.M | re.S)
+    text = re.sub(r"^<!--.*?-->$(\n```text\n.*?^```$)?", "", text, flags=re.M | re.S)
+    text = re.sub(r"\[([^\]]+)\]\((?!http)[^)]*\)", r"\1", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def made(recipe: Recipe, printed: str = "", ran: str = "", drawn: bytes = b"") -> str:
+    """Return the starter's notebook; it runs in the folder of the starter.
+
+    `printed` is what the driver printed when it `ran`, `drawn` a JPEG that it logged.
+    """
+    files = starter(recipe, NEUTRAL)
+    driver, model = (files[name].decode() for name in ("driver.py", "model_code.py"))
+    said = ast.get_docstring(ast.parse(driver)) or ""
+    start = f"{START}\n__doc__ = {said!r}" if "__doc__" in driver else START
+    how = HOW.format(recipe=recipe.name, folder=NEUTRAL)
     book = new_notebook(
-        cells=[new_markdown_cell(text), new_code_cell(start), *cells(source)]
+        cells=[
+            new_markdown_cell(f"# {recipe.front_matter['title']}\n\n{how}"),
+            new_markdown_cell(prose(recipe)),
+            new_markdown_cell("## The model\n\nThe cell writes its file."),
+            new_code_cell(f"%%writefile model_code.py\n{model.rstrip()}"),
+            new_markdown_cell("## Log it\n\nThe driver, cell by cell."),
+            new_code_cell(start),
+            *cells(driver),
+        ]
     )
+    if printed:
+        last = next(c for c in reversed(book.cells) if c.cell_type == "code")
+        last.outputs = [new_output("stream", text=f"{printed}\n")]
+        book.cells.append(
+            new_markdown_cell(f"Shown is what `make log-all` printed {ran}.")
+        )
+    if drawn:
+        cell = new_markdown_cell("It logged this picture:\n\n![](attachment:run.jpg)")
+        encoded = base64.b64encode(drawn).decode()
+        cell["attachments"] = {"run.jpg": {"image/jpeg": encoded}}
+        book.cells.append(cell)
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number}"  # else another one in each build

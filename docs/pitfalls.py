@@ -20,7 +20,8 @@ from shared.recipes import ROOT
 import yaml
 
 from benchmarks import report
-from docs.recipe_pages import LANGUAGE, translated
+from docs.files import translated
+from docs.recipe_pages import LANGUAGE
 
 CASES = ROOT / "tests" / "pitfalls"
 KEPT = CASES / "output.json"

@@ -1,55 +1,30 @@
-"""What a recipe is on the site: its picture, its code, its card, its downloads."""
+"""What a recipe is on the site: its top, its picture, its code, its card."""
 
 import io
 import json
 import re
 import textwrap
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shared import log_all
-from shared.recipes import ROOT, Recipe
+from shared import CookbookError, log_all
+from shared.recipes import ROOT, Recipe, discover
 from shared.store import open_store
 
 import yaml
-from mkdocs.exceptions import PluginError
+from PIL import Image
 
 from benchmarks import report
+from docs import preview
+from docs.files import DOCS, OUT, read, split, translated
+from docs.notebook import made
 
-DOCS, OUT = ROOT / "docs", ROOT / "build" / "docs"
 LANGUAGE = {".py": "python", ".json": "json", ".toml": "toml", ".lock": "toml"}
-CHINESE = yaml.safe_load((DOCS / "words.zh.yml").read_text(encoding="utf-8"))
-WORD = re.compile(
-    r"(?<=\| )[^|\n]+?(?= \|)|(?<=\*\*)[^*\n]+(?=\*\*)|(?<=>)[^<>\n]+(?=<)"
-)
 # MLflow's own log, which is not what the driver prints.
 LOG = re.compile(
     r"^(?:\d{4}/\d\d/\d\d |Registered model |Created version |Success).*\n", re.M
 )
-
-
-def read(path: Path, remedy: str) -> str:
-    """Return the file's text, or stop the build saying how to make what is missing."""
-    if not path.is_file():
-        raise PluginError(f"{path.relative_to(ROOT)} is missing: {remedy}")
-    return path.read_text(encoding="utf-8")
-
-
-def translated(text: str, locale: str) -> str:
-    """Return what code has made in the page's language, by docs/words.zh.yml."""
-    if locale == "en" or text in CHINESE["words"]:
-        return str(text if locale == "en" else CHINESE["words"][text])
-    for sentence, chinese in CHINESE["sentences"].items():
-        text = re.sub(sentence, chinese, text)
-    return WORD.sub(lambda found: CHINESE["words"].get(found[0], found[0]), text)
-
-
-def split(text: str) -> tuple[dict[str, Any], str]:
-    """Return a page's front matter and its body."""
-    if not text.startswith("---\n"):
-        return {}, text
-    head, body = text[4:].split("\n---\n", 1)
-    return yaml.safe_load(head), body
 
 
 def last_run(recipe: Recipe) -> dict[str, Any]:
@@ -57,13 +32,12 @@ def last_run(recipe: Recipe) -> dict[str, Any]:
     for row in json.loads(read(ROOT / "build" / "log-all.json", "make log-all")):
         if row["recipe"] == recipe.name and row["status"] == "ok":
             return dict(row)
-    raise PluginError(f"{recipe.name} was not logged: make log-all")
+    raise CookbookError(f"{recipe.name} was not logged: make log-all")
 
 
 def picture(recipe: Recipe, file: str) -> str:
     """Store an artifact of the last run as WebP; return its place under recipes/."""
     import mlflow
-    from PIL import Image
 
     place = f"figures/{recipe.name}/{Path(file).stem}.webp"
     if not (
@@ -74,7 +48,7 @@ def picture(recipe: Recipe, file: str) -> str:
             run = last_run(recipe)["run_id"]
             path = mlflow.artifacts.download_artifacts(run_id=run, artifact_path=file)
         except (mlflow.MlflowException, OSError) as error:
-            raise PluginError(
+            raise CookbookError(
                 f"{recipe.name}: the run has no artifact {file}: {error}"
             ) from None
         Image.open(path).convert("RGB").save(drawn := io.BytesIO(), "webp", quality=85)
@@ -119,7 +93,7 @@ def reasons(recipe: Recipe, text: str, locale: str) -> str:
     lines, said = [line.strip() for line in text.splitlines()], []
     for note in yaml.safe_load(read(DOCS / "notes.yml", "keep it"))[recipe.name]:
         if lines.count(note["line"]) != 1:
-            raise PluginError(
+            raise CookbookError(
                 f"docs/notes.yml: {recipe.name} has no such line: {note['line']}"
             )
         number = lines.index(note["line"]) + 1
@@ -132,39 +106,106 @@ def printed(recipe: Recipe) -> str:
     return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
 
 
+def figure(recipe: Recipe) -> re.Match[str] | None:
+    """Return the README's first figure: its file and what it shows."""
+    text = (recipe.path / "README.md").read_text(encoding="utf-8")
+    return re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", text, re.M)
+
+
+def result(recipe: Recipe, width: int = 36) -> str:
+    """Return the first lines of the last table that the driver printed."""
+    lines = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
+    return "\n".join(textwrap.wrap(lines[0], width) if len(lines) == 1 else lines)
+
+
+def preview_card(recipe: Recipe) -> bytes:
+    """Return the picture that a link to the recipe's page shows elsewhere."""
+    said = recipe.front_matter
+    found = figure(recipe)
+    shown: Image.Image | str = result(recipe, 70)
+    if found:
+        shown = Image.open(OUT / "recipes" / picture(recipe, found[1]))
+    return preview.card(said["title"], said["summary"], shown)
+
+
+def minutes(recipe: Recipe) -> int:
+    """Return how long the page and the model take to read."""
+    words = len((recipe.path / "README.md").read_text(encoding="utf-8").split())
+    code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
+    return round(words / 220 + code.count("\n") / 30)
+
+
+def cards(level: str, locale: str) -> str:
+    """Return the recipes of a level, each in a box."""
+    levels = {
+        recipe: recipe.front_matter.get("level", "lesson") for recipe in discover()
+    }
+    boxes = [card(recipe, locale) for recipe in levels if levels[recipe] == level]
+    text = "\n\n".join(boxes)
+    return f'<div class="grid cards" markdown>\n\n{text}\n\n</div>'
+
+
 def card(recipe: Recipe, locale: str) -> str:
-    """Return a lesson in a box: what came out, what it teaches, how long it takes."""
-    readme = (recipe.path / "README.md").read_text(encoding="utf-8")
+    """Return a recipe in a box: what came out, what it teaches, how long it takes."""
     twin = DOCS / "recipes" / f"{recipe.name}.{locale}.md"
     said = split(twin.read_text("utf-8"))[0] if twin.is_file() else recipe.front_matter
-    if drawn := re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", readme, re.M):
-        shown = f"![{drawn[2]}](recipes/{picture(recipe, drawn[1])}){{ loading=lazy }}"
+    if found := figure(recipe):
+        shown = f"![{found[2]}](recipes/{picture(recipe, found[1])}){{ loading=lazy }}"
     else:
-        table = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
-        table = textwrap.wrap(table[0], 36) if len(table) == 1 else table  # a sentence
-        shown = "\n".join(["```text", *table, "```"])
-    lines = (recipe.path / "model_code.py").read_text(encoding="utf-8").count("\n")
-    minutes = round(len(readme.split()) / 220 + lines / 30)
+        shown = f"```text\n{result(recipe)}\n```"
     title, summary, teaches = (
         translated(said[k], locale) for k in ("title", "summary", "teaches")
     )
     teach = translated("Teaches:", locale)
-    took = f"{minutes} min to read, {last_run(recipe)['seconds']:.0f} s to run"
+    seconds = f"{last_run(recipe)['seconds']:.0f}"
+    took = f"{minutes(recipe)} min to read, {seconds} s to run"
     link = f"[**{title}**](recipes/{recipe.name}.md)"
     parts = [link, shown, summary, f"*{teach}* {teaches}", translated(took, locale)]
     return "- " + "\n\n".join(parts).replace("\n", "\n    ")
 
 
-def after(recipe: Recipe, locale: str) -> str:
-    """Return a page's foot: downloads, and the versions it was tested with."""
-    starter, tested = (
-        translated("Starter (zip)", locale),
-        translated("Tested with", locale),
-    )
+def ran(recipe: Recipe) -> str:
+    """Return with which MLflow and when the recipe was run last."""
+    import mlflow
+
+    open_store()
+    run = last_run(recipe)
+    start = mlflow.get_run(run["run_id"]).info.start_time
+    version = mlflow.models.get_model_info(run["model_uri"]).mlflow_version
+    return f"with MLflow {version} on {datetime.fromtimestamp(start / 1000, UTC):%F}"
+
+
+def top(recipe: Recipe, head: dict[str, Any], locale: str) -> str:
+    """Return what stands below a title: downloads, the last run, what it teaches.
+
+    Green says that the model gave its known answer again in another process.
+    """
+    checked = read(ROOT / "build" / "smoke-all.txt", "make build/smoke-all.txt")
+    green = re.search(rf"\] {recipe.name} +ok\b", checked)
+    state = "green" if green else "its known answer was not checked"
+    downloads = f"../downloads/{recipe.name}"
+    starter = translated("Starter (zip)", locale)
+    lines = [
+        f"[{starter}]({downloads}.zip){{ .md-button .md-button--primary download }}\n"
+        f"[Notebook]({downloads}.ipynb){{ .md-button download }}",
+        f"- Last run {ran(recipe)}: {state}\n"
+        f"- {minutes(recipe)} min to read\n"
+        f"- **Teaches:** {head['teaches']}",
+    ]
+    text = translated("\n\n".join(lines), locale)
+    return f'<div class="top" data-search-exclude markdown>\n\n{text}\n\n</div>'
+
+
+def notebook(recipe: Recipe) -> str:
+    """Return the recipe's notebook, with the output and the picture of the last run."""
+    drawn = io.BytesIO()
+    if found := figure(recipe):
+        image = Image.open(OUT / "recipes" / picture(recipe, found[1]))
+        image.save(drawn, "jpeg", quality=80)
+    return made(recipe, printed(recipe), ran(recipe), drawn.getvalue())
+
+
+def foot(recipe: Recipe, locale: str) -> str:
+    """Return a page's last line: the versions it was tested with."""
     pins = (recipe.path / "requirements.txt").read_text(encoding="utf-8").split()
-    links = [f"[Notebook](../downloads/{recipe.name}.ipynb){{ .md-button download }}"]
-    if (ROOT / "build" / "starters" / f"{recipe.name}.zip").is_file():
-        links.insert(
-            0, f"[{starter}](../downloads/{recipe.name}.zip){{ .md-button download }}"
-        )
-    return f"\n\n{' '.join(links)}\n\n*{tested} {', '.join(pins)}*\n"
+    return f"*{translated('Tested with', locale)} {', '.join(pins)}*"

@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
 
-from shared import log_all
+from shared import CookbookError, log_all
 from shared.recipes import ROOT, find
 
 import axe_playwright_python
 import pytest
-from mkdocs.exceptions import PluginError
 
-from docs import hook
+from docs.files import split
+from docs.generate import fill
 from docs.recipe_pages import reasons
 from tests.site.conftest import SITE, pages
 
@@ -175,13 +175,13 @@ def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
     monkeypatch.setattr(
         log_all, "output_file", lambda _: ROOT / "build" / "log" / "none.txt"
     )
-    with pytest.raises(PluginError, match="none.txt is missing: make log-all"):
-        hook.fill(text, recipe=circle)
+    with pytest.raises(CookbookError, match="none.txt is missing: make log-all"):
+        fill(text, recipe=circle)
     (tmp_path / "said.txt").write_text("area 3.14")
     monkeypatch.setattr(log_all, "output_file", lambda _: tmp_path / "said.txt")
-    shown = hook.fill(text, recipe=circle)
+    shown = fill(text, recipe=circle)
     assert "area 3.14" in shown and "before" not in shown
-    with pytest.raises(PluginError, match="no such line"):
+    with pytest.raises(CookbookError, match="no such line"):
         reasons(circle, "the line is gone", "en")
 
 

@@ -1,4 +1,8 @@
-"""Each driver as a notebook runs, and prints what the driver prints."""
+"""Each notebook runs in its starter: it writes the model, logs it and prints it."""
+
+import re
+
+from shared.new import NEUTRAL, new
 
 import pytest
 
@@ -11,11 +15,17 @@ def test_notebook(recipe, tmp_path, monkeypatch):
 
     from docs import notebook
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = new(recipe, tmp_path / NEUTRAL)
+    (folder / "model_code.py").unlink()
     book = nbformat.reads(notebook.made(recipe), as_version=4)
-    where = {"metadata": {"path": str(recipe.path)}}
+    where = {"metadata": {"path": str(folder)}}
     NotebookClient(book, timeout=600, resources=where).execute()
     printed = "".join(
         out.get("text", "") for cell in book.cells for out in cell.get("outputs", [])
     )
     assert "models:/m-" in printed
+    assert (folder / ".mlflow" / "mlflow.db").is_file()
+    page = (recipe.path / "README.md").read_text(encoding="utf-8")
+    (result,) = re.findall(r"^result .*", page, re.M)
+    assert result in printed

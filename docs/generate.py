@@ -1,0 +1,186 @@
+"""Write the site's pages as Markdown to build/docs, the navigation to build/site.json.
+
+python -m docs.generate  needs no mkdocs; docs/hook.py calls it before mkdocs reads them
+
+Pages come from docs/**/*.md and the recipes' READMEs. Each of these, alone on a line of
+them, is replaced; whatever is missing stops the build:
+
+    <!-- output -->                 and the text fence after it: what the driver printed
+    <!-- code: FILE -->             a file of the recipe; folded if long, or no lesson's
+    <!-- figure: FILE | ALT -->     an artifact of the run, as a picture
+    <!-- metrics -->                the run's metrics
+    <!-- bench -->                  the recipe's measurements, or <!-- bench: NAME -->
+    <!-- cards: LEVEL -->           the lessons, or the further recipes
+    <!-- pitfalls -->               the cases of tests/pitfalls with their kept output
+    <!-- built: FILE -->            build/FILE: text as printed, Markdown as it is
+    <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's colours
+    <!-- kept: NAME -->             when and on what docs/pictures/NAME-* were made
+    <!-- clone -->                  anywhere: the commands that clone the repository
+    --8<-- "FILE"                   a file of the repository
+
+docs/recipes/NAME.zh.md is a recipe's page in Chinese; docs/words.zh.yml has the words
+of code.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from shared import CookbookError
+from shared.recipes import ROOT, Recipe, discover
+
+import yaml
+from PIL import Image
+
+from benchmarks import report
+from docs import pitfalls, recipe_pages
+from docs.call import call
+from docs.charts import charts
+from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
+from docs.preview import card
+
+MARK = re.compile(
+    r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?",
+    re.M | re.S,
+)
+SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.M)
+# Chinese has no blank where a line ends.
+JOINED = re.compile(r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))")
+BEHIND = (
+    '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
+)
+
+
+def main() -> dict[str, Any]:
+    """Write all pages; return the navigation and each page's source."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    SOURCES.clear()
+    write_pages()
+    for recipe in discover():
+        write_recipe(recipe)
+    # A module that writes further files (a feed, text for machines) is called here.
+    site = {"navigation": navigation(), "sources": SOURCES}
+    text = json.dumps(site, indent=1, ensure_ascii=False)
+    (OUT.parent / "site.json").write_text(text, encoding="utf-8")
+    return site
+
+
+def write_pages() -> None:
+    """Write the pages, styles and pictures under docs/."""
+    clone = f"git clone {repository() or '<address>'} cookbook && cd cookbook"
+    for source in sorted(DOCS.rglob("*.*")):
+        place = source.relative_to(DOCS).as_posix()
+        if source.suffix in {".css", ".js", ".svg", ".webp"}:
+            write(place, source.read_bytes())
+        if source.suffix != ".md" or place.startswith(("recipes/", "snippets/")):
+            continue
+        text = source.read_text(encoding="utf-8").replace("<!-- clone -->", clone)
+        write(place, fill(text, "zh" if place.endswith(".zh.md") else "en"), source)
+    home = split((DOCS / "index.md").read_text(encoding="utf-8"))[0]
+    drawing = Image.open(DOCS / "pictures" / "workflow.webp")
+    write(
+        "previews/home.png", card("Models that are code", home["description"], drawing)
+    )
+
+
+def write_recipe(recipe: Recipe) -> None:
+    """Write a recipe's page, in Chinese too if there is one, and its downloads."""
+    readme = recipe.path / "README.md"
+    write(f"recipes/{recipe.name}.md", recipe_page(recipe, "en", readme), readme)
+    chinese = DOCS / "recipes" / f"{recipe.name}.zh.md"
+    if chinese.is_file():
+        write(f"recipes/{chinese.name}", recipe_page(recipe, "zh", chinese), chinese)
+    starter = ROOT / "build" / "starters" / f"{recipe.name}.zip"
+    if starter.is_file():
+        write(f"downloads/{starter.name}", starter.read_bytes())
+    write(f"downloads/{recipe.name}.ipynb", recipe_pages.notebook(recipe))
+    write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
+
+
+def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
+    """Return the page that a recipe's README, or its translation, becomes."""
+    head, body = split(source.read_text(encoding="utf-8"))
+    # On the site another recipe is a page.
+    body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)
+    body = body.replace("](../../docs/", "](../")
+    meta = {"description": head["summary"], "search": head.get("search", {})}
+    meta["picture"] = f"previews/{recipe.name}.png"
+    english = hashlib.sha256((recipe.path / "README.md").read_bytes()).hexdigest()
+    behind = locale != "en" and head["english"] != english[:12]
+    parts = [
+        f"# {head['title']}",
+        BEHIND * behind + recipe_pages.top(recipe, head, locale),
+        fill(call(recipe, body.strip()), locale, recipe),
+        recipe_pages.foot(recipe, locale),
+    ]
+    return f"---\n{yaml.safe_dump(meta)}---\n" + "\n\n".join(parts) + "\n"
+
+
+def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
+    """Replace the markers of a page, or of a recipe's README."""
+
+    def put(mark: re.Match[str]) -> str:
+        kind, file, alt = mark.groups()
+        match kind, recipe:
+            case "output", Recipe():
+                said = recipe_pages.printed(recipe)
+                return f'```text title="make log RECIPE={recipe.name}"\n{said}\n```'
+            case "code", Recipe():
+                return recipe_pages.code(recipe, file, locale)
+            case "figure", Recipe():
+                place = recipe_pages.picture(recipe, file)
+                return f"[![{alt or file}]({place})]({place})"
+            case "metrics", Recipe():
+                return recipe_pages.metrics(recipe)
+            case "bench", _:
+                name = file or (recipe.name if recipe else "")
+                return report.page(name, charts(name, locale))
+            case "cards", _:
+                return recipe_pages.cards(file, locale)
+            case "pitfalls", _:
+                return pitfalls.page(locale)
+            case "built", _:
+                text = read(ROOT / "build" / file, f"make build/{file}").strip()
+                return f"```text\n{text}\n```" if file.endswith(".txt") else text
+            case "picture", _:
+                drawn = read(DOCS / "pictures" / file, "no such picture")
+                return re.sub(r"<style>.*?</style>|\n", "", drawn, flags=re.S)
+            case "kept", _:
+                path = DOCS / "pictures" / f"{file}.json"
+                kept = json.loads(read(path, f"make {file}"))
+                today = report.digest(kept["measured"])
+                return f"*{report.when(kept, f'make {file}', today)}*"
+        page = recipe.name if recipe else locale
+        raise CookbookError(f"{page}: unknown marker {mark[0]!r}")
+
+    text = SNIPPET.sub(lambda mark: read(ROOT / mark[1], "no such file"), text)
+    return JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
+
+
+def navigation() -> list[dict[str, str | list[str]]]:
+    """Return the titles in the site's header, and their pages."""
+    guides = {path.name for path in DOCS.glob("guides/*.md") if ".zh." not in path.name}
+    reference = ("make", "shared", "glossary")
+    return [
+        {"Home": "index.md"},
+        {"What, why, when, how": "story.md"},
+        {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
+        {"Pitfalls": "pitfalls.md"},
+        {"Guides": ["ui.md", *(f"guides/{name}" for name in sorted(guides))]},
+        {"Reference": [f"reference/{name}.md" for name in reference]},
+    ]
+
+
+def repository() -> str | None:
+    """Return the repository's address, from a workflow or REPO_URL."""
+    if place := os.environ.get("GITHUB_REPOSITORY"):
+        return f"{os.environ['GITHUB_SERVER_URL']}/{place}"
+    return os.environ.get("REPO_URL")
+
+
+if __name__ == "__main__":
+    main()
