@@ -37,7 +37,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import report
-from docs import pitfalls, recipe_pages
+from docs import agents, pitfalls, recipe_pages
 from docs.call import call
 from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
@@ -62,8 +62,9 @@ def main() -> dict[str, Any]:
     write_pages()
     for recipe in discover():
         write_recipe(recipe)
-    # A module that writes further files (a feed, text for machines) is called here.
+    write_changes()
     site = {"navigation": navigation(), "sources": SOURCES}
+    agents.write(navigation())
     text = json.dumps(site, indent=1, ensure_ascii=False)
     (OUT.parent / "site.json").write_text(text, encoding="utf-8")
     return site
@@ -104,6 +105,14 @@ def write_recipe(recipe: Recipe) -> None:
         write(f"downloads/{starter.name}", starter.read_bytes())
     write(f"downloads/{recipe.name}.ipynb", recipe_pages.notebook(recipe))
     write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
+
+
+def write_changes() -> None:
+    """Write CHANGELOG.md as a page."""
+    source = ROOT / "CHANGELOG.md"
+    about = "What changed in the recipes, the tools and the pages, with which MLflow."
+    text = source.read_text(encoding="utf-8").replace("](docs/", "](")
+    write("changes.md", f"---\ndescription: {about}\n---\n{text}", source)
 
 
 def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
@@ -175,14 +184,14 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
 def navigation() -> list[dict[str, str | list[str]]]:
     """Return the titles in the site's header, and their pages."""
     guides = {path.name for path in DOCS.glob("guides/*.md") if ".zh." not in path.name}
-    reference = ("make", "shared", "glossary")
+    reference = [f"reference/{name}.md" for name in ("make", "shared", "glossary")]
     return [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
         {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
         {"Pitfalls": "pitfalls.md"},
         {"Guides": ["ui.md", *(f"guides/{name}" for name in sorted(guides))]},
-        {"Reference": [f"reference/{name}.md" for name in reference]},
+        {"Reference": [*reference, "changes.md"]},
     ]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from typing import Any
 
 from shared import CookbookError
@@ -9,7 +10,7 @@ from shared import CookbookError
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
-from docs import generate
+from docs import agents, generate
 from docs.files import OUT, SOURCES
 
 log = logging.getLogger("mkdocs.hooks")
@@ -56,6 +57,11 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
         if "pitfalls" in page.file.src_uri
         else html
     )
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Put what programs read beside the pages."""
+    shutil.copytree(agents.FOLDER, config.site_dir, dirs_exist_ok=True)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

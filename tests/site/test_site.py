@@ -11,7 +11,6 @@ from shared.recipes import ROOT, find
 import axe_playwright_python
 import pytest
 
-from docs.files import split
 from docs.generate import fill
 from docs.recipe_pages import reasons
 from tests.site.conftest import SITE, pages
