@@ -50,6 +50,7 @@ MARK = re.compile(
 SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.M)
 # Chinese has no blank where a line ends.
 JOINED = re.compile(r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))")
+PITFALL = re.compile(r"\bpitfalls\.md#([\w-]+)")  # in the repository there's one file
 BEHIND = (
     '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
 )
@@ -62,6 +63,7 @@ def main() -> dict[str, Any]:
     write_pages()
     for recipe in discover():
         write_recipe(recipe)
+    write_pitfalls()
     write_changes()
     site = {"navigation": navigation(), "sources": SOURCES}
     agents.write(navigation())
@@ -105,6 +107,14 @@ def write_recipe(recipe: Recipe) -> None:
         write(f"downloads/{starter.name}", starter.read_bytes())
     write(f"downloads/{recipe.name}.ipynb", recipe_pages.notebook(recipe))
     write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
+
+
+def write_pitfalls() -> None:
+    """Write a page for each pitfall."""
+    for case in pitfalls.cases():
+        for locale, ending in (("en", ".md"), ("zh", ".zh.md")):
+            text = fill(pitfalls.page(case, locale), locale)
+            write(f"pitfalls/{case.slug}{ending}", text, case.path)
 
 
 def write_changes() -> None:
@@ -162,7 +172,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "cards", _:
                 return recipe_pages.cards(file, locale)
             case "pitfalls", _:
-                return pitfalls.page(locale)
+                return pitfalls.contents(locale)
             case "built", _:
                 text = read(ROOT / "build" / file, f"make build/{file}").strip()
                 return f"```text\n{text}\n```" if file.endswith(".txt") else text
@@ -178,7 +188,8 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
         raise CookbookError(f"{page}: unknown marker {mark[0]!r}")
 
     text = SNIPPET.sub(lambda mark: read(ROOT / mark[1], "no such file"), text)
-    return JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
+    text = JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
+    return PITFALL.sub(r"pitfalls/\1.md", text)
 
 
 def navigation() -> list[dict[str, str | list[str]]]:

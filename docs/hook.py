@@ -1,14 +1,17 @@
 """MkDocs hook: docs/generate.py writes the pages; here is what only mkdocs needs."""
 
+import json
 import logging
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 from shared import CookbookError
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
 
 from docs import agents, generate
 from docs.files import OUT, SOURCES
@@ -59,11 +62,6 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     )
 
 
-def on_post_build(config: MkDocsConfig) -> None:
-    """Put what programs read beside the pages."""
-    shutil.copytree(agents.FOLDER, config.site_dir, dirs_exist_ok=True)
-
-
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Name the language that an untranslated page is in."""
     if untranslated(page):
@@ -80,3 +78,22 @@ def on_post_template(
         if template_name == "404.html" and config.theme["language"] == "zh"
         else output
     )
+
+
+@event_priority(-200)  # after i18n, which builds each language and joins their entries
+def on_post_build(config: MkDocsConfig, **_: Any) -> None:
+    """Add what programs read, and give each language a search index of its own."""
+    site = Path(config.site_dir)
+    shutil.copytree(agents.FOLDER, site, dirs_exist_ok=True)
+    file = site / "search" / "search_index.json"
+    index = json.loads(file.read_text(encoding="utf-8"))
+    docs: dict[str, list[Any]] = {"": [], "zh/": []}
+    for entry in index["docs"]:
+        prefix = "zh/" if entry["location"].startswith("zh/") else ""
+        entry["location"] = entry["location"].removeprefix(prefix)
+        docs[prefix].append(entry)
+    for prefix, languages in {"": ["en"], "zh/": ["en", "zh"]}.items():
+        settings = {**index["config"], "lang": languages}
+        text = json.dumps({"config": settings, "docs": docs[prefix]})
+        (site / prefix / "search").mkdir(parents=True, exist_ok=True)
+        (site / prefix / "search" / file.name).write_text(text, encoding="utf-8")
