@@ -72,7 +72,8 @@ def run(commands: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "guide", ["serve", "registry", "test", "from-an-object", "private-packages"]
+    "guide",
+    ["serve", "registry", "test", "from-an-object", "private-packages", "config"],
 )
 def test_guide(guide, tmp_path):
     follow(guide, tmp_path)
