@@ -133,22 +133,18 @@ def both_ways(case: Pitfall, locale: str) -> list[str]:
 
 def switches(locale: str) -> str:
     """Return what each of MLflow's switches refuses, a column for each version."""
-    by_version = json.loads(SWITCHES.read_text(encoding="utf-8"))
-    first = next(iter(by_version.values()))["refused"]
-    rows = []
-    for model in next(iter(first.values())):
-        row = {"you load": model}
-        for switch in first:
-            for version, run in by_version.items():
-                row[f"`{switch}=false`, MLflow {version}"] = run["refused"][switch][
-                    model
-                ]
-        rows.append(row)
-    dates = [f"MLflow {version}: {run['date']}" for version, run in by_version.items()]
-    table = translated(report.markdown(rows), locale)
-    return (
-        f"{table}\n\n*{translated('Run on', locale)}{COLON[locale]} {', '.join(dates)}*"
+    runs = json.loads(SWITCHES.read_text(encoding="utf-8"))
+    rows: dict[str, dict[str, str]] = {}
+    for version, run in runs.items():
+        for switch, said in run["refused"].items():
+            for model, outcome in said.items():
+                row = rows.setdefault(model, {"you load": model})
+                row[f"`{switch}=false`, MLflow {version}"] = outcome
+    dates = ", ".join(
+        f"MLflow {version} {run['date']}" for version, run in runs.items()
     )
+    table = translated(report.markdown(list(rows.values())), locale)
+    return f"{table}\n\n*{translated('Run on', locale)}{COLON[locale]} {dates}*"
 
 
 def found_by(case: Pitfall, guide: str) -> str:
@@ -166,25 +162,21 @@ def page(case: Pitfall, locale: str) -> str:
     parts = [f"---\n{head}---\n# {case.text('title', locale)}"]
     if case.error:
         parts.append(f"```text\n{case.error}\n```")
-    parts.append(f"**{translated('Fix', locale)}{colon}** {case.text('fix', locale)}")
-    parts.append(
-        case.text("why", locale).replace("<!-- switches -->", switches(locale))
-    )
+    fix = case.text("fix", locale)
+    parts.append(f"**{translated('Fix', locale)}{colon}** {fix}")
+    why = case.text("why", locale)
+    parts.append(why.replace("<!-- switches -->", switches(locale)))
     parts += both_ways(case, locale)
+    finder = translated("Found by check-model", locale)
     checks = found_by(case, f"../{CHECKS}")
     nobody = translated("No check finds it in a logged model.", locale)
-    foot = [
-        f"{translated('Found by check-model', locale)}{colon} {checks}"
-        if checks
-        else nobody
-    ]
+    foot = [f"{finder}{colon} {checks}" if checks else nobody]
     links = [f"[mlflow #{n}]({UPSTREAM}/{n})" for n in case.head.get("issues", [])]
     if links:
         foot.append(f"{translated('Upstream', locale)}{colon} {', '.join(links)}")
     foot.append(f"[{translated('All pitfalls', locale)}](../pitfalls.md)")
-    foot.append(
-        translated(f"*{report.when(kept(), 'make pitfalls', digest())}*", locale)
-    )
+    made = report.when(kept(), "make pitfalls", digest())
+    foot.append(translated(f"*{made}*", locale))
     block = "\n\n".join(foot)
     parts.append(f"<div data-search-exclude markdown>\n\n{block}\n\n</div>")
     return "\n\n".join(parts)
