@@ -73,7 +73,15 @@ def run(commands: str, folder: Path) -> str:
 
 @pytest.mark.parametrize(
     "guide",
-    ["serve", "registry", "test", "from-an-object", "private-packages", "config"],
+    [
+        "serve",
+        "registry",
+        "test",
+        "from-an-object",
+        "private-packages",
+        "config",
+        "prompts",
+    ],
 )
 def test_guide(guide, tmp_path):
     follow(guide, tmp_path)
