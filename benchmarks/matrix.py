@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from shared.recipes import ROOT, WARNINGS, discover
 
@@ -82,7 +83,8 @@ def main(chosen: list[str]) -> None:
                         failed.append({"Failed": f'<a id="{mark}"></a>{where}', **said})
     works = pd.DataFrame(cells).pivot_table("shown", "Recipe", "mlflow", ", ".join)
     works = works.reindex(RECIPES, fill_value="not run").reset_index()
-    tables: dict[str, Rows] = {"Works on Python": works.to_dict("records")}
+    rows: Any = works.to_dict("records")
+    tables: dict[str, Rows] = {"Works on Python": rows}
     if failed:
         tables["What failed"] = failed
     publish("matrix", tables, ["recipes", "locks"])

@@ -51,9 +51,14 @@ def twin(page: Path) -> str:
     head, text = split(page.read_text("utf-8"))
     text = BLOCK.sub(lambda m: f"**{m[1]}**\n{textwrap.dedent(m[2])}", text)
     text = re.sub(r"<svg.*?<title.*?>(.*?)</title>.*?</svg>", r"*\1*", text, flags=re.S)
-    text = re.sub(r"^(</?div.*?>|<figure.*?</figure>)\n", "", text, flags=re.M)
+    text = re.sub(r"^(</?div.*?>|<figure.*?</figure>)(\n|$)", "", text, flags=re.M)
     text = re.sub(r"^::: (\S+)$", lambda m: reference(m[1]), text, flags=re.M)
-    text = re.sub(r' linenums="1"|(?<=\))\{ .*? \}| \{ #.*? \}$', "", text, flags=re.M)
+    text = re.sub(
+        r' (linenums|hl_lines)=".*?"|(?<=\))\{ .*? \}| \{ #.*? \}$',
+        "",
+        text,
+        flags=re.M,
+    )
     described = f"\n\n> {head['description']}\n" if head.get("description") else "\n"
     return re.sub(r"^(# .*)\n", lambda m: m[1] + described, text, count=1, flags=re.M)
 
@@ -66,7 +71,9 @@ def llms(navigation: list[dict[str, Any]]) -> str:
     """Return the list of pages, as https://llmstxt.org describes it."""
     lines = [f"# {TITLE}\n\n> {about('index.md')[1]}\n"]
     lines.append(f"The rules in one page, with a template: {SITE}{SKILL}\n")
-    for section in navigation:
+    cases = [f"pitfalls/{path.name}" for path in sorted(OUT.glob("pitfalls/*.md"))]
+    each = {"Each pitfall": [case for case in cases if not case.endswith(".zh.md")]}
+    for section in [*navigation, each]:
         for title, pages in section.items():
             lines.append(f"## {title}\n")
             for page in [pages] if isinstance(pages, str) else pages:
@@ -90,7 +97,7 @@ def skill() -> str:
 
 
 def pitfall(link: re.Match[str]) -> str:
-    return f"{SITE}pitfalls/#{link[1].replace('_', '-')}"
+    return f"{SITE}pitfalls/{link[1].replace('_', '-')}.md"
 
 
 def feed() -> str:

@@ -27,6 +27,7 @@ import json
 import os
 import re
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ MARK = re.compile(
     r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?",
     re.M | re.S,
 )
-SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.M)
+SNIPPET = re.compile(r'^( *)--8<-- "(.+)"$', re.M)
 # Chinese has no blank where a line ends.
 JOINED = re.compile(r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))")
 PITFALL = re.compile(r"\bpitfalls\.md#([\w-]+)")  # in the repository there's one file
@@ -187,9 +188,14 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
         page = recipe.name if recipe else locale
         raise CookbookError(f"{page}: unknown marker {mark[0]!r}")
 
-    text = SNIPPET.sub(lambda mark: read(ROOT / mark[1], "no such file"), text)
+    text = SNIPPET.sub(lambda mark: snippet(ROOT / mark[2], indent=mark[1]), text)
     text = JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
     return PITFALL.sub(r"pitfalls/\1.md", text)
+
+
+def snippet(path: Path, indent: str) -> str:
+    """Return a file as it stands in a page, in a block or not."""
+    return textwrap.indent(read(path, "no such file"), indent)
 
 
 def navigation() -> list[dict[str, str | list[str]]]:
