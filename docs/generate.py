@@ -83,7 +83,12 @@ def write_pages() -> None:
         if source.suffix != ".md" or place.startswith(("recipes/", "snippets/")):
             continue
         text = source.read_text(encoding="utf-8").replace("<!-- clone -->", clone)
-        write(place, fill(text, "zh" if place.endswith(".zh.md") else "en"), source)
+        locale = "zh" if place.endswith(".zh.md") else "en"
+        if locale == "zh":
+            english = source.with_name(source.name.replace(".zh.md", ".md"))
+            title = rf"\g<0>\n{behind(text, english)}"
+            text = re.sub(r"^# .*\n", title, text, count=1, flags=re.M)
+        write(place, fill(text, locale), source)
     home = split((DOCS / "index.md").read_text(encoding="utf-8"))[0]
     drawing = Image.open(DOCS / "pictures" / "workflow.webp")
     write(
@@ -123,21 +128,27 @@ def write_changes() -> None:
 
 def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
     """Return the page that a recipe's README, or its translation, becomes."""
-    head, body = split(source.read_text(encoding="utf-8"))
+    text = source.read_text(encoding="utf-8")
+    head, body = split(text)
     # On the site another recipe is a page.
     body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)
     body = body.replace("](../../docs/", "](../")
     meta = {"description": head["summary"], "search": head.get("search", {})}
     meta["picture"] = f"previews/{recipe.name}.png"
-    english = hashlib.sha256((recipe.path / "README.md").read_bytes()).hexdigest()
-    behind = locale != "en" and head["english"] != english[:12]
+    warning = behind(text, recipe.path / "README.md") if locale == "zh" else ""
     parts = [
         f"# {head['title']}",
-        BEHIND * behind + recipe_pages.top(recipe, head, locale),
+        warning + recipe_pages.top(recipe, head, locale),
         fill(call(recipe, body.strip()), locale, recipe),
         recipe_pages.foot(recipe, locale),
     ]
     return f"---\n{yaml.safe_dump(meta)}---\n" + "\n\n".join(parts) + "\n"
+
+
+def behind(text: str, english: Path) -> str:
+    """Return a warning if a translation is of another text than today's."""
+    today = hashlib.sha256(english.read_bytes()).hexdigest()[:12]
+    return "" if f"\nenglish: {today}\n" in text else BEHIND
 
 
 def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:

@@ -17,6 +17,10 @@ from docs import agents, generate
 from docs.files import OUT, SOURCES
 
 log = logging.getLogger("mkdocs.hooks")
+UNTRANSLATED = (
+    '<div class="admonition info" lang="zh">'
+    '<p class="admonition-title">本页没有中文版，以下为英文。</p></div>'
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -54,7 +58,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Let search find an untranslated page once; drop anchors of lines elsewhere."""
     if untranslated(page):
         page.meta["search"] = {"exclude": True}
-        html = f'<p class="admonition" lang="zh">本页没有中文版，以下为英文。</p>{html}'
+        html = f"{UNTRANSLATED}{html}"
     return (
         re.sub(r'<a id="__codelineno[^>]*></a>', "", html)
         if "pitfalls" in page.file.src_uri

@@ -106,9 +106,9 @@ def printed(recipe: Recipe) -> str:
     return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
 
 
-def figure(recipe: Recipe) -> re.Match[str] | None:
-    """Return the README's first figure: its file and what it shows."""
-    text = (recipe.path / "README.md").read_text(encoding="utf-8")
+def figure(page: Path) -> re.Match[str] | None:
+    """Return a page's first figure: its file and what it shows."""
+    text = page.read_text(encoding="utf-8")
     return re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", text, re.M)
 
 
@@ -121,7 +121,7 @@ def result(recipe: Recipe, width: int = 36) -> str:
 def preview_card(recipe: Recipe) -> bytes:
     """Return the picture that a link to the recipe's page shows elsewhere."""
     said = recipe.front_matter
-    found = figure(recipe)
+    found = figure(recipe.path / "README.md")
     shown: Image.Image | str = result(recipe, 70)
     if found:
         shown = Image.open(OUT / "recipes" / picture(recipe, found[1]))
@@ -148,8 +148,9 @@ def cards(level: str, locale: str) -> str:
 def card(recipe: Recipe, locale: str) -> str:
     """Return a recipe in a box: what came out, what it teaches, how long it takes."""
     twin = DOCS / "recipes" / f"{recipe.name}.{locale}.md"
-    said = split(twin.read_text("utf-8"))[0] if twin.is_file() else recipe.front_matter
-    if found := figure(recipe):
+    page = twin if twin.is_file() else recipe.path / "README.md"
+    said = split(page.read_text(encoding="utf-8"))[0]
+    if found := figure(page):
         shown = f"![{found[2]}](recipes/{picture(recipe, found[1])}){{ loading=lazy }}"
     else:
         shown = f"```text\n{result(recipe)}\n```"
@@ -199,7 +200,7 @@ def top(recipe: Recipe, head: dict[str, Any], locale: str) -> str:
 def notebook(recipe: Recipe) -> str:
     """Return the recipe's notebook, with the output and the picture of the last run."""
     drawn = io.BytesIO()
-    if found := figure(recipe):
+    if found := figure(recipe.path / "README.md"):
         image = Image.open(OUT / "recipes" / picture(recipe, found[1]))
         image.save(drawn, "jpeg", quality=80)
     return made(recipe, printed(recipe), ran(recipe), drawn.getvalue())

@@ -10,6 +10,7 @@ from shared import ROOT
 from shared.processes import environment, free_port, running_server
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.verify("newcomer", recipe="circle_area")
 GUIDES = ROOT / "docs" / "guides"
@@ -59,14 +60,28 @@ def run(commands: str, folder: Path) -> str:
     """Run a shell's lines up to the first that fails; return what they print."""
     words = ["bash", "-ec", commands]
     done = subprocess.run(
-        words, cwd=folder, env=environment(), capture_output=True, text=True
+        words,
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize(
-    "guide", ["serve", "registry", "test", "from-an-object", "private-packages"]
+    "guide",
+    [
+        "serve",
+        "registry",
+        "test",
+        "from-an-object",
+        "private-packages",
+        "config",
+        "prompts",
+    ],
 )
 def test_guide(guide, tmp_path):
     follow(guide, tmp_path)
@@ -75,3 +90,15 @@ def test_guide(guide, tmp_path):
 def test_the_table_of_types(tmp_path):
     follow("which-way", tmp_path)
     assert run("python make_table.py", tmp_path) in guide_text("which-way")
+
+
+def test_the_workflow(tmp_path):
+    """Its steps are run in order, on a store of their own."""
+    follow("ci", tmp_path)
+    workflow = yaml.safe_load((tmp_path / ".github/workflows/model.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = [
+        step["run"] for step in steps if "run" in step and step["name"] != "Install"
+    ]
+    lines = ["export MLFLOW_TRACKING_URI=sqlite:///ci.db", *commands]
+    assert run("\n".join(lines), tmp_path).endswith("champion: 1\n")
