@@ -1,4 +1,4 @@
-"""A newcomer with MLflow alone follows a guide in an empty folder, as printed."""
+"""A newcomer with MLflow alone follows a page in an empty folder, as printed."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ from shared.processes import environment, running_server
 
 import pytest
 
-GUIDES = ROOT / "docs" / "guides"
+DOCS = ROOT / "docs"
 
 
 def titled_blocks(text: str) -> dict[str, str]:
@@ -21,9 +21,9 @@ def titled_blocks(text: str) -> dict[str, str]:
     return dict(re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```$', text, re.M | re.S))
 
 
-def follow(guide: str, folder: Path) -> dict[str, str]:
-    """Write the guide's files, run its commands up to a server; return its blocks."""
-    blocks = titled_blocks((GUIDES / f"{guide}.md").read_text())
+def follow(page: str, folder: Path) -> dict[str, str]:
+    """Write the page's files, run its commands up to a server; return its blocks."""
+    blocks = titled_blocks((DOCS / f"{page}.md").read_text())
     for title, text in blocks.items():
         if title.endswith(".py"):
             (folder / title).write_text(text)
@@ -46,8 +46,21 @@ def _no_store_but_its_own(monkeypatch):
 
 
 @pytest.mark.verify("newcomer", recipe="circle_area")
+def test_home(tmp_path):
+    blocks, chinese = (
+        titled_blocks((DOCS / f"{page}.md").read_text(encoding="utf-8"))
+        for page in ("index", "index.zh")
+    )
+    assert [*blocks.values()] == [*chinese.values()]
+    *files, (_, commands), (_, printed) = blocks.items()
+    for name, text in files:
+        (tmp_path / name).write_text(text)
+    assert run(["bash", "-ec", commands], tmp_path).strip() == printed.strip()
+
+
+@pytest.mark.verify("newcomer", recipe="circle_area")
 def test_serve(tmp_path):
-    blocks = follow("serve", tmp_path)
+    blocks = follow("guides/serve", tmp_path)
     command = blocks["terminal"].splitlines()[-1].split()
     assert command[:3] == ["mlflow", "models", "serve"]
     ping = "http://127.0.0.1:5001/ping"
@@ -59,12 +72,12 @@ def test_serve(tmp_path):
 
 @pytest.mark.verify("newcomer", recipe="circle_area")
 def test_registry(tmp_path):
-    follow("registry", tmp_path)
+    follow("guides/registry", tmp_path)
     told = run([sys.executable, "promote.py"], tmp_path)
     assert re.findall(r"champion: (\d)", told) == ["2", "1"]
 
 
 @pytest.mark.verify("newcomer", recipe="circle_area")
 def test_test(tmp_path):
-    follow("test", tmp_path)
+    follow("guides/test", tmp_path)
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], tmp_path)
