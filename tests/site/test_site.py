@@ -2,8 +2,11 @@
 
 import csv
 import hashlib
+import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
 
@@ -232,6 +235,15 @@ def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
     assert "area 3.14" in shown and "before" not in shown
     with pytest.raises(CookbookError, match="no such line"):
         reasons(circle, "the line is gone", "en")
+
+
+def test_pages_are_written_without_mkdocs():
+    code = "import sys, docs.generate; print('mkdocs' in sys.modules)"
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert said == "False\n"
+    site = json.loads((ROOT / "build" / "site.json").read_text(encoding="utf-8"))
+    assert site["sources"]["recipes/pc_fast.md"] == "recipes/pc_fast/README.md"
+    assert {"Home": "index.md"} in site["navigation"]
 
 
 def test_pages_are_small():
