@@ -92,9 +92,14 @@ def on_post_build(config: MkDocsConfig, **_: Any) -> None:
     file = site / "search" / "search_index.json"
     index = json.loads(file.read_text(encoding="utf-8"))
     docs: dict[str, list[Any]] = {"": [], "zh/": []}
+    errors = {f"pitfalls/{case.slug}/": case.searched for case in pitfalls.cases()}
     for entry in index["docs"]:
         prefix = "zh/" if entry["location"].startswith("zh/") else ""
         entry["location"] = entry["location"].removeprefix(prefix)
+        if entry["location"].startswith("guides/"):  # before what goes wrong
+            entry["boost"] = 1.5 * entry.get("boost", 1)
+        if error := errors.get(entry["location"]):
+            entry["error"] = error
         docs[prefix].append(entry)
     for prefix, languages in {"": ["en"], "zh/": ["en", "zh"]}.items():
         settings = {**index["config"], "lang": languages}
