@@ -12,6 +12,7 @@ from mkdocs.exceptions import PluginError
 from docs import generate
 from docs.files import OUT, SOURCES
 
+LINES = re.compile(r'<a (?:id|href)="#?__codelineno[^>]*>(.*?)</a>')
 log = logging.getLogger("mkdocs.hooks")
 
 
@@ -42,15 +43,10 @@ def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Let search find an untranslated page once; drop anchors of lines elsewhere."""
-    file = page.file.src_uri
-    if page.url.startswith("zh/") and not file.endswith(".zh.md"):
+    """Let search find an untranslated page once; drop a long page's line anchors."""
+    if page.url.startswith("zh/") and not page.file.src_uri.endswith(".zh.md"):
         page.meta["search"] = {"exclude": True}
-    return (
-        re.sub(r'<a id="__codelineno[^>]*></a>', "", html)
-        if "pitfalls" in file
-        else html
-    )
+    return LINES.sub(r"\1", html) if len(html) > 200_000 else html
 
 
 def on_post_template(

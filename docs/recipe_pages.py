@@ -84,7 +84,7 @@ def code(recipe: Recipe, file: str, locale: str) -> str:
         return block + (
             reasons(recipe, text, locale) if file == "model_code.py" else ""
         )
-    block = f'```{language} linenums="1"\n{text}\n```'.replace("\n", "\n    ")
+    block = f"```{language}\n{text}\n```".replace("\n", "\n    ")
     return f'??? example "{name}"\n\n    {block}'
 
 
