@@ -9,7 +9,8 @@ KNOWN = sorted(
     {path.stem for path in FOLDER.glob("*.py")}
     - {"__init__", "__main__", "report", "route"}
 )
-OFTEN = [name for name in KNOWN if name != "torture"]  # half an hour: make torture
+# Half an hour each: `make torture`, `make bench RECIPE=matrix`.
+OFTEN = [name for name in KNOWN if name not in ("torture", "matrix")]
 
 chosen, failed = sys.argv[1:] or OFTEN, 0
 if unknown := set(chosen) - set(KNOWN):

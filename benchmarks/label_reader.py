@@ -384,16 +384,12 @@ def stored_mb(folder: Path) -> float:
 
 
 def shared_weights(code: str) -> str:
-    """Return the code with the change that the page shows under "Weights stored
-    once"."""
-    page = (RECIPE.path / "README.md").read_text(encoding="utf-8")
-    block = page.partition("<!-- weights stored once -->\n```python\n")[2]
-    lines = block.partition("```")[0].rstrip("\n")
-    text = '            context.artifacts["weights"],\n'
-    start = "        options = onnxruntime.SessionOptions()\n"
-    assert code.count(text) == code.count(start) == 1
-    indented = "".join(f"        {line}\n" for line in lines.splitlines())
-    return code.replace(text, "            weights,\n").replace(start, indented + start)
+    """Return the code with the weights of another model, as "From an object to code"
+    shows."""
+    own = 'context.artifacts["weights"],'
+    assert code.count(own) == 1
+    folder = 'mlflow.artifacts.download_artifacts(context.model_config["weights"])'
+    return code.replace(own, f'{folder} + "/artifacts/PP-OCRv6_rec_small.onnx",')
 
 
 def copied() -> Rows:

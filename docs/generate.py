@@ -27,6 +27,7 @@ import json
 import os
 import re
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import report
-from docs import pitfalls, recipe_pages
+from docs import agents, pitfalls, recipe_pages
 from docs.call import call
 from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
@@ -47,9 +48,10 @@ MARK = re.compile(
     r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?",
     re.M | re.S,
 )
-SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.M)
+SNIPPET = re.compile(r'^( *)--8<-- "(.+)"$', re.M)
 # Chinese has no blank where a line ends.
 JOINED = re.compile(r"(?<=[\u3000-\uffef])\n *(?=[\u3000-\uffef]|\[|`(?!``))")
+PITFALL = re.compile(r"\bpitfalls\.md#([\w-]+)")  # in the repository there's one file
 BEHIND = (
     '!!! warning "英文页已更新"\n    英文页在本页翻译之后有改动，以英文页为准。\n\n'
 )
@@ -62,8 +64,10 @@ def main() -> dict[str, Any]:
     write_pages()
     for recipe in discover():
         write_recipe(recipe)
-    # A module that writes further files (a feed, text for machines) is called here.
+    write_pitfalls()
+    write_changes()
     site = {"navigation": navigation(), "sources": SOURCES}
+    agents.write(navigation())
     text = json.dumps(site, indent=1, ensure_ascii=False)
     (OUT.parent / "site.json").write_text(text, encoding="utf-8")
     return site
@@ -79,7 +83,12 @@ def write_pages() -> None:
         if source.suffix != ".md" or place.startswith(("recipes/", "snippets/")):
             continue
         text = source.read_text(encoding="utf-8").replace("<!-- clone -->", clone)
-        write(place, fill(text, "zh" if place.endswith(".zh.md") else "en"), source)
+        locale = "zh" if place.endswith(".zh.md") else "en"
+        if locale == "zh":
+            english = source.with_name(source.name.replace(".zh.md", ".md"))
+            title = rf"\g<0>\n{behind(text, english)}"
+            text = re.sub(r"^# .*\n", title, text, count=1, flags=re.M)
+        write(place, fill(text, locale), source)
     home = split((DOCS / "index.md").read_text(encoding="utf-8"))[0]
     drawing = Image.open(DOCS / "pictures" / "workflow.webp")
     write(
@@ -101,23 +110,45 @@ def write_recipe(recipe: Recipe) -> None:
     write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
 
 
+def write_pitfalls() -> None:
+    """Write a page for each pitfall."""
+    for case in pitfalls.cases():
+        for locale, ending in (("en", ".md"), ("zh", ".zh.md")):
+            text = fill(pitfalls.page(case, locale), locale)
+            write(f"pitfalls/{case.slug}{ending}", text, case.path)
+
+
+def write_changes() -> None:
+    """Write CHANGELOG.md as a page."""
+    source = ROOT / "CHANGELOG.md"
+    about = "What changed in the recipes, the tools and the pages, with which MLflow."
+    text = source.read_text(encoding="utf-8").replace("](docs/", "](")
+    write("changes.md", f"---\ndescription: {about}\n---\n{text}", source)
+
+
 def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
     """Return the page that a recipe's README, or its translation, becomes."""
-    head, body = split(source.read_text(encoding="utf-8"))
+    text = source.read_text(encoding="utf-8")
+    head, body = split(text)
     # On the site another recipe is a page.
     body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)
     body = body.replace("](../../docs/", "](../")
     meta = {"description": head["summary"], "search": head.get("search", {})}
     meta["picture"] = f"previews/{recipe.name}.png"
-    english = hashlib.sha256((recipe.path / "README.md").read_bytes()).hexdigest()
-    behind = locale != "en" and head["english"] != english[:12]
+    warning = behind(text, recipe.path / "README.md") if locale == "zh" else ""
     parts = [
         f"# {head['title']}",
-        BEHIND * behind + recipe_pages.top(recipe, head, locale),
+        warning + recipe_pages.top(recipe, head, locale),
         fill(call(recipe, body.strip()), locale, recipe),
         recipe_pages.foot(recipe, locale),
     ]
     return f"---\n{yaml.safe_dump(meta)}---\n" + "\n\n".join(parts) + "\n"
+
+
+def behind(text: str, english: Path) -> str:
+    """Return a warning if a translation is of another text than today's."""
+    today = hashlib.sha256(english.read_bytes()).hexdigest()[:12]
+    return "" if f"\nenglish: {today}\n" in text else BEHIND
 
 
 def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
@@ -142,7 +173,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "cards", _:
                 return recipe_pages.cards(file, locale)
             case "pitfalls", _:
-                return pitfalls.page(locale)
+                return pitfalls.contents(locale)
             case "built", _:
                 text = read(ROOT / "build" / file, f"make build/{file}").strip()
                 return f"```text\n{text}\n```" if file.endswith(".txt") else text
@@ -157,21 +188,27 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
         page = recipe.name if recipe else locale
         raise CookbookError(f"{page}: unknown marker {mark[0]!r}")
 
-    text = SNIPPET.sub(lambda mark: read(ROOT / mark[1], "no such file"), text)
-    return JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
+    text = SNIPPET.sub(lambda mark: snippet(ROOT / mark[2], indent=mark[1]), text)
+    text = JOINED.sub("", MARK.sub(lambda mark: translated(put(mark), locale), text))
+    return PITFALL.sub(r"pitfalls/\1.md", text)
+
+
+def snippet(path: Path, indent: str) -> str:
+    """Return a file as it stands in a page, in a block or not."""
+    return textwrap.indent(read(path, "no such file"), indent)
 
 
 def navigation() -> list[dict[str, str | list[str]]]:
     """Return the titles in the site's header, and their pages."""
     guides = {path.name for path in DOCS.glob("guides/*.md") if ".zh." not in path.name}
-    reference = ("make", "shared", "glossary")
+    reference = [f"reference/{name}.md" for name in ("make", "shared", "glossary")]
     return [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
         {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
         {"Pitfalls": "pitfalls.md"},
         {"Guides": ["ui.md", *(f"guides/{name}" for name in sorted(guides))]},
-        {"Reference": [f"reference/{name}.md" for name in reference]},
+        {"Reference": [*reference, "changes.md"]},
     ]
 
 

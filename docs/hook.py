@@ -1,19 +1,27 @@
 """MkDocs hook: docs/generate.py writes the pages; here is what only mkdocs needs."""
 
+import json
 import logging
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 from shared import CookbookError
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
 
-from docs import generate
+from docs import agents, generate
 from docs.files import OUT, SOURCES
 
 LINES = re.compile(r'<a (?:id|href)="#?__codelineno[^>]*>(.*?)</a>')
 log = logging.getLogger("mkdocs.hooks")
+UNTRANSLATED = (
+    '<div class="admonition info" lang="zh">'
+    '<p class="admonition-title">本页没有中文版，以下为英文。</p></div>'
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -42,11 +50,24 @@ def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
     return context
 
 
+def untranslated(page: Any) -> bool:
+    """Say whether a page under /zh/ is the English one, for want of a Chinese one."""
+    return page.url.startswith("zh/") and not page.file.src_uri.endswith(".zh.md")
+
+
 def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Let search find an untranslated page once; drop a long page's line anchors."""
-    if page.url.startswith("zh/") and not page.file.src_uri.endswith(".zh.md"):
+    if untranslated(page):
         page.meta["search"] = {"exclude": True}
+        html = f"{UNTRANSLATED}{html}"
     return LINES.sub(r"\1", html) if len(html) > 200_000 else html
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Name the language that an untranslated page is in."""
+    if untranslated(page):
+        return output.replace('<html lang="zh"', '<html lang="en"', 1)
+    return output
 
 
 def on_post_template(
@@ -58,3 +79,22 @@ def on_post_template(
         if template_name == "404.html" and config.theme["language"] == "zh"
         else output
     )
+
+
+@event_priority(-200)  # after i18n, which builds each language and joins their entries
+def on_post_build(config: MkDocsConfig, **_: Any) -> None:
+    """Add what programs read, and give each language a search index of its own."""
+    site = Path(config.site_dir)
+    shutil.copytree(agents.FOLDER, site, dirs_exist_ok=True)
+    file = site / "search" / "search_index.json"
+    index = json.loads(file.read_text(encoding="utf-8"))
+    docs: dict[str, list[Any]] = {"": [], "zh/": []}
+    for entry in index["docs"]:
+        prefix = "zh/" if entry["location"].startswith("zh/") else ""
+        entry["location"] = entry["location"].removeprefix(prefix)
+        docs[prefix].append(entry)
+    for prefix, languages in {"": ["en"], "zh/": ["en", "zh"]}.items():
+        settings = {**index["config"], "lang": languages}
+        text = json.dumps({"config": settings, "docs": docs[prefix]})
+        (site / prefix / "search").mkdir(parents=True, exist_ok=True)
+        (site / prefix / "search" / file.name).write_text(text, encoding="utf-8")

@@ -1,12 +1,14 @@
-"""The pitfalls, tests/pitfalls/<name>.md: a wrong and a right way, and their output.
+"""The pitfalls, tests/pitfalls/<name>.md: a page for each, and the list of them.
 
-A case has front matter (title, the error that people search for, said, both in Chinese,
-issues, and what each way must print), then `## wrong` and `## right` with files as
-titled fences. `log.py` and then `load.py` are run, each in a process of its own,
-load.py elsewhere; the right way starts from the files of the wrong one. `make pitfalls`
-runs them and keeps what they print in output.json.
+A case has front matter (order, group, title, the error that people search for, fix and
+why, all in both languages, issues, and what each way must print), then `## wrong` and
+`## right` with files as titled fences. `log.py` and then `load.py` are run, each in a
+process of its own, load.py elsewhere; the right way starts from the files of the wrong
+one. `make pitfalls` runs them and keeps what they print in output.json.
 """
 
+import difflib
+import functools
 import hashlib
 import json
 import re
@@ -25,7 +27,20 @@ from docs.recipe_pages import LANGUAGE
 
 CASES = ROOT / "tests" / "pitfalls"
 KEPT = CASES / "output.json"
+SWITCHES = CASES / "switches.json"
 FENCE = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```$', re.M | re.S)
+LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
+COLON = {"en": ":", "zh": "："}
+CHECKS = "guides/check-a-model.md#the-checks"
+UPSTREAM = "https://github.com/mlflow/mlflow/issues"
+GROUPS = (
+    "Deployment",
+    "Input and answers",
+    "Keys, pickles and configuration",
+    "Servers, stores and Spark",
+    "Agents and traces",
+    "LangChain and LangGraph",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,23 @@ class Pitfall:
     name: str
     head: dict[str, Any]
     ways: dict[str, dict[str, str]]
+
+    @property
+    def path(self) -> Path:
+        return CASES / f"{self.name}.md"
+
+    @property
+    def slug(self) -> str:
+        """The name of its page, which check.md gives too."""
+        return self.name.replace("_", "-")
+
+    @property
+    def error(self) -> str:
+        return str(self.head.get("error", "")).strip()
+
+    def text(self, key: str, locale: str) -> str:
+        """Return its title, fix or why in that language."""
+        return str(self.head[key if locale == "en" else f"{key}_{locale}"]).strip()
 
 
 def read(name: str) -> Pitfall:
@@ -46,16 +78,22 @@ def read(name: str) -> Pitfall:
     return Pitfall(name, yaml.safe_load(head), ways)
 
 
+@functools.cache
 def cases() -> list[Pitfall]:
     """Return all cases, by their `order`."""
     found = [read(path.stem) for path in CASES.glob("[a-z]*.md")]
     return sorted(found, key=lambda case: (case.head["order"], case.name))
 
 
+@functools.cache
+def kept() -> dict[str, Any]:
+    """Return what the last run printed, with its date and versions."""
+    return dict(json.loads(KEPT.read_text(encoding="utf-8")))
+
+
 def finders(case: Pitfall) -> list[str]:
     """Return the checks of check-model that name the case."""
-    anchor = case.name.replace("_", "-")
-    return [name for name, row in check.table().items() if anchor in row[3].split()]
+    return [name for name, row in check.table().items() if case.slug in row[3].split()]
 
 
 def digest() -> str:
@@ -64,49 +102,100 @@ def digest() -> str:
     return hashlib.sha256(json.dumps(ways, sort_keys=True).encode()).hexdigest()
 
 
-def fence(title: str, text: str) -> str:
+def changed(old: str, new: str) -> str:
+    """Return the lines of `new` that `old` doesn't have, as `hl_lines` takes them."""
+    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), False)
+    spans = [place[3:] for place in matcher.get_opcodes() if place[0] != "equal"]
+    return " ".join(f"{first + 1}-{last}" for first, last in spans if first < last)
+
+
+def fence(title: str, text: str, other: str = "") -> str:
+    """Return a file as a fence; lines that the other way lacks are highlighted."""
     language = LANGUAGE.get(Path(title).suffix, "text")
-    return f'```{language} title="{title}"\n{text.strip()}\n```'
+    lines = changed(other, text) if other else ""
+    marked = f' hl_lines="{lines}"' if lines else ""
+    return f'```{language} title="{title}"{marked}\n{text.strip()}\n```'
 
 
-def page(locale: str) -> str:
-    """Return the cases: a table of them with what is seen, then a section for each."""
-    kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    guide = "guides/check-a-model.md"
-    suffix = "" if locale == "en" else f"_{locale}"
-    seen, parts = [], []
-    for case in cases():
-        head = case.head
-        error = head.get("error", "").partition("\n")[0].replace("`", "")
-        link = f"[{head[f'title{suffix}']}](#{case.name.replace('_', '-')})"
-        seen.append(
-            {"What it is": link, "You see": f"`{error}`" if error else "no error"}
-        )
-        parts.append(
-            f"## {head[f'title{suffix}']} {{ #{case.name.replace('_', '-')} }}"
-        )
-        parts += [f"```text\n{head['error'].strip()}\n```"] if head.get("error") else []
-        parts.append(head[f"said{suffix}"].strip())
-        for way in ("wrong", "right"):
-            blocks = [fence(name, text) for name, text in case.ways[way].items()]
-            blocks.append(
-                fence(translated("prints", locale), kept["output"][case.name][way])
-            )
-            block = "\n\n".join([f"**{translated(way.title(), locale)}**", *blocks])
-            parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
-        checks = [f"`{name}`" for name in finders(case)]
-        finder = f"[check-model]({guide}): {', '.join(checks)}"
-        nobody = "No check finds it in a logged model."
-        parts.append(
-            f"{translated('Found by', locale)} {finder}"
-            if checks
-            else translated(nobody, locale)
-        )
-        upstream = "https://github.com/mlflow/mlflow/issues"
-        links = [f"[mlflow #{n}]({upstream}/{n})" for n in head.get("issues", [])]
-        parts += (
-            [f"{translated('Upstream', locale)}: {', '.join(links)}"] if links else []
-        )
-    table = f"<div data-search-exclude markdown>\n\n{report.markdown(seen)}\n\n</div>"
-    made = f"{table}\n\n*{report.when(kept, 'make pitfalls', digest())}*"
-    return "\n\n".join([translated(made, locale), *parts])
+def both_ways(case: Pitfall, locale: str) -> list[str]:
+    """Return the right way and the wrong one, with what each printed."""
+    parts = []
+    for way, other in (("right", "wrong"), ("wrong", "right")):
+        printed = kept()["output"][case.name][way]
+        blocks = [f"**{translated(way.title(), locale)}**"]
+        for name, text in case.ways[way].items():
+            blocks.append(fence(name, text, case.ways[other].get(name, "")))
+        blocks.append(fence(translated("prints", locale), printed))
+        block = "\n\n".join(blocks)
+        parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
+    return parts
+
+
+def switches(locale: str) -> str:
+    """Return what each of MLflow's switches refuses, a column for each version."""
+    runs = json.loads(SWITCHES.read_text(encoding="utf-8"))
+    rows: dict[str, dict[str, str]] = {}
+    for version, run in runs.items():
+        for switch, said in run["refused"].items():
+            for model, outcome in said.items():
+                row = rows.setdefault(model, {"you load": model})
+                row[f"`{switch}=false`, MLflow {version}"] = outcome
+    dates = ", ".join(
+        f"MLflow {version} {run['date']}" for version, run in runs.items()
+    )
+    table = translated(report.markdown(list(rows.values())), locale)
+    return f"{table}\n\n*{translated('Run on', locale)}{COLON[locale]} {dates}*"
+
+
+def found_by(case: Pitfall, guide: str) -> str:
+    """Return the checks that find the case, with a link to all checks."""
+    names = ", ".join(f"`{name}`" for name in finders(case))
+    return f"[{names}]({guide})" if names else ""
+
+
+def page(case: Pitfall, locale: str) -> str:
+    """Return the case's page: what one sees, the fix, why, both ways."""
+    description = LINK.sub(r"\1", case.text("fix", locale)).replace("`", "")
+    meta = {"description": description, "search": {"boost": 2}, "hide": ["navigation"]}
+    head = yaml.safe_dump(meta, allow_unicode=True)
+    colon = COLON[locale]
+    parts = [f"---\n{head}---\n# {case.text('title', locale)}"]
+    if case.error:
+        parts.append(f"```text\n{case.error}\n```")
+    fix = case.text("fix", locale)
+    parts.append(f"**{translated('Fix', locale)}{colon}** {fix}")
+    why = case.text("why", locale)
+    parts.append(why.replace("<!-- switches -->", switches(locale)))
+    parts += both_ways(case, locale)
+    finder = translated("Found by check-model", locale)
+    checks = found_by(case, f"../{CHECKS}")
+    nobody = translated("No check finds it in a logged model.", locale)
+    foot = [f"{finder}{colon} {checks}" if checks else nobody]
+    links = [f"[mlflow #{n}]({UPSTREAM}/{n})" for n in case.head.get("issues", [])]
+    if links:
+        foot.append(f"{translated('Upstream', locale)}{colon} {', '.join(links)}")
+    foot.append(f"[{translated('All pitfalls', locale)}](../pitfalls.md)")
+    made = report.when(kept(), "make pitfalls", digest())
+    foot.append(translated(f"*{made}*", locale))
+    block = "\n\n".join(foot)
+    parts.append(f"<div data-search-exclude markdown>\n\n{block}\n\n</div>")
+    return "\n\n".join(parts)
+
+
+def contents(locale: str) -> str:
+    """Return the list: for each group a table of error, pitfall and check."""
+    parts = []
+    for group in GROUPS:
+        rows = []
+        for case in cases():
+            if case.head["group"] != group:
+                continue
+            error = case.error.partition("\n")[0].replace("`", "")
+            link = f"[{case.text('title', locale)}](pitfalls/{case.slug}.md)"
+            row = {"You see": f"`{error}`" if error else "no error"}
+            row["Pitfall"] = f"{link}{{ #{case.slug} }}"  # where its section once was
+            rows.append({**row, "check-model": found_by(case, CHECKS)})
+        parts.append(f"## {translated(group, locale)}")
+        parts.append(translated(report.markdown(rows), locale))
+    block = "\n\n".join(parts)
+    return f'<div class="pitfalls" data-search-exclude markdown>\n\n{block}\n\n</div>'

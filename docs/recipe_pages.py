@@ -106,15 +106,15 @@ def printed(recipe: Recipe) -> str:
     return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
 
 
-def figure(recipe: Recipe) -> re.Match[str] | None:
-    """Return the README's first figure: its file and what it shows."""
-    text = (recipe.path / "README.md").read_text(encoding="utf-8")
+def figure(page: Path) -> re.Match[str] | None:
+    """Return a page's first figure: its file and what it shows."""
+    text = page.read_text(encoding="utf-8")
     return re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", text, re.M)
 
 
 def drawn(recipe: Recipe) -> Image.Image | None:
     """Return the README's first figure, as the last run drew it."""
-    found = figure(recipe)
+    found = figure(recipe.path / "README.md")
     return Image.open(OUT / "recipes" / picture(recipe, found[1])) if found else None
 
 
@@ -152,8 +152,9 @@ def cards(level: str, locale: str) -> str:
 def card(recipe: Recipe, locale: str) -> str:
     """Return a recipe in a box: what came out, what it teaches, how long it takes."""
     twin = DOCS / "recipes" / f"{recipe.name}.{locale}.md"
-    said = split(twin.read_text("utf-8"))[0] if twin.is_file() else recipe.front_matter
-    if found := figure(recipe):
+    page = twin if twin.is_file() else recipe.path / "README.md"
+    said = split(page.read_text(encoding="utf-8"))[0]
+    if found := figure(page):
         shown = f"![{found[2]}](recipes/{picture(recipe, found[1])}){{ loading=lazy }}"
     else:
         shown = f"```text\n{result(recipe)}\n```"

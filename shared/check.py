@@ -95,7 +95,7 @@ def result(name: str, seen: str | None, status: str = "") -> Result:
     if status == "skipped" or not seen:
         return Result(name, status or "ok", seen or "")
     if pitfall:
-        pitfall = f"{os.environ.get('SITE_URL', '')}pitfalls/#{pitfall.split()[0]}"
+        pitfall = f"{os.environ.get('SITE_URL', '')}pitfalls/{pitfall.split()[0]}/"
     return Result(name, status or level, seen, why, mend, pitfall)
 
 

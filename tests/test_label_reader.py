@@ -1,11 +1,7 @@
-"""label_reader: what it reads, what it leaves unread, what is refused, the move from a
-pickle."""
+"""label_reader: what it reads, what it leaves unread, what is refused."""
 
 import base64
 import io
-import json
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,7 +34,6 @@ for name in SIBLINGS:  # another recipe's tests find their own
 sys.path.remove(FOLDER)
 
 WEIGHTS = weights.recognition_weights()
-PAGE = (RECIPE.path / "README.md").read_text(encoding="utf-8")
 LABELS = make_labels(5, 96, drawing.CHOOSING)
 PAPER = np.full((60, 240, 3), 220, np.uint8)
 
@@ -54,6 +49,13 @@ def load(threads: int = 1, path: str = WEIGHTS["weights"]) -> model_code.LabelRe
 
 
 READER = load()
+
+
+@pytest.mark.parametrize(("right", "inside"), [(199, False), (197, False), (190, True)])
+def test_a_line_at_the_edge_may_be_cut_off(right, inside):
+    picture = np.zeros((60, 200, 3), np.uint8)
+    box = ((right - 70, 30), (140, 40), 0.0)  # 2 px are a twentieth of its height
+    assert model_code.is_inside(box, picture) == inside
 
 
 def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
@@ -255,88 +257,6 @@ def test_own_labels_are_named_after_their_codes(tmp_path):
         own_labels(tmp_path)
 
 
-@pytest.fixture
-def store(tmp_path, new_store, monkeypatch):
-    """Use a store of its own, in a working directory of its own."""
-    new_store(tmp_path / "mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.create_experiment("labels", artifact_location=str(tmp_path / "artifacts"))
-    mlflow.set_experiment("labels")
-    yield tmp_path
-    mlflow.set_tracking_uri(None)
-
-
-def step(name: str) -> str:
-    """Return a step's code from the page."""
-    return PAGE.partition(f'```python title="{name}"\n')[2].partition("```")[0]
-
-
-LOADS = """
-import sys, mlflow
-mlflow.set_tracking_uri(sys.argv[1])
-mlflow.pyfunc.load_model(sys.argv[2])
-"""
-
-
-def load_elsewhere(uri: str, **settings: str) -> str:
-    """Load a model in a process that knows no module of ours; return its error."""
-    words = [sys.executable, "-P", "-c", LOADS, mlflow.get_tracking_uri(), uri]
-    environment = {**os.environ, **settings}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        words, cwd="/", env=environment, capture_output=True, text=True
-    )
-    return done.stderr if done.returncode else ""
-
-
-@pytest.mark.filterwarnings("ignore:.*Add type hints:UserWarning")
-def test_from_a_pickled_object_to_a_file(store, monkeypatch):
-    """Run the page's steps; between them, what the page says that breaks."""
-    monkeypatch.setitem(sys.modules, "model_code", model_code)
-    request = json.loads((RECIPE.path / "request.json").read_text())
-    place: dict = {"folder": RECIPE.path, "weights": WEIGHTS["weights"]}
-    place["examples"] = pd.DataFrame(**request["dataframe_split"])
-    place["requirements"] = ["mlflow"]
-    exec(step("the object") + step("what it answers"), place)
+def test_a_reader_that_holds_its_session_is_no_object_to_log(tmp_path):
     with pytest.raises(mlflow.MlflowException, match="Failed to serialize Python mod"):
-        mlflow.pyfunc.save_model(
-            "object", python_model=place["Reader"](WEIGHTS["weights"])
-        )
-    exec(step("loaded in load_context"), place)
-    uri = place["pickled"].model_uri
-    assert mlflow.pyfunc.load_model(uri)
-    assert "ModuleNotFoundError: No module named 'model_code'" in load_elsewhere(uri)
-    switch = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    refused = "Deserializing model using pickle is disallowed"
-    assert refused in load_elsewhere(uri, **switch)
-    exec(step("logged by its path") + step("the same answers"), place)
-    assert load_elsewhere(place["moved"].model_uri, **switch) == ""
-    assert "MNT-901892" in place["after"]["code"].tolist()
-
-
-def test_weights_are_stored_once_and_shared(store):
-    """The page's change of load_context, in a model logged beside a complete one."""
-    code = (RECIPE.path / "model_code.py").read_text(encoding="utf-8")
-    line = "        options = onnxruntime.SessionOptions()\n"
-    lines = step("in load_context").splitlines()
-    code = code.replace(line, "".join(f"        {text}\n" for text in lines) + line)
-    code = code.replace('context.artifacts["weights"],', "weights,")
-    (store / "model_code.py").write_text(code, encoding="utf-8")
-    asked: dict = {"name": "reader", "pip_requirements": ["mlflow"]}
-    with mlflow.start_run():
-        whole = mlflow.pyfunc.log_model(
-            python_model=RECIPE.path / "model_code.py",
-            artifacts=WEIGHTS,
-            model_config={"threads": 1},
-            **asked,
-        )
-        mlflow.register_model(whole.model_uri, "reader")
-        config = {"threads": 1, "weights": "models:/reader/1"}
-        sharing = mlflow.pyfunc.log_model(
-            python_model=store / "model_code.py", model_config=config, **asked
-        )
-    assert len([*store.rglob("*.onnx")]) == 1
-    model = mlflow.pyfunc.load_model(sharing.model_uri).unwrap_python_model()
-    pictures = [label.picture for label in LABELS[:4]]
-    assert model.read(pictures) == READER.read(pictures)
+        mlflow.pyfunc.save_model(tmp_path / "object", python_model=READER)

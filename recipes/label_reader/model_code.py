@@ -21,7 +21,8 @@ from PIL import Image, ImageOps
 PATTERN = re.compile(r"[A-Z]{3}-[0-9]{6}")  # of a code
 LETTERS = 3  # the first characters of a code are letters, the others digits
 BAR = 0.95  # least confidence of a code; below it the label is unread
-MARGIN = 0.3  # paper around a line, as a share of its height
+MARGIN = 0.3  # cut out around a line, as a share of its height
+PAPER = 0.05  # least distance from the picture's edge, as a share of the line's height
 HEIGHT = 48  # px, the height of the lines that the network was trained on
 WIDTH = 320  # px, room for a line; a shorter one is padded on its right
 AT_ONCE = 16  # lines in one run of the network, which bounds its memory
@@ -58,8 +59,9 @@ def is_inside(box: cv2.typing.RotatedRect, picture: np.ndarray) -> bool:
     """Return whether there is paper around the box; else a code may be cut off."""
     height, width = picture.shape[:2]
     x, y = cv2.boxPoints(box).T
-    inside_x = x.min() > 0 and x.max() < width - 1
-    inside_y = y.min() > 0 and y.max() < height - 1
+    paper = PAPER * min(box[1])
+    inside_x = x.min() > paper and x.max() < width - 1 - paper
+    inside_y = y.min() > paper and y.max() < height - 1 - paper
     return bool(inside_x and inside_y)
 
 

@@ -54,7 +54,7 @@ def test_the_command_prints_findings_and_counts(tmp_path):
     (model,) = (model for model in FAULTS if model.finds == "reads-the-values")
     code, text = command(model.save(tmp_path / "b"))
     assert code == 1 and "reads-the-values: answers [0] for" in text
-    assert "pitfalls/#untyped-list" in text and "1 error, 0 advice" in text
+    assert "pitfalls/untyped-list/" in text and "1 error, 0 advice" in text
 
 
 @pytest.mark.parametrize("name", ["nowhere", "models:/churn/1", "."])

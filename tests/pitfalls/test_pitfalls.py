@@ -51,6 +51,8 @@ def script(path: Path, place: Path, environment: dict[str, str]) -> None:
     except Exception as error:
         said = "".join(traceback.format_exception_only(error))
         print(" ".join(said.split())[:400])
+        lines = "".join(traceback.format_exception(error)).splitlines()[-8:]
+        path.with_suffix(".tail").write_text("\n".join(lines))
     sys.stdout.flush()
 
 
@@ -89,11 +91,20 @@ def run(case: Pitfall, way: str, folder: Path) -> str:
     return re.sub(r"\b[0-9a-f]{32}\b", "<id>", shown.replace(str(folder), "/..."))
 
 
+def tail(folder: Path) -> str:
+    """Return the end of the last traceback, as a terminal shows it."""
+    text = "".join(path.read_text() for path in sorted(folder.rglob("*.tail"))[:1])
+    text = re.sub(r'"[^"]*/site-packages/', '"/.../site-packages/', text)
+    return text.replace(str(folder), "/...")
+
+
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_pitfall(case, tmp_path, record_property):
     for way in ("wrong", "right"):
         output = run(case, way, tmp_path / way)
         record_property(way, output)
+        if way == "wrong" and (lines := tail(tmp_path / way)):
+            record_property("traceback", lines)
         assert case.head[way] in output, f"{case.name}, {way}:\n{output}"
     model = tmp_path / "wrong/here/model"
     if finders(case) and (model / "MLmodel").is_file():

@@ -111,7 +111,7 @@ def pytest_collection_modifyitems(config, items):
         if mark := item.get_closest_marker("verify"):
             (way,) = mark.args
             recipe = mark.kwargs.get("recipe", "all")
-            if hasattr(item, "callspec"):
+            if recipe == "all" and hasattr(item, "callspec"):
                 recipe = item.callspec.id  # one parameter, the recipe
             item.user_properties.append(("cell", [recipe, way]))
             only_recipe, only_way = (

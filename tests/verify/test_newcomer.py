@@ -1,83 +1,105 @@
-"""A newcomer with MLflow alone follows a page in an empty folder, as printed."""
+"""A newcomer with MLflow alone follows a guide in an empty folder, as printed."""
 
 import re
 import subprocess
-import sys
+from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 
 from shared import ROOT
-from shared.processes import environment, running_server
+from shared.processes import environment, free_port, running_server
 
 import pytest
+import yaml
 
-DOCS = ROOT / "docs"
+pytestmark = pytest.mark.verify("newcomer", recipe="circle_area")
+GUIDES = ROOT / "docs" / "guides"
 
 
-def titled_blocks(text: str) -> dict[str, str]:
-    """Return title -> text of the fenced blocks that have a title."""
+def guide_text(guide: str) -> str:
+    """Return the guide with its snippets; its ports are replaced by free ones."""
+    ports: defaultdict[str, int] = defaultdict(free_port)
+    text = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
     text = re.sub(
-        r'^--8<-- "(.*)"$', lambda m: (ROOT / m[1]).read_text(), text, flags=re.M
+        r'^ *--8<-- "(.*)"$', lambda m: (ROOT / m[1]).read_text(), text, flags=re.M
     )
-    return dict(re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```$', text, re.M | re.S))
+    return re.sub(r"\b50\d\d\b", lambda m: str(ports[m[0]]), text)
 
 
-def follow(page: str, folder: Path) -> dict[str, str]:
-    """Write the page's files, run its commands up to a server; return its blocks."""
-    blocks = titled_blocks((DOCS / f"{page}.md").read_text())
-    for title, text in blocks.items():
-        if title.endswith(".py"):
-            (folder / title).write_text(text)
-    commands, _, _ = blocks["terminal"].partition("mlflow models serve")
-    run(["bash", "-ec", commands], folder)
-    return blocks
+def follow(guide: str, folder: Path) -> None:
+    """Do what the guide says from top to bottom, by the titles of its blocks.
+
+    A file is written, "terminal" is run, a last line with a port starts a server, and
+    "prints" is what the block before it must have printed.
+    """
+    blocks = r'^```\w+ title="(.+?)"\n(.*?)^```$'
+    printed = ""
+    with ExitStack() as servers:
+        for title, text in re.findall(blocks, guide_text(guide), re.M | re.S):
+            if title == "prints":
+                assert printed.strip() == text.strip()
+            elif title.endswith("terminal"):
+                commands, server, port = re.fullmatch(
+                    r"(.*?)(^[^\n]* (?:--port|http.server) (\d+)[^\n]*\n)?",
+                    text,
+                    re.M | re.S,
+                ).groups()
+                printed = run(commands, folder)
+                if server:
+                    page = "" if "http.server" in server else "health"
+                    address = f"http://127.0.0.1:{port}/{page}"
+                    command = ["bash", "-c", server]
+                    log = folder / f"{port}.txt"
+                    servers.enter_context(running_server(command, folder, address, log))
+            else:
+                (folder / title).parent.mkdir(parents=True, exist_ok=True)
+                (folder / title).write_text(text, encoding="utf-8")
 
 
-def run(words: list[str], folder: Path) -> str:
+def run(commands: str, folder: Path) -> str:
+    """Run a shell's lines up to the first that fails; return what they print."""
+    words = ["bash", "-ec", commands]
     done = subprocess.run(
-        words, cwd=folder, env=environment(), capture_output=True, text=True
+        words,
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.fixture(autouse=True)
-def _no_store_but_its_own(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+@pytest.mark.parametrize(
+    "guide",
+    [
+        "../index",
+        "serve",
+        "registry",
+        "test",
+        "from-an-object",
+        "private-packages",
+        "config",
+        "prompts",
+    ],
+)
+def test_guide(guide, tmp_path):
+    follow(guide, tmp_path)
 
 
-@pytest.mark.verify("newcomer", recipe="circle_area")
-def test_home(tmp_path):
-    blocks, chinese = (
-        titled_blocks((DOCS / f"{page}.md").read_text(encoding="utf-8"))
-        for page in ("index", "index.zh")
-    )
-    assert [*blocks.values()] == [*chinese.values()]
-    *files, (_, commands), (_, printed) = blocks.items()
-    for name, text in files:
-        (tmp_path / name).write_text(text)
-    assert run(["bash", "-ec", commands], tmp_path).strip() == printed.strip()
+def test_the_table_of_types(tmp_path):
+    follow("which-way", tmp_path)
+    assert run("python make_table.py", tmp_path) in guide_text("which-way")
 
 
-@pytest.mark.verify("newcomer", recipe="circle_area")
-def test_serve(tmp_path):
-    blocks = follow("guides/serve", tmp_path)
-    command = blocks["terminal"].splitlines()[-1].split()
-    assert command[:3] == ["mlflow", "models", "serve"]
-    ping = "http://127.0.0.1:5001/ping"
-    with running_server(command, tmp_path, ping, tmp_path / "server.txt"):
-        told = run(["bash", "-ec", blocks["another terminal"]], tmp_path)
-        assert '"area": 3.14159' in told
-        assert "3.14159" in run([sys.executable, "ask.py"], tmp_path)
-
-
-@pytest.mark.verify("newcomer", recipe="circle_area")
-def test_registry(tmp_path):
-    follow("guides/registry", tmp_path)
-    told = run([sys.executable, "promote.py"], tmp_path)
-    assert re.findall(r"champion: (\d)", told) == ["2", "1"]
-
-
-@pytest.mark.verify("newcomer", recipe="circle_area")
-def test_test(tmp_path):
-    follow("guides/test", tmp_path)
-    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], tmp_path)
+def test_the_workflow(tmp_path):
+    """Its steps are run in order, on a store of their own."""
+    follow("ci", tmp_path)
+    workflow = yaml.safe_load((tmp_path / ".github/workflows/model.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = [
+        step["run"] for step in steps if "run" in step and step["name"] != "Install"
+    ]
+    lines = ["export MLFLOW_TRACKING_URI=sqlite:///ci.db", *commands]
+    assert run("\n".join(lines), tmp_path).endswith("champion: 1\n")
