@@ -16,6 +16,7 @@ from mkdocs.plugins import event_priority
 from docs import agents, generate
 from docs.files import OUT, SOURCES
 
+LINES = re.compile(r'<a (?:id|href)="#?__codelineno[^>]*>(.*?)</a>')
 log = logging.getLogger("mkdocs.hooks")
 UNTRANSLATED = (
     '<div class="admonition info" lang="zh">'
@@ -55,15 +56,11 @@ def untranslated(page: Any) -> bool:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Let search find an untranslated page once; drop anchors of lines elsewhere."""
+    """Let search find an untranslated page once; drop a long page's line anchors."""
     if untranslated(page):
         page.meta["search"] = {"exclude": True}
         html = f"{UNTRANSLATED}{html}"
-    return (
-        re.sub(r'<a id="__codelineno[^>]*></a>', "", html)
-        if "pitfalls" in page.file.src_uri
-        else html
-    )
+    return LINES.sub(r"\1", html) if len(html) > 200_000 else html
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
