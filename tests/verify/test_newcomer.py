@@ -1,6 +1,7 @@
 """A newcomer with MLflow alone follows a guide in an empty folder, as printed."""
 
 import re
+import shutil
 import subprocess
 from collections import defaultdict
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from shared import ROOT
 from shared.processes import environment, free_port, running_server
+from shared.recipes import find
 
 import pytest
 import yaml
@@ -81,6 +83,10 @@ def run(commands: str, folder: Path) -> str:
         "private-packages",
         "config",
         "prompts",
+        "in-production",
+        "isolated",
+        "what-is-in-an-artifact",
+        "spark",
     ],
 )
 def test_guide(guide, tmp_path):
@@ -90,6 +96,13 @@ def test_guide(guide, tmp_path):
 def test_the_table_of_types(tmp_path):
     follow("which-way", tmp_path)
     assert run("python make_table.py", tmp_path) in guide_text("which-way")
+
+
+def test_a_recipe_s_file_with_plain_mlflow(tmp_path):
+    for name in ("model_code.py", "request.json", "requirements.txt"):
+        shutil.copy(find("circle_area").path / name, tmp_path)
+    follow("copy-a-recipe", tmp_path)
+    assert "346.36" in run("python log.py", tmp_path)
 
 
 def test_the_workflow(tmp_path):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import re
 import shutil
 import signal
@@ -150,28 +149,6 @@ def test_failed_rows_are_reported(logged, cluster):
         again = logged.typed(line, **LOOPBACK)
         assert again.returncode != 0 and "already exists" in again.stderr
         shutil.rmtree(folder / "areas.parquet")
-
-    circles = pd.DataFrame({"diameter": [0.0, 1.0, 2.0, 10.5] * 50})
-    circles.to_parquet(folder / "circles.parquet")
-    plain = blocks("spark", "python")[-1]
-    plain = plain.replace(
-        "models:/circle_area@champion", logged.uri(find("circle_area"))
-    )
-    plain += (
-        "scored = circles.select(area(struct('diameter')).alias('answer')).collect()\n"
-    )
-    plain += "print([row.answer.area for row in scored])"
-    more = {
-        "MLFLOW_TRACKING_URI": logged.store,
-        "PYSPARK_PYTHON": sys.executable,
-        **LOOPBACK,
-    }
-    env = environment(folder, **more)
-    said = subprocess.check_output(
-        [sys.executable, "-c", plain], cwd=folder, env=env, text=True
-    )
-    wanted = [math.pi * (d / 2) ** 2 for d in circles["diameter"]]
-    assert json.loads(said.strip().splitlines()[-1]) == wanted
 
 
 @pytest.mark.verify("spark", recipe="circle_area")
