@@ -110,12 +110,16 @@ build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.
 	@$(BIN)/python -m docs.transcript
 SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/checked build/transcript.txt
 
+# The pages alone: python -m docs.generate.
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; keep what they print for the site
 	@$(BIN)/python -m pytest tests/pitfalls tests/models -m pitfall
 
+# The site as a workflow builds it: with the repository's address.
+test-docs: export GITHUB_SERVER_URL ?= https://example.com
+test-docs: export GITHUB_REPOSITORY ?= owner/cookbook
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
 	@$(BIN)/python -m pytest tests/site -m site
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from textwrap import indent
 from typing import Any
 
 from shared import CookbookError
@@ -14,6 +15,7 @@ CALL = re.compile(
 )
 ROWS = ("index", "data", "predictions", "entries")
 WIDTH = 56  # characters that fit into half a page
+INSET = "    "
 
 
 def call(recipe: Recipe, body: str) -> str:
@@ -22,26 +24,21 @@ def call(recipe: Recipe, body: str) -> str:
     A translation without a client has the README's. Below stand the request and the
     known answer, which another process has given again before the site is built.
     """
-    readme = CALL.search((recipe.path / "README.md").read_text(encoding="utf-8"))
-    request, answer = recipe.json("request.json"), recipe.json("response.json")
+    readme = (recipe.path / "README.md").read_text(encoding="utf-8")
+    ours, english = CALL.search(body), CALL.search(readme)
+    if not ours or not english:
+        raise CookbookError(f"{recipe.name}: a block with a line of curl is wanted")
+    answer = recipe.json("response.json")
     answer.pop("tolerance", None)
-    sides = [block("request.json", request), block("response.json", answer)]
-    pair = "\n\n".join(['<div class="grid" markdown>', *sides, "</div>"])
-
-    def tabs(found: re.Match[str]) -> str:
-        client = found[2] or (readme and readme[2]) or ""
-        shown = [f'=== "curl"\n\n{indented(found[1])}']
-        shown.append(f'=== "Python"\n\n{indented(client)}')
-        return "\n\n".join([*shown, pair])
-
-    body, count = CALL.subn(tabs, body)
-    if count != 1:
-        raise CookbookError(f"{recipe.name}: one block with a line of curl is wanted")
-    return body
-
-
-def indented(text: str) -> str:
-    return re.sub("^(?=.)", "    ", text, flags=re.M)
+    parts = [
+        f'=== "curl"\n\n{indent(ours[1], INSET)}',
+        f'=== "Python"\n\n{indent(ours[2] or english[2], INSET)}',
+        '<div class="grid" markdown>',
+        block("request.json", recipe.json("request.json")),
+        block("response.json", answer),
+        "</div>",
+    ]
+    return body.replace(ours[0], "\n\n".join(parts))
 
 
 def block(title: str, value: Any) -> str:
@@ -67,16 +64,13 @@ def shortened(value: Any) -> Any:
     return {key: shortened(each) for key, each in cut.items()}
 
 
-def layout(value: Any, indent: int = 0) -> str:
-    """Return the value as JSON; what fits on a line stands on one."""
-    flat = json.dumps(value, ensure_ascii=False)
-    if len(flat) + indent <= WIDTH or not isinstance(value, dict | list):
-        return flat
-    inner = indent + 2
-    if isinstance(value, dict):
-        parts = [f'"{key}": {layout(each, inner)}' for key, each in value.items()]
-    else:
-        parts = [layout(each, inner) for each in value]
-    text = f",\n{' ' * inner}".join(parts)
-    first, last = flat[0], flat[-1]
-    return f"{first}\n{' ' * inner}{text}\n{' ' * indent}{last}"
+def layout(value: Any) -> str:
+    """Return the value as JSON; an innermost list or object stands on one line."""
+
+    def joined(found: re.Match[str]) -> str:
+        flat = re.sub(r"(?<=[\[{])\s+|\s+(?=[]}])", "", found[0])
+        flat = re.sub(r"\n\s*", " ", flat)
+        return flat if len(flat) <= WIDTH else found[0]
+
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return re.sub(r"[\[{][^\[\]{}]*[]}]", joined, text)

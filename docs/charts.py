@@ -32,10 +32,9 @@ def charts(name: str, locale: str) -> dict[str, str]:
     drawn = {}
     for title, spec in SPECS.get(name, {}).items():
         kept = json.loads(read(RESULTS / f"{name}.json", f"make bench RECIPE={name}"))
-        rows = pd.DataFrame(kept["tables"][title])
-        parts = [rows[column].astype(str) for column in spec["label"]]
-        table = rows[spec["columns"]].apply(pd.to_numeric)
-        table.index = parts[0].str.cat(parts[1:], sep=", ")
+        rows = kept["tables"][title]
+        labels = [spec["label"].format(**row) for row in rows]
+        table = pd.DataFrame(rows, labels)[spec["columns"]].apply(pd.to_numeric)
         if not eval(spec["holds"], {"t": table}):
             raise CookbookError(f"docs/charts.yml, {title}: the sentence doesn't hold")
         drawing = figure(table, translated(title, locale), spec)

@@ -10,11 +10,11 @@ document$.subscribe(() => {
   });
   // What scrolls can be scrolled by keyboard.
   const reach = () =>
-    document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code, .md-typeset .linenodiv")
+    document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code, .md-typeset .linenodiv, .md-typeset p:has(> svg)")
       .forEach((each) => {
         if (each.scrollWidth > each.clientWidth) {
           each.tabIndex = 0;
-          if (!each.matches("code")) each.setAttribute("role", "region"), each.setAttribute("aria-label", "Table");
+          if (!each.matches("code")) each.setAttribute("role", "region"), each.setAttribute("aria-label", each.matches("p") ? "Drawing" : "Table");
         }
       });
   reach();

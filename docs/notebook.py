@@ -29,41 +29,22 @@ sys.path.insert(0, str(Path(__file__).parent))"""
 
 
 def cells(source: str) -> list[nbformat.NotebookNode]:
-    """Return the cells of a script; the body of its main() is laid open."""
-    tree, lines, found = ast.parse(source), source.splitlines(), []
-
-    def add(body: list[ast.stmt], start: int) -> None:
-        block: list[str] = []
-        for node in body:
-            piece = textwrap.dedent("\n".join(lines[start : node.end_lineno]))
-            start = node.end_lineno or start
-            own = isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.With))
-            comment, rest = [], piece.strip("\n").splitlines()
-            while own and rest and rest[0].startswith("#"):
-                comment.append(rest.pop(0).lstrip("# "))
-            if own or piece.startswith("\n"):
-                found.extend([new_code_cell("\n".join(block).strip())] if block else [])
-                block = []
-            if comment:
-                found.append(new_markdown_cell(" ".join(comment)))
-            block.extend(rest)
-            if own:
-                found.append(new_code_cell("\n".join(block)))
-                block = []
-        if block:
-            found.append(new_code_cell("\n".join(block).strip()))
-
-    main = next(
-        n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main"
-    )
-    before = [node for node in tree.body[1:] if node.lineno < main.lineno]
-    after = [
-        n for n in tree.body if n.lineno > main.lineno and not isinstance(n, ast.If)
+    """Return a driver as cells, the body of its main() laid open around `with`."""
+    tree, lines = ast.parse(source), source.splitlines()
+    main = next(node for node in tree.body if getattr(node, "name", "") == "main")
+    assert isinstance(main, ast.FunctionDef)
+    ranges: list[tuple[int | None, int | None]] = [
+        (tree.body[0].end_lineno, main.lineno - 1),
+        (main.end_lineno, tree.body[-1].lineno - 1),
     ]
-    add(before, tree.body[0].end_lineno or 0)
-    add(after, main.end_lineno or 0)
-    add(main.body, main.body[0].lineno - 1)
-    return found
+    start: int | None = main.lineno
+    for node in main.body:
+        if isinstance(node, ast.With):
+            ranges += [(start, node.lineno - 1), (node.lineno - 1, node.end_lineno)]
+            start = node.end_lineno
+    ranges.append((start, main.end_lineno))
+    texts = [textwrap.dedent("\n".join(lines[a:b])).strip() for a, b in ranges]
+    return [new_code_cell(text) for text in texts if text]
 
 
 def prose(recipe: Recipe) -> str:

@@ -27,14 +27,8 @@ def card(title: str, summary: str, shown: Image.Image | str) -> bytes:
     y = write(y + 8, textwrap.fill(title, 32), "DejaVuSans-Bold", 54, INK)
     y = write(y + 12, textwrap.fill(summary, 68), "DejaVuSans", 27, GREY) + 24
     if isinstance(shown, str):
-        columns = max(map(len, shown.splitlines()))
-        write(
-            y,
-            shown,
-            "DejaVuSansMono",
-            min(34, (SIZE[0] - EDGE) * 5 // 3 // columns),
-            INK,
-        )
+        size = (SIZE[0] - EDGE) * 5 // 3 // max(map(len, shown.splitlines()))
+        write(y, shown, "DejaVuSansMono", min(34, size), INK)
     else:
         picture = shown.convert("RGB")
         picture = ImageOps.contain(picture, (SIZE[0] - 2 * EDGE, SIZE[1] - y - 30))

@@ -137,10 +137,11 @@ def minutes(recipe: Recipe) -> int:
 
 def cards(level: str, locale: str) -> str:
     """Return the recipes of a level, each in a box."""
-    levels = {
-        recipe: recipe.front_matter.get("level", "lesson") for recipe in discover()
-    }
-    boxes = [card(recipe, locale) for recipe in levels if levels[recipe] == level]
+    boxes = [
+        card(recipe, locale)
+        for recipe in discover()
+        if recipe.front_matter.get("level", "lesson") == level
+    ]
     text = "\n\n".join(boxes)
     return f'<div class="grid cards" markdown>\n\n{text}\n\n</div>'
 

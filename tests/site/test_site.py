@@ -1,15 +1,21 @@
 """`make test-docs`: each page in a real browser, light and dark, wide and narrow."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
 
 from shared import CookbookError, log_all
-from shared.recipes import ROOT, find
+from shared.recipes import ROOT, discover, find
 
 import axe_playwright_python
 import pytest
+from PIL import Image
 
+from docs import charts
 from docs.generate import fill
 from docs.recipe_pages import reasons
 from tests.site.conftest import SITE, pages
@@ -106,6 +112,42 @@ def test_copy_button_copies_what_is_shown(tab, base):
     assert copied.strip() == source.read_text(encoding="utf-8").strip()
 
 
+@pytest.mark.parametrize("recipe", discover(), ids=lambda recipe: recipe.name)
+def test_recipe_page(tab, base, recipe):
+    """Downloads and the last run on top; request and answer beside each other."""
+    tab.set_viewport_size(SIZES["wide"])
+    tab.goto(urljoin(base, f"recipes/{recipe.name}/"), wait_until="load")
+    top = tab.locator(".top")
+    assert re.search(r"Last run with MLflow 3\S+ on 20\S+: green", top.inner_text())
+    for kind in ("zip", "ipynb"):
+        link = top.locator(f"a[href$='{recipe.name}.{kind}']").get_attribute("href")
+        assert (SITE / "downloads" / link.rpartition("/")[2]).is_file()
+    both = tab.locator(".grid > .highlight")
+    request, answer = both.nth(0).bounding_box(), both.nth(1).bounding_box()
+    assert request["y"] == answer["y"] and request["x"] < answer["x"]
+    tab.set_viewport_size(SIZES["narrow"])
+    assert both.nth(0).bounding_box()["y"] < both.nth(1).bounding_box()["y"]
+    tabs = tab.locator(".tabbed-set:has(+ .grid)")
+    assert tabs.locator(".tabbed-labels > label").all_inner_texts() == [
+        "curl",
+        "Python",
+    ]
+    tabs.get_by_text("Python", exact=True).click()
+    assert tabs.locator("pre", has_text="import requests").is_visible()
+
+
+def test_a_chart_says_what_its_table_says(monkeypatch):
+    (drawn,) = charts.charts("clv_composite", "en").values()
+    assert drawn.count("<svg x=") == 30 and 'aria-label="Error of the total' in drawn
+    monkeypatch.setitem(
+        charts.SPECS["clv_composite"]["Error of the total at each cutoff"],
+        "holds",
+        't["composite (%)"].max() < 0',
+    )
+    with pytest.raises(CookbookError, match="the sentence doesn't hold"):
+        charts.charts("clv_composite", "en")
+
+
 def test_tables_scroll_by_keyboard(tab, base):
     tab.set_viewport_size(SIZES["narrow"])
     tab.goto(urljoin(base, "reference/make/"), wait_until="load")
@@ -123,8 +165,13 @@ def test_what_a_search_engine_reads():
     assert sitemap.count("<loc>") >= len(pages()) // 2
     for page in pages():
         text = (SITE / page.lstrip("/") / "index.html").read_text(encoding="utf-8")
-        for tag in ('name="description"', 'rel="canonical"', 'property="og:image"'):
+        for tag in ('name="description"', 'rel="canonical"'):
             assert tag in text, f"{page}: {tag}"
+        (card,) = re.findall(r'property="og:image" content=".*?/(previews/.*?)"', text)
+        with Image.open(SITE / card) as picture:
+            assert (picture.format, *picture.size) == ("PNG", 1200, 630), page
+        named = re.findall(r'md-source__repository">\s*(.*?)\s*<', text)
+        assert {*named} == {os.environ["GITHUB_REPOSITORY"]}, page
     english = [
         SITE / page.lstrip("/") / "index.html" for page in pages() if "zh/" not in page
     ]
@@ -160,6 +207,15 @@ def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
     assert "area 3.14" in shown and "before" not in shown
     with pytest.raises(CookbookError, match="no such line"):
         reasons(circle, "the line is gone", "en")
+
+
+def test_pages_are_written_without_mkdocs():
+    code = "import sys, docs.generate; print('mkdocs' in sys.modules)"
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert said == "False\n"
+    site = json.loads((ROOT / "build" / "site.json").read_text(encoding="utf-8"))
+    assert site["sources"]["recipes/pc_fast.md"] == "recipes/pc_fast/README.md"
+    assert {"Home": "index.md"} in site["navigation"]
 
 
 def test_pages_are_small():

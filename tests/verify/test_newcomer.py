@@ -76,6 +76,7 @@ def run(commands: str, folder: Path) -> str:
 @pytest.mark.parametrize(
     "guide",
     [
+        "../index",
         "serve",
         "registry",
         "test",
