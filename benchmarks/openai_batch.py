@@ -7,23 +7,21 @@ client's side is measured.
 """
 
 import ast
-import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from shared.recipes import ROOT, find
+from shared.recipes import find
 
 import httpx2
 import pandas as pd
 
+from benchmarks.fake_service import elsewhere
 from benchmarks.report import Rows, interleave, publish
 
 RECIPE = find("openai_batch").path
@@ -66,19 +64,6 @@ def reader(**config: Any) -> model_code.FeedbackReader:
     model = model_code.FeedbackReader()
     model.load_context(SimpleNamespace(model_config=config))
     return model
-
-
-@contextmanager
-def service(latency: float = 0.0) -> Iterator[None]:
-    """Run the fake service in a process of its own, as the configured endpoint."""
-    command = [sys.executable, str(ROOT / "tests" / "fault_server.py"), str(latency)]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
-        assert process.stdout
-        url = process.stdout.readline().strip()
-        os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
-        os.environ["OPENAI_MODEL"] = "stand-in"
-        yield
-        process.communicate()  # closes its input, which ends it
 
 
 def code_lines(modules: str) -> int:
@@ -140,9 +125,9 @@ def parts() -> Rows:
 
 
 def main() -> None:
-    with service():
+    with elsewhere(key=KEY):
         tables = {"What each part buys over openai_call, and costs": parts()}
-    with service(latency=0.1):
+    with elsewhere(0.1, KEY):
         ways = {
             f"{n} at a time": partial(reader(concurrency=n).predict, None, FEW)
             for n in (1, 8, 16)

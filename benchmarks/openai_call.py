@@ -7,15 +7,11 @@ on loopback that answers at once, so that only the client's side is measured.
 """
 
 import math
-import os
 import statistics
-import subprocess
-import sys
 import time
 import tracemalloc
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +23,7 @@ from shared.recipes import ROOT
 import openai
 import pandas as pd
 
+from benchmarks.fake_service import elsewhere
 from benchmarks.report import Rows, publish
 from recipes.openai_call import driver, model_code
 
@@ -103,19 +100,6 @@ def quality() -> dict[str, Rows]:
     }
 
 
-@contextmanager
-def service(latency: float = 0.0) -> Iterator[None]:
-    """Run the fake service in a process of its own, as the configured endpoint."""
-    command = [sys.executable, str(ROOT / "tests" / "fault_server.py"), str(latency)]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
-        assert process.stdout
-        url = process.stdout.readline().strip()
-        os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none"}
-        os.environ["OPENAI_MODEL"] = "fake"
-        yield
-        process.communicate()  # closes its input, which ends it
-
-
 def costs(ways: Mapping[str, Callable[[], object]], rounds: int = 9) -> Rows:
     """Return what 16 texts cost each way: median CPU time of a text, most memory.
 
@@ -144,7 +128,7 @@ def memory(work: Callable[[], object]) -> float:
 def main() -> None:
     with local_llm():
         tables = quality()
-    with service(), openai.OpenAI() as kept:
+    with elsewhere(), openai.OpenAI() as kept:
         settings = MODEL.settings
         read = partial(model_code.read, settings=settings, label=0, text="fine")
         ways: dict[str, Callable[[], Any]] = {

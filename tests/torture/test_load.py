@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.fake_service import vector
 from benchmarks.report import marked_processes
 from tests.torture.hostile import asks_a_table, first_frame
 from tests.torture.oracles import ORACLES, by_row, edges, feedback
-from tests.torture.services import service, vector
+from tests.torture.services import service
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
