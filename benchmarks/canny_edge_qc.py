@@ -29,7 +29,7 @@ from PIL import Image
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.report import Rows, publish
+from benchmarks.report import Rows, publish, resident_mb
 
 RECIPE = find("canny_edge_qc")
 sys.path.insert(0, str(RECIPE.path))  # where its files find each other
@@ -251,11 +251,6 @@ def seconds_for(picture: bytes | np.ndarray, calibration: dict[str, float]) -> f
 
 def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def costs() -> dict[str, Rows]:

@@ -9,7 +9,6 @@ of labels in six other fonts, which had no part in any choice.
 
 import base64
 import io
-import resource
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from PIL import Image
 from scipy.stats import beta
 from skimage import data
 
-from benchmarks.report import Rows, publish, served
+from benchmarks.report import Rows, publish, resident_mb, served
 
 RECIPE = find("label_reader")
 sys.path.insert(0, str(RECIPE.path))  # where its files find each other
@@ -268,11 +267,6 @@ def no_codes(labels: list[Label]) -> Rows:
 # What it costs.
 
 
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def jpeg(picture: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=90)
@@ -384,10 +378,9 @@ def stored_mb(folder: Path) -> float:
 
 
 def shared_weights(code: str) -> str:
-    """Return the code with the change that the page shows under "Weights stored
-    once"."""
+    """Return the code with the change that the page shows."""
     page = (RECIPE.path / "README.md").read_text(encoding="utf-8")
-    block = page.partition("<!-- weights stored once -->\n```python\n")[2]
+    block = page.partition('```python title="in load_context"\n')[2]
     lines = block.partition("```")[0].rstrip("\n")
     text = '            context.artifacts["weights"],\n'
     start = "        options = onnxruntime.SessionOptions()\n"

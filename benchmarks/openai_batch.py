@@ -7,10 +7,9 @@ client's side is measured.
 """
 
 import ast
-import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -83,17 +82,6 @@ def without_guard(model: model_code.FeedbackReader) -> None:
         model.predict(None, BATCH)
 
 
-def cpu(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the median CPU milliseconds a text of each way, taken in turns."""
-    spent: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, run in ways.items():
-            start = time.process_time()
-            run()
-            spent[way].append((time.process_time() - start) / len(BATCH) * 1e3)
-    return {way: statistics.median(times) for way, times in spent.items()}
-
-
 def parts() -> Rows:
     """Return a row for each part: what it buys, and what it costs."""
     plain = reader()
@@ -104,20 +92,17 @@ def parts() -> Rows:
         "with limits": partial(limited.predict, None, BATCH),
         "openai_call": partial(lesson_reader().predict, None, BATCH),
     }
-    for run in ways.values():
-        run()
-    ms = cpu(ways)
+    seconds = interleave(ways, ROUNDS, time.process_time)
+    ms = {way: 1000 * taken / len(BATCH) for way, taken in seconds.items()}
     costs = {
         "transport.py, masking.py": ms["whole"] - ms["without guard"],
         "pace.py": max(ms["with limits"] - ms["whole"], 0.0),
     }
     rows: Rows = []
     for module, buys in BUYS.items():
-        spent = costs.get(module, "")
-        lines = code_lines(module)
-        rows.append(
-            {"part": module, "buys": buys, "code lines": lines, "CPU ms a text": spent}
-        )
+        lines, spent = code_lines(module), costs.get(module, "")
+        part = {"part": module, "buys": buys, "code lines": lines}
+        rows.append(part | {"CPU ms a text": spent})
     whole = {"part": "**all of it**", "buys": "", "code lines": ""}
     rows.append(whole | {"CPU ms a text": ms["whole"]})
     rows.append(whole | {"part": "openai_call", "CPU ms a text": ms["openai_call"]})
