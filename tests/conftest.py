@@ -1,6 +1,8 @@
 """What the tests share: checkouts, and one in which every recipe was logged."""
 
 import gc
+import importlib
+import io
 import json
 import os
 import re
@@ -11,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from shared.local_embeddings import local_embeddings
 from shared.local_llm import local_llm
-from shared.recipes import ROOT, discover
+from shared.recipes import ROOT, discover, find
 from shared.store import create_store
 
 import pytest
@@ -166,6 +169,24 @@ def service(monkeypatch):
         monkeypatch.setenv("OPENAI_MODEL", "fake")
         monkeypatch.delenv("OPENAI_EMBEDDING_MODEL", raising=False)
         yield server
+
+
+def siblings(recipe: str, *names: str) -> list[Any]:
+    """Import a recipe's files, which import each other by their bare names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(find(recipe).path))
+        for name in names:
+            patch.delitem(sys.modules, name, raising=False)
+        return [importlib.import_module(name) for name in names]
+
+
+def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:
+    """Return the picture as the bytes of a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind, **options)
+    return file.getvalue()
 
 
 def store(checkout: Path) -> dict[str, str]:

@@ -1,20 +1,15 @@
 """The recorded entries of reference_qa are what its sources give today."""
 
-import importlib
-
-from shared.recipes import find
-
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.conftest import siblings
+
 
 @pytest.mark.verify("entries", recipe="reference_qa")
-def test_the_entries_are_the_references_and_the_vectors_the_models(
-    local_services, monkeypatch
-):
-    monkeypatch.syspath_prepend(str(find("reference_qa").path))
-    corpus, library = map(importlib.import_module, ("passages", "library"))
+def test_the_entries_are_the_references_and_the_vectors_the_models(local_services):
+    corpus, library = siblings("reference_qa", "passages", "library")
     recorded = pd.read_parquet(corpus.FILE)
     assert library.REFERENCE.is_dir(), "Python's reference is missing: make system"
     assert recorded.attrs["source"] == corpus.SOURCE
