@@ -190,9 +190,11 @@ def test_the_key_is_in_no_row_log_trace_or_store(
     new_store(tmp_path / "mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     mlflow.openai.autolog()
-    service.more.update(PLACES)
+    # What a body says is read by API; the rest is the same for both.
+    places = PLACES if api == "chat" else {n: PLACES[n] for n in PLACES if "200" in n}
+    service.more.update(places)
     model = reader(api=api, client={"max_retries": 0}, concurrency=4)
-    texts = [f"[{place}] x" for place in PLACES]
+    texts = [f"[{place}] x" for place in places]
     try:
         answer = ask(*texts, model=model)
         streamed = [stream(text, model=model) for text in texts]
@@ -205,18 +207,14 @@ def test_the_key_is_in_no_row_log_trace_or_store(
     untraced = [text for text in texts if text not in str(traces)]
     assert untraced == []
     assert answer["error"].notna().all()
-    assert answer["detail"].str.contains("***", regex=False).sum() > 35
+    assert answer["detail"].str.contains("***", regex=False).sum() > len(texts) / 2
     logs = "\n".join(logging.Formatter().format(record) for record in caplog.records)
     assert "receive_response_headers" in logs
-    places = {
-        "rows": str(answer.to_dict("records")),
-        "streams": str(streamed),
-        "logs": logs,
-    }
-    places["traces"] = str(traces)
+    kept = {"rows": str(answer.to_dict("records")), "streams": str(streamed)}
+    kept |= {"logs": logs, "traces": str(traces)}
     for path in filter(os.path.isfile, tmp_path.rglob("*")):
-        places[path.name] = path.read_bytes().decode("latin-1")
-    for place, text in places.items():
+        kept[path.name] = path.read_bytes().decode("latin-1")
+    for place, text in kept.items():
         for zero in ("\0", "\\u0000", "\\x00"):  # between the letters of UTF-16
             text = text.replace(zero, "")
         for name, spelling in SPELLINGS.items():

@@ -342,16 +342,16 @@ def test_ctrl_c_starts_no_more_calls(service, monkeypatch):
 
 
 def test_the_local_model_answers_as_labelled():
-    """A quarter of the lines that the prompt was written with."""
+    """An eighth of the lines that the prompt was written with."""
     lines = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")
-    lines = lines[lines["part"] == "prompt"][::4]
+    lines = lines[lines["part"] == "prompt"][::8]
     with local_llm.local_llm():
         answer = predict(*lines["text"], index=lines.index, row_seconds=600)
     assert answer["error"].isna().all()
     mood = lines["sentiment"].notna()
-    assert (answer["sentiment"] == lines["sentiment"])[mood].sum() >= 9  # of 10
+    assert (answer["sentiment"] == lines["sentiment"])[mood].sum() >= mood.sum() - 1
     right = answer["product"].eq(lines["product"]) & answer["price"].eq(lines["price"])
-    assert right[~mood].sum() >= 4  # of 5
+    assert right[~mood].sum() >= (~mood).sum() - 1
 
 
 def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, capfd):

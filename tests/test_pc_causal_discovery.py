@@ -17,6 +17,7 @@ from benchmarks.pc_causal_discovery import (
 )
 from recipes.pc_causal_discovery import evaluation, model_code, networks
 from recipes.pc_causal_discovery.model_code import discover
+from tests.conftest import lengthened
 
 RECIPE = find("pc_causal_discovery")
 CELLS = networks.real_cells()
@@ -213,6 +214,8 @@ REFUSED = {
     "alpha below rounding": (CELLS, {"alpha": 1e-16}, "greater than or equal to 0.0"),
     "bins": (CELLS, {"bins": 3}, "bins=3"),
     "unknown": (CELLS, {"alhpa": 0.1}, "alhpa=0.1"),
+    "unknown and long": (CELLS, {"x" * 1000: 1}, "=1: Extra"),
+    "alpha as text": (CELLS, {"alpha": "0.05"}, "alpha='0.05'"),
     "no table": ("x", {}, "give a table"),
     "tiers as text": (CELLS, known("tiers", "Raf"), "tiers.0='Raf'"),
     "no column": (CELLS, NO_COLUMN, "no column 'MEK', 'P39'$"),
@@ -255,6 +258,16 @@ def test_a_refusal_says_what_and_where_and_following_it_helps(name):
     if name in FOLLOWED:
         better_table, better_params = FOLLOWED[name]
         discover(better_table, **better_params)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_no_refusal_quotes_more_than_80_characters(name):
+    table, params, _ = REFUSED[name]
+    with pytest.raises(mlflow.MlflowException) as refused:
+        model_code.CausalDiscovery().predict(
+            None, lengthened(table), lengthened(params)
+        )
+    assert "x" * 81 not in str(refused.value)
 
 
 def test_knowledge_alone_can_make_a_cycle():
