@@ -22,7 +22,7 @@ BAD = [part for _, part in PARTS.bad]
 CALIBRATION = calibrate(PARTS.golden)
 
 
-def load(calibration: dict, folder) -> model_code.EdgeInspection:
+def load(calibration: dict, folder):
     """Return the model, loaded; `make smoke` sends requests to a logged one."""
     path = folder / "calibration.json"
     path.write_text(json.dumps(calibration))

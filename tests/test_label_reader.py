@@ -33,7 +33,7 @@ LABELS = make_labels(5, 96, drawing.CHOOSING)
 PAPER = np.full((60, 240, 3), 220, np.uint8)
 
 
-def load(threads: int = 1, path: str = WEIGHTS["weights"]) -> model_code.LabelReader:
+def load(threads: int = 1, path: str = WEIGHTS["weights"]):
     """Return the model, loaded; `make smoke` sends requests to a logged one."""
     model = model_code.LabelReader()
     context = SimpleNamespace(
