@@ -211,10 +211,8 @@ def quality(tuning: pd.DataFrame, report: pd.DataFrame) -> dict[str, Rows]:
     numbers, tuned_numbers, ranges = means(whole), means(tuned), intervals(whole)
     first: Rows = []
     for measure in MEASURES:
-        row = {
-            "measure": measure,
-            f"{len(report)} tiles for reporting": numbers[measure],
-        }
+        row: dict[str, Any] = {"measure": measure}
+        row[f"{len(report)} tiles for reporting"] = numbers[measure]
         row["95 % interval"] = ranges[measure]
         row[f"{len(tuning)} tiles for tuning"] = tuned_numbers[measure]
         first.append(row)

@@ -11,6 +11,7 @@ import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,10 @@ TEXTS = [
     "", " ", "39", "3_9", "１", "1e5", "nan", "null", "true", "\x00", "\ud800",
     "é😀\u202e", "'; --",
 ]  # fmt: skip
-JSON_VALUES = [
+JSON_VALUES: list[Any] = [
     None, True, False, *NUMBERS, *TEXTS, MEGABYTE, [], [1], {}, {"a": 1}, [[1, 2], [3]],
 ]  # fmt: skip
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     False,
@@ -39,7 +40,7 @@ VALUES = [
     {"a": 1},
     [[1, 2], [3]],
 ]
-VALUES = [
+VALUES: list[Any] = [
     *JSON_VALUES, pd.NA, pd.NaT, np.True_, np.int64(2), np.float32(0.1), np.nan,
     b"", b"\xff\x00", Decimal("1.1"), Decimal("NaN"), Fraction(1, 3), 1 + 2j,
     date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1),
