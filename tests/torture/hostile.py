@@ -28,19 +28,6 @@ JSON_VALUES: list[Any] = [
     None, True, False, *NUMBERS, *TEXTS, MEGABYTE, [], [1], {}, {"a": 1}, [[1, 2], [3]],
 ]  # fmt: skip
 VALUES: list[Any] = [
-    None,
-    True,
-    False,
-    *NUMBERS,
-    *TEXTS,
-    MEGABYTE,
-    [],
-    [1],
-    {},
-    {"a": 1},
-    [[1, 2], [3]],
-]
-VALUES: list[Any] = [
     *JSON_VALUES, pd.NA, pd.NaT, np.True_, np.int64(2), np.float32(0.1), np.nan,
     b"", b"\xff\x00", Decimal("1.1"), Decimal("NaN"), Fraction(1, 3), 1 + 2j,
     date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1),
