@@ -13,12 +13,12 @@ from shared.recipes import ROOT, find
 
 import cloudpickle
 import mlflow
+from tests.models.corpus import FAULTLESS, FAULTS, FRAME
 
 from benchmarks.report import markdown
 from docs.pitfalls import read
 from recipes.circle_area import model_code
 from recipes.circle_area.driver import SIGNATURE
-from tests.models.corpus import FAULTLESS, FAULTS, FRAME
 
 OUT = ROOT / "build" / "checked"
 CIRCLE = find("circle_area").path

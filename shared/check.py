@@ -4,9 +4,9 @@
     check-model models:/churn/3 --json   for a program; --help lists other options
 
 It needs MLflow and what the model needs, nothing else. The model runs in a process of
-its own (probes.py), in an empty folder: loaded without the keys of the environment, and with no
+its own, in an empty folder: loaded without the keys of the environment, and with no
 host but this one to reach, unless `--call`. check.md says of each check why it matters
-and what mends it.
+and what mends it; the checks are in check_files.py and check_answers.py.
 """
 
 import argparse
@@ -20,12 +20,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from shared.probes import CheckError, examine, find
+from shared.check_answers import CheckError, examine, find
 
 LIMIT = 60.0  # seconds that one check may take
 
@@ -74,23 +74,16 @@ def check_model(
     """
     if env_manager == "uv":
         return check_isolated(str(model), call, limit)
-    with examining(str(model), call, [*table()]) as pipe:
-        return list(receive(pipe, limit))
-
-
-@contextmanager
-def examining(model: str, call: bool, checks: list[str]) -> Iterator[Any]:
-    """Start a process that checks the model, yield the pipe that it sends into.
-
-    It is a fork of multiprocessing's fork server, which imports MLflow once.
-    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # The process is a fork of multiprocessing's fork server, which imports MLflow once.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["mlflow.pyfunc.scoring_server", "shared.probes"])
-    ours, theirs = processes.Pipe(duplex=False)
+    processes.set_forkserver_preload(
+        ["mlflow.pyfunc.scoring_server", "shared.check_answers"]
+    )
+    pipe, theirs = processes.Pipe(duplex=False)
     script = sys.modules["__main__"]
     with tempfile.TemporaryDirectory() as place:
-        given = (model, call, checks, dict(os.environ), place, theirs)
+        given = (str(model), call, [*table()], dict(os.environ), place, theirs)
         process = processes.Process(target=examine, args=given)
         sys.modules["__main__"] = ModuleType(
             "__main__"
@@ -101,12 +94,12 @@ def examining(model: str, call: bool, checks: list[str]) -> Iterator[Any]:
             sys.modules["__main__"] = script
         theirs.close()
         try:
-            yield ours
+            return list(receive(pipe, limit))
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid or 0, signal.SIGKILL)
             process.join()
-            ours.close()
+            pipe.close()
 
 
 def receive(pipe: Any, limit: float) -> Iterator[Result]:

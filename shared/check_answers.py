@@ -1,13 +1,9 @@
-"""The checks of check-model, in the process that loads the model and asks it.
+"""What check-model sees of a model that is loaded and asked, in a process of its own.
 
-Each check is a generator of findings, of which the first is told; Skip says why it does
-not apply. check.md has a row for each, in the order in which they run.
+Each check is a generator of findings, as in check_files.py.
 """
 
-import ast
 import functools
-import importlib.metadata
-import importlib.util
 import json
 import logging
 import math
@@ -17,186 +13,23 @@ import sys
 import tempfile
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from shared import check_files
+from shared.check_files import SECRET_NAME, Files, Skip
+
 LONGEST = 2000  # characters of an error that somebody still reads
-LARGE = 2**30  # bytes that each worker of each deployment has to fetch
 READABLE = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")  # by any program
 LOCAL = ("127.", "localhost", "::1")
-CHANGERS = {"append", "appendleft", "extend"}  # methods that change a list
 VOLATILE = {"id", "item_id", "call_id", "created", "created_at"}  # fields of messages
-SECRET_NAME = re.compile(r"(.*_)?(key|token|secret|password)", re.I)
-SECRET = re.compile(
-    r"\bsk-(?=[\w-]*\d)[\w-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pos]_\w{30,}|\bhf_[A-Za-z]{30,}"
-    r"|\bxox[bp]-[\w-]{10,}|\bAIza[\w-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|://[^/\s:@]+:[^/\s:@{}$]+@"
-)
-PINNED = re.compile(r"[^=<>~!]+(===?\s*[^=<>~!*]+|@\s*\S+)(;.*)?")
-
-# What must not be in the model's texts, calls, files and requirements.
-UNPICKLE = (
-    r"(pickle|cloudpickle|dill|joblib)\.loads?\(|pandas\.read_pickle\("
-    r"|numpy\.load\(.*allow_pickle=True"
-)
-STORE = r"mlflow\.(set_(tracking_uri|registry_uri|experiment)|start_run|pyfunc\.load_model)\("
-MOVING_NAME = r"models:/[^/@]+(@.+|/[A-Za-z]+)$"
-MACHINE_PATH = r"(file://)?(/(home|Users|root|mnt|tmp|data|opt)/|[A-Za-z]:[\\/]|~/)\w"
-STRAY_FILE = r"(.*/)?(\.env|\.git|\.venv|\.ssh|\.aws|\.netrc|\.pypirc|id_rsa)(/|$)"
-OTHER_INDEX = r"(-i|-f|--(extra-)?index-url|--find-links)\b|.*://"
 
 
 class CheckError(Exception):
     """The model could not be checked; the message says why in one line."""
-
-
-class Skip(Exception):
-    """The check does not apply to this model; the message says why."""
-
-
-class Code:
-    """The syntax trees of the model's file, first, and of what came with it."""
-
-    def __init__(self, folder: Path, main: str) -> None:
-        paths = [folder / main, *sorted(folder.glob("code/**/*.py"))]
-        names = [path.relative_to(folder).as_posix() for path in paths]
-        self.main = main
-        trees = [ast.parse(path.read_bytes()) for path in paths]
-        self.trees = dict(zip(names, trees, strict=True))
-
-    def nodes(self, kind: Any, walk: Any = ast.walk) -> Iterator[tuple[str, Any]]:
-        """Yield the nodes of that kind with their places, file:line."""
-        for name, tree in self.trees.items():
-            for node in walk(tree):
-                if isinstance(node, kind):
-                    yield f"{name}:{node.lineno}", node
-
-    def calls(self, walk: Any = ast.walk) -> Iterator[tuple[str, str]]:
-        """Yield the calls under their full names: joblib.load(x) for `load(x)`."""
-        full_names = {}
-        for _, node in self.nodes(ast.Import | ast.ImportFrom):
-            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            for alias in node.names:
-                full_names[alias.asname or alias.name] = f"{module}{alias.name}"
-        for place, node in self.nodes(ast.Call, walk):
-            first, *rest = re.split(r"\b", ast.unparse(node).lstrip("("), maxsplit=2)[
-                1:
-            ]
-            yield place, full_names.get(first, first) + "".join(rest)
-
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Yield the strings that are no docstrings."""
-        prose = {id(node.value) for _, node in self.nodes(ast.Expr)}
-        for place, node in self.nodes(ast.Constant):
-            if isinstance(node.value, str) and id(node) not in prose:
-                yield place, node.value
-
-
-def at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the node and what of it runs when MLflow imports the file."""
-    functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-    if not isinstance(node, functions) and not is_if(node, "__name__"):
-        yield node
-        for part in ast.iter_child_nodes(node):
-            yield from at_import(part)
-
-
-def is_if(node: ast.AST, word: str) -> bool:
-    return isinstance(node, ast.If) and word in ast.unparse(node.test)
-
-
-def needed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the node and what of it the model can't do without."""
-    optional = isinstance(node, ast.Try) or is_if(node, "TYPE_CHECKING")
-    if not optional and not is_if(node, "__name__"):
-        yield node
-        for part in ast.iter_child_nodes(node):
-            yield from needed(part)
-
-
-def reached(model_class: ast.ClassDef) -> Iterator[ast.FunctionDef]:
-    """Yield predict and predict_stream, and the methods that they call."""
-    methods = {n.name: n for n in model_class.body if isinstance(n, ast.FunctionDef)}
-    waiting = ["predict", "predict_stream"]
-    while waiting:
-        method = methods.pop(waiting.pop(), None)
-        if method:
-            yield method
-            attributes = [n for n in ast.walk(method) if isinstance(n, ast.Attribute)]
-            waiting += [node.attr for node in attributes]
-
-
-def changed(method: ast.FunctionDef, lists: set[str]) -> Iterator[str]:
-    """Yield what of the object, of globals and of these lists the method changes.
-
-    `if self.client is None: self.client = ...` and what is done with a lock is allowed.
-    """
-    allowed: set[ast.AST] = set()
-    for node in ast.walk(method):
-        if is_if(node, "self.") or is_locked(node):
-            allowed |= set(ast.walk(node))
-        if node in allowed:
-            continue
-        if isinstance(node, ast.Global):
-            yield node.names[0]
-        if isinstance(node, ast.Attribute | ast.Subscript):
-            name = ast.unparse(node)
-            owner, _, attribute = name.rpartition(".")
-            if name.startswith("self.") and isinstance(node.ctx, ast.Store):
-                yield name
-            if attribute in CHANGERS and (owner in lists or "self." in owner[:5]):
-                yield owner
-
-
-def is_locked(node: ast.AST) -> bool:
-    if not isinstance(node, ast.With):
-        return False
-    return any("lock" in ast.unparse(item).lower() for item in node.items)
-
-
-def is_pickle(file: Path) -> bool:
-    """Tell a pickle, or a zip that holds one, by its name or its content."""
-    if {".pkl", ".pickle", ".joblib"} & {*file.suffixes}:
-        return True
-    if zipfile.is_zipfile(file):
-        return any(n.endswith(".pkl") for n in zipfile.ZipFile(file).namelist())
-    with file.open("rb") as content:
-        if not re.match(b"\x80[\2-\5]", content.read(2)):
-            return False
-        content.seek(-1, os.SEEK_END)
-        return content.read() == b"."
-
-
-def brought_by(requirements: list[str]) -> tuple[set[str], set[str]]:
-    """Return the packages that the requirements bring, and those not installed here."""
-    brought: set[str] = set()
-    absent: set[str] = set()
-    waiting = list(requirements)
-    while waiting:
-        line = waiting.pop()
-        name = canonical(re.split(r"[^\w.-]", line)[0])
-        extras = line.partition("[")[2].partition("]")[0]
-        if name in brought and not extras:
-            continue
-        brought.add(name)
-        try:
-            lines = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            absent.add(name)
-            continue
-        for line in lines:
-            extra = re.search(r"extra == ['\"](.*?)['\"]", line)
-            if not extra or extra[1] in extras:
-                waiting.append(line)
-    return brought, absent
-
-
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class Watch:
@@ -285,64 +118,17 @@ class Reply(NamedTuple):
             yield f"is refused in {len(self.text):,} characters"
 
 
-class Subject:
-    """The model that is checked: its files, its code, and itself when it is loaded."""
+class Subject(Files):
+    """The model that is checked, as it is loaded and asked."""
 
     def __init__(self, name: str, call: bool) -> None:
-        from mlflow.models import Model
-
-        self.folder = find(name)
-        self.passed: set[str] = set()  # the checks that found nothing
-        self.meta = Model.load(str(self.folder))
-        self.pyfunc_flavor = self.meta.flavors["python_function"]
-        self.files = [file for file in self.folder.rglob("*") if file.is_file()]
-        self.config = self.pyfunc_flavor.get("config") or {}
-        self.task = str((self.meta.metadata or {}).get("task", ""))
-        self.run_params = run_params(self.meta.run_id) if ":/" in name else {}
+        folder = find(name)
+        super().__init__(folder, {})
+        if ":/" in name:
+            self.run_params = run_params(self.meta.run_id)
         self.seconds = 0.0  # that one answer takes
         self.keys_at_load: set[str] = set()  # without which it does not load
-        self.watch = Watch(self.folder, call)
-
-    def after(self, name: str) -> None:
-        """Skip the check unless that other one found nothing."""
-        if name not in self.passed:
-            raise Skip(f"{name} comes first")
-
-    @functools.cached_property
-    def code(self) -> Code:
-        main = self.pyfunc_flavor.get("model_code_path")
-        if not main:
-            raise Skip("there is no code to read")
-        # An absolute path, of the system that the model was logged on.
-        return Code(self.folder, PureWindowsPath(main).name)
-
-    @functools.cached_property
-    def requirements(self) -> list[str]:
-        """Return the lines of requirements.txt, without comments and hashes."""
-        file = self.folder / "requirements.txt"
-        lines = file.read_text("utf-8").splitlines() if file.is_file() else []
-        lines = [re.split(r"(^|\s)#|\s--hash|\\$", line)[0].strip() for line in lines]
-        return [line for line in lines if line]
-
-    @property
-    def packages(self) -> list[str]:
-        """Return the requirements that name a package of an index."""
-        return [r for r in self.requirements if r[0] != "-" and "/" not in r]
-
-    def load(self) -> Any:
-        """Load the model without the keys of the environment."""
-        import mlflow
-
-        keys = {n: v for n, v in os.environ.items() if SECRET_NAME.fullmatch(n)}
-        keys = {n: v for n, v in keys.items() if not n.startswith("MLFLOW_")}
-        for name in keys:
-            del os.environ[name]
-        folder = str(self.folder)
-        load = functools.partial(mlflow.pyfunc.load_model, suppress_warnings=True)
-        loaded, self.keys_at_load = self.with_keys(lambda: load(folder))
-        os.environ.update(keys)
-        self.watch.phase = "when it predicts"
-        return loaded
+        self.watch = Watch(folder, call)
 
     def with_keys(self, act: Callable[[], Any]) -> tuple[Any, set[str]]:
         """Return act() and the keys without which it fails: they become "none"."""
@@ -480,171 +266,35 @@ def in_column(value: Any, name: Any) -> str:
     return short(value) if name is None else f"{short(value)} in column {name!r}"
 
 
-def matching(pattern: str, texts: Iterator[tuple[str, str]]) -> Iterator[str]:
-    """Yield the texts that begin like the pattern, with their places."""
-    return (f"{place}: {text:.80}" for place, text in texts if re.match(pattern, text))
+def loads_without_network(model: Subject) -> Iterator[str]:
+    return (f"asks {host}" for host in model.watch.hosts if "loaded" in host)
 
 
-# The checks of its files and its code.
+def loads_without_keys(model: Subject) -> Iterator[str]:
+    return (f"does not load without {key}" for key in sorted(model.keys_at_load))
 
 
-def is_code(model: Subject) -> Iterator[str]:
-    pickled = model.pyfunc_flavor.get("python_model")
-    if pickled:
-        yield f"the model is a pickled object, {pickled}"
-
-
-def no_pickle_inside(model: Subject) -> Iterator[str]:
-    yield from matching(UNPICKLE, model.code.calls())
-    yield from (f"{file.name} is a pickle" for file in model.files if is_pickle(file))
-
-
-def set_model_last(model: Subject) -> Iterator[str]:
-    is_set = False
-    for statement in model.code.trees[model.code.main].body:
-        calls = [n for n in at_import(statement) if isinstance(n, ast.Call)]
-        names = [ast.unparse(call.func) for call in calls]
-        if is_set and names:
-            place = f"{model.code.main}:{statement.lineno}"
-            yield f"{place}: {names[0]}() runs after set_model"
-        is_set = is_set or any(name.endswith("set_model") for name in names)
-    if not any("set_model(" in text for _, text in model.code.calls()):
-        yield f"{model.code.main} does not call set_model"
-
-
-def store_untouched(model: Subject) -> Iterator[str]:
-    yield from matching(STORE, model.code.calls(at_import))
-
-
-def no_state(model: Subject) -> Iterator[str]:
-    lists = set()  # that the files may have as globals
-    for tree in model.code.trees.values():
-        for statement in tree.body:
-            if isinstance(statement, ast.Assign):
-                lists |= {ast.unparse(target) for target in statement.targets}
-    for place, node in model.code.nodes(ast.ClassDef):
-        for method in reached(node):
-            for name in changed(method, lists):
-                yield f"{place}: {node.name}.{method.name} changes {name}"
-
-
-def parts_pinned(model: Subject) -> Iterator[str]:
-    yield from matching(MOVING_NAME, model.code.texts())
-
-
-def no_machine_paths(model: Subject) -> Iterator[str]:
-    config = [(f"model_config: {n}", str(v)) for n, v in model.config.items()]
-    yield from matching(MACHINE_PATH, iter(config))
-    yield from matching(MACHINE_PATH, model.code.texts())
-
-
-def no_secrets(model: Subject) -> Iterator[str]:
-    schema = model.meta.get_params_schema()
-    defaults = {p.name: p.default for p in schema.params} if schema else {}
-    named = {"model_config": model.config, "the signature's params": defaults}
-    named["the run's params"] = model.run_params
-    for place, values in named.items():
-        for name, value in values.items():
-            by_name = SECRET_NAME.fullmatch(name) and value and isinstance(value, str)
-            if by_name or SECRET.search(str(value)):
-                yield f"{place}: {name!r}"
-    for file in model.files:
-        if file.stat().st_size < 10**6:
-            hit = SECRET.search(file.read_text("utf-8", errors="ignore"))
-            if hit:
-                yield f"{file.relative_to(model.folder)} holds {hit[0][:6]}..."
-
-
-def no_stray_files(model: Subject) -> Iterator[str]:
-    paths = [file.relative_to(model.folder).as_posix() for file in model.files]
-    yield from matching(STRAY_FILE, (("it holds", path) for path in paths))
-
-
-def not_large(model: Subject) -> Iterator[str]:
-    sizes = [(file.stat().st_size, file.name) for file in model.files]
-    total = sum(size for size, _ in sizes)
-    largest, name = max(sizes)
-    if total >= LARGE:
-        yield f"{total / 1e9:.1f} GB, {largest / 1e9:.1f} of it {name}"
-
-
-def package_names_free(model: Subject) -> Iterator[str]:
-    for path in sorted(model.folder.glob("code/*")):
-        if path.suffix in ("", ".py") and importlib.util.find_spec(path.stem):
-            yield f"code/{path.name}: a package of that name is installed"
-
-
-# The checks of its requirements and its signature.
-
-
-def requirements_pinned(model: Subject) -> Iterator[str]:
-    if not model.requirements:
-        yield "it has no requirements"
-    yield from (line for line in model.packages if not PINNED.fullmatch(line))
-
-
-def requirements_complete(model: Subject) -> Iterator[str]:
-    model.after("loads")  # which says what is not here at all
-    brought, absent = brought_by(model.packages)
-    paths = [*model.folder.glob("*"), *model.folder.glob("code/*")]
-    own = {path.stem for path in paths} | sys.stdlib_module_names
-    makers = importlib.metadata.packages_distributions()
-    for place, node in model.code.nodes(ast.Import | ast.ImportFrom, needed):
-        modules = [alias.name for alias in node.names]
-        if isinstance(node, ast.ImportFrom):
-            modules = [] if node.level else [str(node.module)]
-        for name in {module.split(".")[0] for module in modules} - own:
-            if brought & {canonical(maker) for maker in [name, *makers.get(name, [])]}:
-                continue
-            if absent and not importlib.util.find_spec(name):
-                raise Skip(f"not installed here: {', '.join(sorted(absent))}")
-            yield f"{place}: imports {name}, which no requirement brings"
-
-
-def one_index(model: Subject) -> Iterator[str]:
-    lines = (("requirements.txt", line) for line in model.requirements)
-    yield from matching(OTHER_INDEX, lines)
-
-
-def no_uv_lock(model: Subject) -> Iterator[str]:
-    lock = model.folder / "uv.lock"
-    if lock.is_file():
-        yield f"uv.lock names {lock.read_text('utf-8').count('[[package]]')} packages"
-
-
-def has_signature(model: Subject) -> Iterator[str]:
-    if not model.meta.signature or not model.meta.signature.inputs:
-        yield "it has no signature"
-
-
-def has_example(model: Subject) -> Iterator[str]:
-    if not model.meta.saved_input_example_info:
-        yield "it has no input example"
-
-
-# The checks of the model as it runs.
+def opens_own_files_only(model: Subject) -> Iterator[str]:
+    return iter(model.watch.files)
 
 
 def loads(model: Subject) -> Iterator[str]:
+    """Load it without the keys of the environment; it has them back to predict."""
+    from mlflow.pyfunc import load_model
+
+    keys = {n: v for n, v in os.environ.items() if SECRET_NAME.fullmatch(n)}
+    keys = {n: v for n, v in keys.items() if not n.startswith("MLFLOW_")}
+    for name in keys:
+        del os.environ[name]
+    load = functools.partial(load_model, str(model.folder), suppress_warnings=True)
     try:
-        model.__dict__["pyfunc"] = model.load()
+        model.__dict__["pyfunc"], model.keys_at_load = model.with_keys(load)
+        os.environ.update(keys)
+        model.watch.phase = "when it predicts"
     except Exception as error:
         if model.watch.files or model.watch.refused:
             raise Skip("it fails at what the next checks name") from None
         yield one_line(error)
-
-
-def loads_without_network(model: Subject) -> Iterator[str]:
-    yield from (f"asks {host}" for host in model.watch.hosts if "loaded" in host)
-
-
-def loads_without_keys(model: Subject) -> Iterator[str]:
-    if model.keys_at_load:
-        yield f"does not load without {', '.join(sorted(model.keys_at_load))}"
-
-
-def opens_own_files_only(model: Subject) -> Iterator[str]:
-    yield from model.watch.files
 
 
 def example_is_answered(model: Subject) -> Iterator[str]:
@@ -665,18 +315,6 @@ def example_is_answered(model: Subject) -> Iterator[str]:
     model.seconds = time.monotonic() - start
     if reply.status != 200:
         yield f"over REST: {reply.text.strip()[-200:]}"
-
-
-def params_arrive(model: Subject) -> Iterator[str]:
-    schema = model.meta.get_params_schema()
-    known = {param.name for param in schema.params} if schema else set()
-    read = r"\bparams(?: or \{\}\))?(?:\.get\(|\[)'(\w+)'|'(\w+)' in params\b"
-    for place, node in model.code.nodes(ast.ClassDef):
-        for method in reached(node):
-            if "params" in [argument.arg for argument in method.args.args]:
-                for names in re.findall(read, ast.unparse(method)):
-                    for name in {*names} - known - {""}:
-                        yield f"{place}: {name!r} is read, the signature lacks it"
 
 
 def answers_repeat(model: Subject) -> Iterator[str]:
@@ -792,22 +430,27 @@ def columns_are_checked(model: Subject) -> Iterator[str]:
 def stream_says_the_same(model: Subject) -> Iterator[str]:
     if "responses" not in model.task:
         raise Skip("it is no ResponsesAgent")
-    whole = text_of(model.first["output"])
-    events = list(model.pyfunc.predict_stream(model.body))
+    answered = text_of(model.first["output"])
+    try:
+        events = list(model.pyfunc.predict_stream(model.body))
+    except NotImplementedError:
+        raise Skip("it has no predict_stream") from None
     kinds = [event["type"].removeprefix("response.") for event in events]
-    items = [event["item"] for event in events if event["type"].endswith("item.done")]
-    deltas = [event for event in events if event["type"].endswith("text.delta")]
-    if not items:
+    done = [event["item"] for event in events if event["type"].endswith("item.done")]
+    if not done:
         yield f"no response.output_item.done in the stream: {short(kinds)}"
     if "completed" in kinds[:-1]:
         yield "response.completed is not the last event"
     if kinds[-1].endswith("text.delta"):
         yield "a delta comes after the end of its message"
-    parts = {"items": text_of(items), "answer": whole}
-    streamed = "".join(event["delta"] for event in deltas) or parts["items"]
-    for what, text in parts.items():
-        if text != streamed and ("answers-repeat" in model.passed or what == "items"):
-            yield f"deltas {streamed!r:.80}, {what} {text!r:.80}"
+    deltas = [
+        event["delta"] for event in events if event["type"].endswith("text.delta")
+    ]
+    streamed = "".join(deltas) or text_of(done)
+    if streamed != text_of(done):
+        yield f"deltas {streamed!r:.80}, items {text_of(done)!r:.80}"
+    if answered and "answers-repeat" in model.passed and streamed != answered:
+        yield f"streams {streamed!r:.80}, answers {answered!r:.80}"
 
 
 def text_of(items: list[dict[str, Any]]) -> str:
@@ -897,7 +540,9 @@ def examine(
     os.chdir(place)
     for check in checks:
         try:
-            finding = next(globals()[check.replace("-", "_")](model), "")
+            function = check.replace("-", "_")
+            run = getattr(check_files, function, None) or globals()[function]
+            finding = next(run(model), "")
             outcome = ("found" if finding else "ok", finding)
         except Skip as reason:
             outcome = ("skipped", str(reason))

@@ -12,7 +12,7 @@ import mlflow
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from tests.models.corpus import FAULTLESS, FAULTS, Model
+from benchmarks.check_model import FAULTLESS, FAULTS, Model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
