@@ -61,7 +61,8 @@ def result(name: str, status: str, seen: str) -> Result:
     level, why, mend, pitfall = table()[name]
     if pitfall:
         pitfall = f"{os.environ.get('SITE_URL', '')}pitfalls/#{pitfall.split()[0]}"
-    return Result(name, status or level, seen, why, mend, pitfall)
+    status = level if status == "found" else status
+    return Result(name, status, seen, why, mend, pitfall)
 
 
 def check_model(
@@ -114,9 +115,9 @@ def receive(pipe: Any, limit: float) -> Iterator[Result]:
         except EOFError:
             message = "its process crashes"
         if not name and message:
-            raise CheckError(f"{message}")
+            raise CheckError(message)
         if isinstance(message, str):
-            stop = f"{name}: {message}"
+            stop = f"{name} has no end"
             message = ("error", message)
         if name:
             yield result(name, *message)
