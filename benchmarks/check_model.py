@@ -89,6 +89,7 @@ class Model(mlflow.pyfunc.PythonModel):
 mlflow.models.set_model(Model())
 """
 TEXT = HINT.replace("float", "str").replace("2 * x", "x.upper()")
+CATEGORY = TEXT.replace("x.upper()", "{'a': 'one', 'b': 'two'}[x]")
 CONSTANT = TEXT.replace("x.upper()", "'ok'")
 UNTYPED = HINT.replace(
     "model_input: list[float]) -> list[float]", "context, model_input)"
@@ -163,6 +164,7 @@ LOGGED: dict[str, dict[str, Any]] = {  # how each base is logged
     UNTYPED: {"input_example": [1.5, 4.0, 2.5]},
     TEXT: {"input_example": ["a", "b"]},
     CONSTANT: {"input_example": ["a", "b"]},
+    CATEGORY: {"input_example": ["a", "b"]},
     RECORDS: {"input_example": [{"x": 1.5, "name": "a"}, {"x": 4.0, "name": "b"}]},
     CHAIN: {
         "input_example": "hello",
@@ -249,6 +251,7 @@ CLIENT = "import os\nos.environ['SHOP_API_KEY']"
 LAZY = "if self.client is None:\n    self.client = object()"
 OPTIONAL_IMPORT = "try:\n    import cupy\nexcept ImportError:\n    cupy = None"
 TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import networkx"
+HELPER = "def times(options):\n    return (options or {}).get('times', 1)"
 SUM = "return pd.DataFrame({'y': [2 * float(x.sum())]})"
 SORTED = "return pd.DataFrame({'y': sorted(2 * x)})"
 LOOK_UP = "import socket\nsocket.getaddrinfo('localhost', 80)"
@@ -283,6 +286,8 @@ FAULTS = [
     Model("no-state", predict="global last\nlast = x"),
     Model("threads-apart", predict=SHARED, top="import time\nCACHE = []"),
     Model("params-arrive", predict=TIMED),
+    Model("params-arrive", predict="x = x * times(params)", end=HELPER),
+    Model("bad-values-are-refused-well", CATEGORY),
     Model("parts-pinned", top="PART = 'models:/part@champion'"),
     Model("parts-pinned", top="PART = 'models:/part/latest'"),
     Model("no-machine-paths", top="DATA = '/home/ada/data.csv'"),

@@ -282,18 +282,6 @@ def no_state(model: Files) -> Iterator[str]:
                 yield f"{place}: {node.name}.{method.name} changes {name}"
 
 
-def params_arrive(model: Files) -> Iterator[str]:
-    schema = model.meta.get_params_schema()
-    known = {param.name for param in schema.params} if schema else set()
-    read = r"\bparams(?: or \{\}\))?(?:\.get\(|\[)'(\w+)'|'(\w+)' in params\b"
-    for place, node in model.code.nodes(ast.ClassDef):
-        for method in reached(node):
-            if "params" in [argument.arg for argument in method.args.args]:
-                for names in re.findall(read, ast.unparse(method)):
-                    for name in {*names} - known - {""}:
-                        yield f"{place}: {name!r} is read, the signature lacks it"
-
-
 def parts_pinned(model: Files) -> Iterator[str]:
     return matching(MOVING_NAME, model.code.texts())
 
