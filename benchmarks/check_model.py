@@ -347,7 +347,6 @@ FAULTS = [
     Model("answers-json", predict="x = 1 / x"),
     Model("answers-json", predict="x = np.log(x)"),
     Model("one-index", pip_requirements=["git+https://example.org/pricing", PIN]),
-    Model("has-signature", signature=ModelSignature(outputs=Y)),
 ]
 
 # Most come close to a fault.

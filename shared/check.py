@@ -126,7 +126,10 @@ def receive(pipe: Any, limit: float) -> Iterator[Result]:
 def check_isolated(model: str, call: bool, limit: float) -> list[Result]:
     """Return the results from an environment with the model's requirements alone."""
     folder = find(model)
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    folder_of_python = str(Path(sys.executable).parent)
+    uv = shutil.which("uv") or shutil.which("uv", path=folder_of_python)
+    if not uv:
+        raise CheckError("uv is not here: pip install uv")
     command = [uv, "run", "-q", "--no-project", "--isolated"]
     command += ["--python", sys.executable]
     command += ["--with-requirements", f"{folder}/requirements.txt"]

@@ -132,14 +132,11 @@ class Subject(Files):
 
     def with_keys(self, act: Callable[[], Any]) -> tuple[Any, set[str]]:
         """Return act() and the keys without which it fails: they become "none"."""
-        try:
+        with suppress(Exception):
             return act(), set()
-        except Exception:
-            missing = self.watch.keys - os.environ.keys()
-            if not missing:
-                raise
-            os.environ.update(dict.fromkeys(missing, "none"))
-            return act(), missing
+        missing = self.watch.keys - os.environ.keys()
+        os.environ.update(dict.fromkeys(missing, "none"))
+        return act(), missing
 
     @functools.cached_property
     def pyfunc(self) -> Any:

@@ -358,7 +358,7 @@ def no_uv_lock(model: Files) -> Iterator[str]:
 
 
 def has_signature(model: Files) -> Iterator[str]:
-    if not model.meta.signature or not model.meta.signature.inputs:
+    if not model.meta.signature:
         yield "it has no signature"
 
 
