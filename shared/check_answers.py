@@ -260,8 +260,11 @@ def short(value: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return kind and message of an error's first cause, in at most 300 characters."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    cause: BaseException | None = error
+    while cause:
+        error = cause
+        hidden = error.__suppress_context__
+        cause = error.__cause__ or (None if hidden else error.__context__)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
