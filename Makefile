@@ -100,7 +100,7 @@ build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
 build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
 	@mkdir -p build && $(BIN)/python -m docs.object_or_code
-build/checked: docs/checked.py shared/check.py shared/check.md tests/models/corpus.py | .venv/.docs
+build/checked: docs/checked.py $(wildcard shared/check*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
@@ -115,7 +115,7 @@ docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all an
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; keep what they print for the site
-	@$(BIN)/python -m pytest tests/pitfalls tests/models -m pitfall
+	@$(BIN)/python -m pytest tests/pitfalls tests/test_check_model.py -m pitfall
 
 # The site as a workflow builds it: with the repository's address.
 test-docs: export GITHUB_SERVER_URL ?= https://example.com

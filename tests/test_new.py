@@ -46,7 +46,7 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     helpers = {path.name for path in (to / "shared").iterdir()}
     service = recipe.front_matter.get("runs_with")
     frame = {"__init__.py", "known_answer.py", "run.py", "store.py"}
-    frame |= {"check.py", "check.md"}
+    frame |= {"check.py", "check_files.py", "check_answers.py", "check.md"}
     services = {f"{service}.py", "local_llm.py"} if service else set()
     assert helpers == frame | services
     asked = "".join(path.read_text() for path in to.glob("requirements*.txt"))
