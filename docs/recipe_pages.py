@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from shared import log_all
+from shared.forks import output_file
 from shared.recipes import ROOT, Recipe
 from shared.store import open_store
 
@@ -129,7 +129,7 @@ def reasons(recipe: Recipe, text: str, locale: str) -> str:
 
 def printed(recipe: Recipe) -> str:
     """Return what the driver printed."""
-    return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
+    return LOG.sub("", read(output_file("log", recipe), "make log-all")).strip()
 
 
 def card(recipe: Recipe, locale: str) -> str:
