@@ -58,22 +58,24 @@ def check_file(file: Path) -> None:
             # Without the right to write this fails.
             store.execute("UPDATE alembic_version SET version_num = version_num")
             store.rollback()
-            follow_move(store, file.parent / "artifacts")
+            follow_move(store, file)
             store.commit()
     except sqlite3.Error as error:
         raise CookbookError(f"{file}: {error}") from None
 
 
-def follow_move(store: sqlite3.Connection, artifacts: Path) -> None:
-    """Point a store whose folder was moved to the artifacts that moved with it."""
+def follow_move(store: sqlite3.Connection, file: Path) -> None:
+    """Point a store whose folder was moved or copied to the artifacts beside it."""
+    artifacts = file.parent / "artifacts"
     rows = store.execute("SELECT DISTINCT artifact_location FROM experiments")
-    for (before,) in rows.fetchall():
-        is_local = before.startswith("file:") and before.endswith("/artifacts")
-        is_gone = not Path(url2pathname(urlsplit(before).path)).exists()
-        if is_local and is_gone and artifacts.is_dir():
+    for (address,) in rows.fetchall():
+        before = Path(url2pathname(urlsplit(address).path))
+        was_copied = before.name == "artifacts" and (before.parent / file.name).exists()
+        elsewhere = address.startswith("file:") and address != artifacts.as_uri()
+        if elsewhere and artifacts.is_dir() and (was_copied or not before.exists()):
             for table, column in ADDRESSES.items():
                 change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-                store.execute(change, [before, artifacts.as_uri()])
+                store.execute(change, [address, artifacts.as_uri()])
 
 
 def use_store(experiment: str) -> None:
