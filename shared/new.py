@@ -10,7 +10,8 @@ from shared import ROOT, CookbookError
 from shared.recipes import FILES, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
-FRAME = ("filelock", "pytest", "uv")  # what the copied helpers and the test use
+# What the copied helpers and the test use; the first two are for the SQLite store.
+FRAME = ("alembic", "sqlalchemy", "filelock", "pytest", "uv")
 NEUTRAL = "my_model"  # the name that a starter to download has
 
 
