@@ -11,7 +11,7 @@ from shared.recipes import ROOT, find
 
 import mlflow
 
-from benchmarks.report import publish
+from benchmarks.report import Rows, publish
 from recipes.circle_area.driver import SIGNATURE
 
 CIRCLE = find("circle_area")
@@ -40,7 +40,7 @@ def seconds_to_start(folder: Path, model: Path) -> float:
 
 
 if __name__ == "__main__":
-    rows = []
+    rows: Rows = []
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
         code = CIRCLE.path / "model_code.py"
