@@ -216,7 +216,12 @@ def score_file(
     if Path(target).exists():  # before Spark takes its time to start
         raise CookbookError(f"{target} already exists; name another OUTPUT")
     command = [*recipe.service_command, sys.executable, *WARNINGS, "-m", "shared.spark"]
-    return run([*command, newest_model(recipe), source, target, params, group_by])
+    uri = newest_model(recipe)
+    print(
+        f'MLflow\'s own: mlflow.pyfunc.spark_udf(spark, "{uri}", env_manager="local")',
+        flush=True,
+    )
+    return run([*command, uri, source, target, params, group_by])
 
 
 def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
