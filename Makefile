@@ -60,7 +60,7 @@ promote: $(ONE) ## make the challenger the champion; back or to any other with V
 rebuild: $(ONE) ## log a composed model again with its components' newest versions
 registry: $(ANY) ## registered versions, aliases, components that have a newer version
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
-ui: $(ANY) ## MLflow's web page over what was logged:  make ui PORT=5000
+ui: .venv/.ui ## MLflow's web page over what was logged:  make ui PORT=5000
 list log log-all smoke smoke-all isolated check-model accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
 	@$(RUN) $@
 
@@ -161,6 +161,11 @@ clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 .venv/.base: locks/base.txt | .venv/bin/uv
 	@$(UV) install -q --require-hashes -r locks/base.txt
 	@$(UV) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# MLflow's page is in mlflow, not in mlflow-skinny.
+.venv/.ui: $(ANY)
+	@$(UV) install -q --require-hashes -c locks/dev.txt $$(sed -n 's/^\(mlflow==[0-9.]*\).*/\1/p' locks/dev.txt)
 	@touch $@
 
 LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirements-driver.txt),-r $(file))

@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 
-from docs import agents, generate
+from docs import agents, generate, pitfalls
 from docs.files import OUT, SOURCES
 
 LINES = re.compile(r'<a (?:id|href)="#?__codelineno[^>]*>(.*?)</a>')

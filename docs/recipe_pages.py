@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shared import CookbookError, log_all
+from shared import CookbookError
+from shared.forks import output_file
 from shared.recipes import ROOT, Recipe, discover
 from shared.store import open_store
 
@@ -103,7 +104,7 @@ def reasons(recipe: Recipe, text: str, locale: str) -> str:
 
 def printed(recipe: Recipe) -> str:
     """Return what the driver printed."""
-    return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
+    return LOG.sub("", read(output_file("log", recipe), "make log-all")).strip()
 
 
 def figure(page: Path) -> re.Match[str] | None:

@@ -202,7 +202,7 @@ def test_killed_driver_ends_its_run(tmp_path, new_store, monkeypatch):
         with recipe_run("killed", ""):
             os.kill(os.getpid(), signal.SIGTERM)
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]) == 143
+    assert os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]) == 130
     store = sqlite3.connect(tmp_path / "mlflow.db")
     assert store.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
 
