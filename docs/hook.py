@@ -96,7 +96,7 @@ def on_post_build(config: MkDocsConfig, **_: Any) -> None:
         prefix = "zh/" if entry["location"].startswith("zh/") else ""
         entry["location"] = entry["location"].removeprefix(prefix)
         docs[prefix].append(entry)
-    for prefix, languages in {"": ["en"], "zh/": ["en", "zh"]}.items():
+    for prefix, languages in {"": ["en"], "zh/": ["zh"]}.items():
         settings = {**index["config"], "lang": languages}
         text = json.dumps({"config": settings, "docs": docs[prefix]})
         (site / prefix / "search").mkdir(parents=True, exist_ok=True)
