@@ -98,7 +98,7 @@ def on_post_build(config: MkDocsConfig, **_: Any) -> None:
         if error := errors.get(entry["location"]):
             entry["error"] = error
         docs[prefix].append(entry)
-    for prefix, languages in {"": ["en"], "zh/": ["en", "zh"]}.items():
+    for prefix, languages in {"": ["en"], "zh/": ["zh"]}.items():
         settings = {**index["config"], "lang": languages}
         text = json.dumps({"config": settings, "docs": docs[prefix]})
         (site / prefix / "search").mkdir(parents=True, exist_ok=True)
