@@ -44,9 +44,10 @@ def renames(recipe: Recipe, slug: str) -> dict[str, str]:
 
 
 def rename(text: str, names: dict[str, str]) -> str:
-    """Return the text under the new names."""
+    """Return the text under the new names, in `test_circle_area` as well."""
     words = "|".join(map(re.escape, names))
-    return re.sub(rf"\b({words})\b", lambda word: names[word[1]], text)
+    whole = rf"(?<![^\W_])({words})(?![^\W_])"
+    return re.sub(whole, lambda word: names[word[1]], text)
 
 
 def rename_code(path: Path, recipe: Recipe, slug: str) -> str:

@@ -22,15 +22,18 @@ import openai
 import pandas as pd
 import pytest
 
-HERE = ROOT / "recipes/reference_qa"
-sys.path.insert(0, str(HERE))
-import evaluation  # noqa: E402
-import library  # noqa: E402
-import passages as corpus  # noqa: E402
-import sources  # noqa: E402
+from tests.conftest import KEY, siblings
 
-from recipes.reference_qa import driver, model_code  # noqa: E402
-from tests.conftest import KEY  # noqa: E402
+HERE = ROOT / "recipes/reference_qa"
+evaluation, library, corpus, sources, driver, model_code = siblings(
+    "reference_qa",
+    "evaluation",
+    "library",
+    "passages",
+    "sources",
+    "driver",
+    "model_code",
+)
 
 NAME = "Is there something that tells me how often each word occurs in a list?"
 ENTRIES = pd.read_parquet(corpus.FILE)
