@@ -67,7 +67,7 @@ def run(commands: str, folder: Path) -> str:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
