@@ -60,7 +60,7 @@ promote: $(ONE) ## make the challenger the champion; back or to any other with V
 rebuild: $(ONE) ## log a composed model again with its components' newest versions
 registry: $(ANY) ## registered versions, aliases, components that have a newer version
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
-ui: $(ANY) ## MLflow's web page over what was logged:  make ui PORT=5000
+ui: .venv/.ui ## MLflow's web page over what was logged:  make ui PORT=5000
 list log log-all smoke smoke-all isolated check-model accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
 	@$(RUN) $@
 
@@ -100,7 +100,7 @@ build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
 build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
 	@mkdir -p build && $(BIN)/python -m docs.object_or_code
-build/checked: docs/checked.py shared/check.py shared/check.md tests/models/corpus.py | .venv/.docs
+build/checked: docs/checked.py $(wildcard shared/check*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
@@ -115,7 +115,7 @@ docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all an
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; keep what they print for the site
-	@$(BIN)/python -m pytest tests/pitfalls tests/models -m pitfall
+	@$(BIN)/python -m pytest tests/pitfalls tests/test_check_model.py -m pitfall
 
 # The site as a workflow builds it: with the repository's address.
 test-docs: export GITHUB_SERVER_URL ?= https://example.com
@@ -161,6 +161,11 @@ clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 .venv/.base: locks/base.txt | .venv/bin/uv
 	@$(UV) install -q --require-hashes -r locks/base.txt
 	@$(UV) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# MLflow's page is in mlflow, not in mlflow-skinny.
+.venv/.ui: $(ANY)
+	@$(UV) install -q --require-hashes -c locks/dev.txt $$(sed -n 's/^\(mlflow==[0-9.]*\).*/\1/p' locks/dev.txt)
 	@touch $@
 
 LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirements-driver.txt),-r $(file))

@@ -29,7 +29,7 @@ from PIL import Image
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.report import Rows, publish
+from benchmarks.report import Rows, publish, resident_mb
 
 RECIPE = find("canny_edge_qc")
 sys.path.insert(0, str(RECIPE.path))  # where its files find each other
@@ -192,6 +192,12 @@ def of_defects(whole: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {defect: whole[is_good | (whole["defect"] == defect)] for defect in defects}
 
 
+def of_numbers(tiles: pd.DataFrame, whole: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the scores with 20, 60 and 150 good parts."""
+    few = {str(number): score(tiles, edge_rule, number) for number in (20, 60)}
+    return few | {"150": whole}
+
+
 def expected_rate(number: int) -> str:
     """Return the range of false alarms of nine in ten calibrations on so many parts."""
     rank = int(np.ceil(0.95 * (number + 1)))
@@ -203,15 +209,13 @@ def quality(tuning: pd.DataFrame, report: pd.DataFrame) -> dict[str, Rows]:
     rules, tuned_rules = of_rules(report), of_rules(tuning)
     whole, tuned = rules["the model"], tuned_rules["the model"]
     numbers, tuned_numbers, ranges = means(whole), means(tuned), intervals(whole)
-    first: Rows = [
-        {
-            "measure": measure,
-            f"{len(report)} tiles for reporting": numbers[measure],
-            "95 % interval": ranges[measure],
-            f"{len(tuning)} tiles for tuning": tuned_numbers[measure],
-        }
-        for measure in MEASURES
-    ]
+    first: Rows = []
+    for measure in MEASURES:
+        row: dict[str, Any] = {"measure": measure}
+        row[f"{len(report)} tiles for reporting"] = numbers[measure]
+        row["95 % interval"] = ranges[measure]
+        row[f"{len(tuning)} tiles for tuning"] = tuned_numbers[measure]
+        first.append(row)
     defects = of_defects(whole)
     by_defect = beside("defect", defects, of_defects(tuned))
     for row in by_defect:
@@ -219,26 +223,21 @@ def quality(tuning: pd.DataFrame, report: pd.DataFrame) -> dict[str, Rows]:
         del row["false alarms"], row["false alarms, tuning"]
         row |= {"95 % of found": intervals(defects[row["defect"]])["found"]}
         row |= {"tiles": tiles}
-    numbers_report = {"20": score(report, edge_rule, 20)}
-    numbers_report |= {"60": score(report, edge_rule, 60), "150": whole}
-    numbers_tuning = {"20": score(tuning, edge_rule, 20)}
-    numbers_tuning |= {"60": score(tuning, edge_rule, 60), "150": tuned}
-    by_number = beside("good parts", numbers_report, numbers_tuning)
+    by_number = beside(
+        "good parts", of_numbers(report, whole), of_numbers(tuning, tuned)
+    )
     for row in by_number:
         row |= {"9 of 10 calibrations": expected_rate(int(row["good parts"]))}
-    changed = {
-        name: score(report, edge_rule, change=change)
-        for name, change in CHANGES.items()
-    }
+    changed: Rows = [{"change": "none"} | means(whole)]
+    for name, change in CHANGES.items():
+        scored = score(report, edge_rule, change=change)
+        changed.append({"change": name} | means(scored))
     return {
         "The model on real tiles": first,
         "What each step is worth": beside("rule", rules, tuned_rules),
         "By defect": by_defect,
         "By number of good parts": by_number,
-        "Pictures changed after the calibration": [
-            {"change": "none", **means(whole)},
-            *({"change": name, **means(rows)} for name, rows in changed.items()),
-        ],
+        "Pictures changed after the calibration": changed,
     }
 
 
@@ -253,11 +252,6 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def costs() -> dict[str, Rows]:
     """Return CPU time on one core for small pictures, and for a photograph of 24 MP."""
     golden = make_parts(0, 32, 0, 0).golden
@@ -268,21 +262,15 @@ def costs() -> dict[str, Rows]:
     for what, pictures in {"inspect": parts, "read JPEG, inspect": files}.items():
         times = [seconds_for(picture, calibration) for picture in pictures * 10]
         took = float(np.median(times))
-        rows.append(
-            {"one core": what, "CPU ms": 1000 * took, "pictures a second": 1 / took}
-        )
+        row = {"one core": what, "CPU ms": 1000 * took, "pictures a second": 1 / took}
+        rows.append(row)
     large = cv2.resize(golden[0], (6000, 4000), interpolation=cv2.INTER_CUBIC)
     photograph = jpeg(np.dstack([large] * 3))
     before = resident_mb()
     took = float(np.median([seconds_for(photograph, calibration) for _ in range(5)]))
-    further: Rows = [
-        {
-            "picture": "colour JPEG, 6000 x 4000",
-            "CPU s": took,
-            "memory, MB": peak_mb() - before,
-        }
-    ]
-    return {"A picture of 110,000 pixels": rows, "A photograph of 24 MP": further}
+    further = {"picture": "colour JPEG, 6000 x 4000", "CPU s": took}
+    further["memory, MB"] = peak_mb() - before
+    return {"A picture of 110,000 pixels": rows, "A photograph of 24 MP": [further]}
 
 
 if __name__ == "__main__":

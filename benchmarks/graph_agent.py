@@ -28,7 +28,7 @@ import pandas as pd
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks.report import Rows, publish
+from benchmarks.report import Rows, interleave, publish
 from recipes.graph_agent import model_code
 
 HERE = ROOT / "recipes/graph_agent"
@@ -68,16 +68,12 @@ def by_language_model(text: str) -> Reading:
     shown = []
     for intent, examples in model_code.EXAMPLES.items():
         for example in examples:
-            numbers = model_code.read_numbers(example)
-            answer = {
-                "intent": intent,
-                "customer": numbers.get("customer"),
-                "amount": numbers.get("amount"),
-            }
-            shown += [
-                {"role": "user", "content": example},
-                {"role": "assistant", "content": json.dumps(answer)},
-            ]
+            read = {"customer": None, "amount": None}
+            read |= model_code.read_numbers(example)
+            fields = {name: read[name] for name in ("customer", "amount")}
+            answer = json.dumps({"intent": intent} | fields)
+            shown.append({"role": "user", "content": example})
+            shown.append({"role": "assistant", "content": answer})
     schema: Any = {"name": "message", "schema": SCHEMA, "strict": True}
     messages: Any = [{"role": "system", "content": TASK}, *shown]
     reply = openai.OpenAI(base_url=os.environ["OPENAI_BASE_URL"]).chat.completions
@@ -161,15 +157,6 @@ def conversations(folder: Path) -> Rows:
     return [*table, row("its deletion, and `vacuum`")]
 
 
-def cpu(run: Callable[[], object], times: int = 40) -> float:
-    """Return the CPU of this process, in ms a call; services run in threads of it."""
-    run()
-    start = time.process_time()
-    for _ in range(times):
-        run()
-    return (time.process_time() - start) * 1000 / times
-
-
 def costs(folder: Path) -> Rows:
     on_disk, in_memory = agent(str(folder / "cost.db")), agent(":memory:")
     hello = body("Hello, how are you?")
@@ -182,7 +169,8 @@ def costs(folder: Path) -> Rows:
         "the agent, state in memory": lambda: in_memory.predict(hello),
         "the agent, state in a file": lambda: on_disk.predict(hello),
     }
-    return [{"one message": way, "CPU ms": cpu(run)} for way, run in ways.items()]
+    seconds = interleave(ways, 40, time.process_time)
+    return [{"one message": way, "CPU ms": 1000 * s} for way, s in seconds.items()]
 
 
 def required(names: set[str]) -> set[str]:

@@ -63,5 +63,5 @@ if __name__ == "__main__":
     publish(
         "house",
         tables,
-        ["recipes", *(f"shared/{n}.py" for n in ("log_all", "run", "store"))],
+        ["recipes", *(f"shared/{n}.py" for n in ("forks", "log_all", "run", "store"))],
     )

@@ -9,13 +9,13 @@ of labels in six other fonts, which had no part in any choice.
 
 import base64
 import io
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +30,7 @@ from PIL import Image
 from scipy.stats import beta
 from skimage import data
 
-from benchmarks.report import Rows, publish, served
+from benchmarks.report import Rows, publish, resident_mb, served
 
 RECIPE = find("label_reader")
 sys.path.insert(0, str(RECIPE.path))  # where its files find each other
@@ -66,9 +66,8 @@ def read_by_network(labels: list[Label], cut: bool = True) -> Readings:
         boxes = [model_code.find_line(picture) for picture in pictures]
         lines = list(map(model_code.cut_line, pictures, boxes)) if cut else pictures
         batch = np.stack([model_code.prepare(line) for line in lines])
-        for picture, box, steps in zip(
-            pictures, boxes, reader.session.run(None, {"x": batch})[0], strict=True
-        ):
+        read = reader.session.run(None, {"x": batch})[0]
+        for picture, box, steps in zip(pictures, boxes, read, strict=True):
             text, confidence = model_code.decode(steps, reader.alphabet)
             inside = not cut or model_code.is_inside(box, picture)
             readings.append((text, confidence if inside else -1.0))
@@ -268,11 +267,6 @@ def no_codes(labels: list[Label]) -> Rows:
 # What it costs.
 
 
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def jpeg(picture: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=90)
@@ -294,17 +288,16 @@ def costs() -> dict[str, Rows]:
     files = [jpeg(label.picture) for label in labels]
     before = resident_mb()
     reader = session_reader()
-    rows: Rows = []
-    first: dict[str, Any] = {"step": "session made", "pictures a CPU second": ""}
-    first |= {"CPU ms a picture": "", "memory, MB": resident_mb() - before}
-    rows.append(first)
+    made = {"step": "session made", "pictures a CPU second": "", "CPU ms a picture": ""}
+    rows: Rows = [made | {"memory, MB": resident_mb() - before}]
     for number, rounds in ((1, 60), (64, 4), (64, 12)):
         frame = pd.DataFrame({"image": files[:number]})
-        seconds, _ = cpu_and_wall(lambda f=frame: reader.predict(None, f), rounds)  # type: ignore[misc]
+        seconds, _ = cpu_and_wall(partial(reader.predict, None, frame), rounds)
         row: dict[str, Any] = {"step": f"{number} at once, {rounds} times"}
-        row |= {"pictures a CPU second": number / seconds}
-        row |= {"CPU ms a picture": 1000 * seconds / number}
-        rows.append(row | {"memory, MB": resident_mb() - before})
+        row["pictures a CPU second"] = number / seconds
+        row["CPU ms a picture"] = 1000 * seconds / number
+        row["memory, MB"] = resident_mb() - before
+        rows.append(row)
     return {"Pictures as base64 JPEG, one thread": rows, "Threads": threads(files)}
 
 
@@ -315,18 +308,19 @@ def threads(files: list[str]) -> Rows:
     for number in (1, 2):
         reader = session_reader(number)
         for clients in (1, 2):
+            frames = [frame] * clients
             with ThreadPoolExecutor(clients) as pool:
-
-                def ask(r: Any = reader, p: Any = pool, c: int = clients) -> None:
-                    list(p.map(lambda _: r.predict(None, frame), range(c)))
-
+                ask = partial(ask_at_once, pool, reader, frames)
                 ask()
                 cpu, wall = cpu_and_wall(ask, 5)
-            row: dict[str, Any] = {"threads of the session": number}
-            row |= {"clients at once": clients}
-            row |= {"pictures a second": 8 * clients / wall}
-            rows.append(row | {"CPU ms a picture": 1000 * cpu / 8 / clients})
+            row = {"threads of the session": number, "clients at once": clients}
+            speed = {"pictures a second": 8 * clients / wall}
+            rows.append(row | speed | {"CPU ms a picture": 1000 * cpu / 8 / clients})
     return rows
+
+
+def ask_at_once(pool: Any, reader: Any, frames: list[pd.DataFrame]) -> None:
+    list(pool.map(partial(reader.predict, None), frames))
 
 
 # What MLflow copies.

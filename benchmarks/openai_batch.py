@@ -7,23 +7,20 @@ client's side is measured.
 """
 
 import ast
-import os
-import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from shared.recipes import ROOT, find
+from shared.recipes import find
 
 import httpx2
 import pandas as pd
 
+from benchmarks.fake_service import elsewhere
 from benchmarks.report import Rows, interleave, publish
 
 RECIPE = find("openai_batch").path
@@ -68,19 +65,6 @@ def reader(**config: Any) -> model_code.FeedbackReader:
     return model
 
 
-@contextmanager
-def service(latency: float = 0.0) -> Iterator[None]:
-    """Run the fake service in a process of its own, as the configured endpoint."""
-    command = [sys.executable, str(ROOT / "tests" / "fault_server.py"), str(latency)]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
-        assert process.stdout
-        url = process.stdout.readline().strip()
-        os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
-        os.environ["OPENAI_MODEL"] = "stand-in"
-        yield
-        process.communicate()  # closes its input, which ends it
-
-
 def code_lines(modules: str) -> int:
     """Return the lines of code in these modules, without comments and docstrings."""
     total = 0
@@ -98,17 +82,6 @@ def without_guard(model: model_code.FeedbackReader) -> None:
         model.predict(None, BATCH)
 
 
-def cpu(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the median CPU milliseconds a text of each way, taken in turns."""
-    spent: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, run in ways.items():
-            start = time.process_time()
-            run()
-            spent[way].append((time.process_time() - start) / len(BATCH) * 1e3)
-    return {way: statistics.median(times) for way, times in spent.items()}
-
-
 def parts() -> Rows:
     """Return a row for each part: what it buys, and what it costs."""
     plain = reader()
@@ -119,20 +92,17 @@ def parts() -> Rows:
         "with limits": partial(limited.predict, None, BATCH),
         "openai_call": partial(lesson_reader().predict, None, BATCH),
     }
-    for run in ways.values():
-        run()
-    ms = cpu(ways)
+    seconds = interleave(ways, ROUNDS, time.process_time)
+    ms = {way: 1000 * taken / len(BATCH) for way, taken in seconds.items()}
     costs = {
         "transport.py, masking.py": ms["whole"] - ms["without guard"],
         "pace.py": max(ms["with limits"] - ms["whole"], 0.0),
     }
     rows: Rows = []
     for module, buys in BUYS.items():
-        spent = costs.get(module, "")
-        lines = code_lines(module)
-        rows.append(
-            {"part": module, "buys": buys, "code lines": lines, "CPU ms a text": spent}
-        )
+        lines, spent = code_lines(module), costs.get(module, "")
+        part = {"part": module, "buys": buys, "code lines": lines}
+        rows.append(part | {"CPU ms a text": spent})
     whole = {"part": "**all of it**", "buys": "", "code lines": ""}
     rows.append(whole | {"CPU ms a text": ms["whole"]})
     rows.append(whole | {"part": "openai_call", "CPU ms a text": ms["openai_call"]})
@@ -140,9 +110,9 @@ def parts() -> Rows:
 
 
 def main() -> None:
-    with service():
+    with elsewhere(key=KEY):
         tables = {"What each part buys over openai_call, and costs": parts()}
-    with service(latency=0.1):
+    with elsewhere(0.1, KEY):
         ways = {
             f"{n} at a time": partial(reader(concurrency=n).predict, None, FEW)
             for n in (1, 8, 16)

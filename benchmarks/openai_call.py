@@ -6,16 +6,9 @@ Quality is the local model's. Costs are this process's own work against a fake s
 on loopback that answers at once, so that only the client's side is measured.
 """
 
-import math
-import os
-import statistics
-import subprocess
-import sys
 import time
 import tracemalloc
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +20,8 @@ from shared.recipes import ROOT
 import openai
 import pandas as pd
 
-from benchmarks.report import Rows, publish
+from benchmarks.fake_service import elsewhere
+from benchmarks.report import Rows, interleave, publish, wilson
 from recipes.openai_call import driver, model_code
 
 SETTINGS = driver.SETTINGS | {"row_seconds": 3600}  # the machine may be busy
@@ -35,9 +29,6 @@ MODEL = model_code.FeedbackReader()
 MODEL.load_context(SimpleNamespace(model_config=SETTINGS))
 TEXTS = pd.DataFrame({"text": ["fine"] * 16})
 EACH = [TEXTS[n : n + 1] for n in TEXTS.index]
-LONG = {
-    n: pd.DataFrame({"text": ["fine " * (n // 5)] * 16}) for n in (4_000, 1_000_000)
-}
 PARTS = {  # of the labelled lines, by their column `part`
     "held out": "held out: no part in any choice",
     "read": "looked at while the prompt was changed",
@@ -46,13 +37,9 @@ PARTS = {  # of the labelled lines, by their column `part`
 
 
 def share(right: pd.Series) -> str:
-    """Return a count of right answers with Wilson's 95 % interval of their share."""
-    n, z = len(right), 1.96
-    p = right.mean()
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    low, high = middle - half, middle + half
-    return f"{right.sum()} of {n} ({low * 100:.0f}-{high * 100:.0f} %)"
+    """Return a count of right answers with the 95 % interval of their share."""
+    low, high = wilson(right.mean(), len(right))
+    return f"{right.sum()} of {len(right)} ({low * 100:.0f}-{high * 100:.0f} %)"
 
 
 def right_answers(answer: pd.DataFrame, labels: pd.DataFrame) -> dict[str, str]:
@@ -103,33 +90,17 @@ def quality() -> dict[str, Rows]:
     }
 
 
-@contextmanager
-def service(latency: float = 0.0) -> Iterator[None]:
-    """Run the fake service in a process of its own, as the configured endpoint."""
-    command = [sys.executable, str(ROOT / "tests" / "fault_server.py"), str(latency)]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
-        assert process.stdout
-        url = process.stdout.readline().strip()
-        os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none"}
-        os.environ["OPENAI_MODEL"] = "fake"
-        yield
-        process.communicate()  # closes its input, which ends it
-
-
 def costs(ways: Mapping[str, Callable[[], object]], rounds: int = 9) -> Rows:
-    """Return what 16 texts cost each way: median CPU time of a text, most memory.
-
-    Every round takes each way once. Memory is what Python allocates in one more round.
-    """
-    spent, rows = defaultdict[str, list[float]](list), Rows()
-    for way in [*ways] * rounds:
-        start = time.process_time()
-        ways[way]()
-        spent[way].append((time.process_time() - start) / len(TEXTS) * 1e3)
-    for way, ms in spent.items():
-        rows.append({"16 texts": way, "CPU ms each": statistics.median(ms)})
-        rows[-1]["MB"] = memory(ways[way])
-    return rows
+    """Return what 16 texts cost each way: median CPU time of a text, most memory."""
+    seconds = interleave(ways, rounds, time.process_time)
+    return [
+        {
+            "16 texts": way,
+            "CPU ms each": 1000 * taken / len(TEXTS),
+            "MB": memory(ways[way]),
+        }
+        for way, taken in seconds.items()
+    ]
 
 
 def memory(work: Callable[[], object]) -> float:
@@ -144,7 +115,7 @@ def memory(work: Callable[[], object]) -> float:
 def main() -> None:
     with local_llm():
         tables = quality()
-    with service(), openai.OpenAI() as kept:
+    with elsewhere(), openai.OpenAI() as kept:
         settings = MODEL.settings
         read = partial(model_code.read, settings=settings, label=0, text="fine")
         ways: dict[str, Callable[[], Any]] = {

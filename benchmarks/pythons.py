@@ -13,9 +13,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from shared.known_answer import find_faults
+from shared.known_answer import ask, find_faults
 from shared.recipes import CookbookError, find
-from shared.smoke import answer, python_with
 
 import cloudpickle
 import mlflow
@@ -39,13 +38,20 @@ def interpreter(minor: str) -> str | None:
     return None
 
 
+def python_with(requirements: Path, python: str) -> list[str]:
+    """Return the command of a Python that has these requirements and nothing else."""
+    uv = [str(Path(sys.executable).with_name("uv")), "run", "-q", "--no-project"]
+    uv += ["--isolated", "--no-python-downloads", "--python", python]
+    return [*uv, "--with-requirements", str(requirements), "--", "python"]
+
+
 def try_model(python: list[str], model: Path) -> str:
     """Return `works`, `wrong answer`, `error: <its last line>` or `crash: <signal>`."""
     try:
-        response = answer(CIRCLE, str(model), python)
+        response = ask(str(model), CIRCLE.path, python)
     except CookbookError as error:
-        last_line = str(error).splitlines()[-1]
-        return last_line if last_line.startswith("crash") else f"error: {last_line}"
+        reason = str(error).partition(" did not answer: ")[2]
+        return reason if reason.startswith("crash") else f"error: {reason}"
     return "wrong answer" if find_faults(CIRCLE.path, response) else "works"
 
 

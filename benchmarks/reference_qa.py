@@ -6,10 +6,8 @@ reference_qa.csv: what reading the answers to held-out questions in scope found.
 needs the library reference, as `make passages` does.
 """
 
-import math
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +21,7 @@ import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from benchmarks.report import Rows, publish
+from benchmarks.report import Rows, interleave, publish, wilson
 from recipes.reference_qa import model_code
 
 sys.path.insert(0, str(ROOT / "recipes/reference_qa"))
@@ -44,12 +42,8 @@ def agent(**config: Any) -> model_code.ReferenceAgent:
 
 
 def interval(share: float, count: int) -> str:
-    """Return Wilson's 95 % interval of a share."""
-    z = 1.96
-    middle = (share + z * z / 2 / count) / (1 + z * z / count)
-    half = z / (1 + z * z / count)
-    half *= math.sqrt(share * (1 - share) / count + z * z / 4 / count**2)
-    return f"{middle - half:.2f} to {middle + half:.2f}"
+    low, high = wilson(share, count)
+    return f"{low:.2f} to {high:.2f}"
 
 
 def read_by_hand() -> Rows:
@@ -139,15 +133,6 @@ def worth_of_each_part() -> Rows:
     return table
 
 
-def cpu(run: Callable[[], object], times: int = 20) -> float:
-    """Return the CPU of this process, in milliseconds a call; the service is in it."""
-    run()
-    start = time.process_time()
-    for _ in range(times):
-        run()
-    return (time.process_time() - start) * 1000 / times
-
-
 def costs() -> Rows:
     question = QUESTIONS["question"][0]
     body = evaluation.request(question)
@@ -164,14 +149,14 @@ def costs() -> Rows:
         ),
         "one of 600,000 characters, refused": too_long,
     }
-    table = [{"what": what, "CPU ms": cpu(run)} for what, run in ways.items()]
+    seconds = interleave(ways, 20, time.process_time)
     mlflow.tracing.enable()
-    table.insert(
-        2,
-        {"what": "the same, traced", "CPU ms": cpu(ways["the question to the model"])},
-    )
+    traced = {"the same, traced": ways["the question to the model"]}
+    seconds |= interleave(traced, 20, time.process_time)
     mlflow.tracing.disable()
-    return table
+    order = [*ways]
+    order.insert(2, "the same, traced")
+    return [{"what": what, "CPU ms": 1000 * seconds[what]} for what in order]
 
 
 if __name__ == "__main__":

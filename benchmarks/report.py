@@ -5,9 +5,11 @@ import json
 import math
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
+import time
 import timeit
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -147,43 +149,50 @@ def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> Non
 
 
 def interleave(
-    rivals: Mapping[str, Callable[[], object]], rounds: int = 7
+    rivals: Mapping[str, Callable[[], object]],
+    rounds: int = 7,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Return the median seconds of each callable, called in turns.
 
     Taking turns spreads a machine's ups and downs over all rivals, so that ratios hold;
     each is called once beforehand, uncounted. Garbage collection is off while one is
-    timed.
+    timed. With `time.process_time` as timer they are this process's CPU seconds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for run in rivals.values():
         run()
     for _ in range(rounds):
         for name, run in rivals.items():
-            seconds[name].append(timeit.timeit(run, number=1))
+            seconds[name].append(timeit.timeit(run, timer=timer, number=1))
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def wilson(share: float, number: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was seen in so many."""
+    z = 1.96
+    middle = share + z**2 / (2 * number)
+    half = z * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+    scale = 1 + z**2 / number
+    return (middle - half) / scale, (middle + half) / scale
+
+
+def resident_mb() -> float:
+    """Return the memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 @contextmanager
 def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
     """Run one of MLflow's servers until the block ends; its host and port."""
     address = f"127.0.0.1:{(port := free_port())}"
-    settings["PATH"] = (
-        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # uvicorn's
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        *words,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with running_server(
-        command, ROOT, f"http://{address}/{health}", Path(os.devnull), **settings
-    ):
+    place = Path(sys.executable).parent  # uvicorn's
+    settings["PATH"] = f"{place}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "mlflow", *words]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    url, log = f"http://{address}/{health}", Path(os.devnull)
+    with running_server(command, ROOT, url, log, **settings):
         yield address
 
 

@@ -76,11 +76,19 @@ def llms(navigation: list[dict[str, Any]]) -> str:
     for section in [*navigation, each]:
         for title, pages in section.items():
             lines.append(f"## {title}\n")
-            for page in [pages] if isinstance(pages, str) else pages:
+            for page in flat(pages):
                 heading, described = about(page)
                 lines.append(f"- [{heading}]({SITE}{page}): {described}")
             lines.append("")
     return "\n".join(lines)
+
+
+def flat(pages: Any) -> list[str]:
+    """Return the pages of a section and of the sections within it."""
+    if isinstance(pages, str):
+        return [pages]
+    parts = pages.values() if isinstance(pages, dict) else pages
+    return [page for part in parts for page in flat(part)]
 
 
 def about(page: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-// Material loads these by itself but leaves four things to the page.
+// Material loads these by itself but leaves three things to the page.
 document$.subscribe(() => {
   const name = (selector, label) =>
     document.querySelectorAll(selector).forEach((each) => each.setAttribute("aria-label", label));
@@ -19,15 +19,4 @@ document$.subscribe(() => {
       });
   reach();
   setTimeout(reach, 300);
-});
-// Of a traceback that is pasted into the search, the error itself is looked for. Words in double
-// quotes would all have to be on the page, a path among them.
-const search = document.querySelector(".md-search__input");
-search?.addEventListener("paste", (event) => {
-  const lines = event.clipboardData.getData("text").trim().split("\n");
-  const last = lines.findLastIndex((line) => /^\s*[\w.]*(Error|Exception|Warning)\b/.test(line));
-  const error = lines.slice(Math.max(last, 0)).join(" ").replace(/["“”]/g, " ").slice(0, 400);
-  event.preventDefault();
-  search.setRangeText(error, search.selectionStart, search.selectionEnd, "end");
-  search.dispatchEvent(new KeyboardEvent("keyup"));
 });

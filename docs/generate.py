@@ -44,6 +44,13 @@ from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
 from docs.preview import card
 
+GUIDES = {
+    "Begin": "which-way from-an-object copy-a-recipe",
+    "Write and test": "config prompts private-packages test check-a-model ci",
+    "Ship": "serve registry in-production isolated team-server spark speed",
+    "Look inside": "what-is-in-an-artifact mlflow-versions upgrade",
+    "This cookbook": "add-a-recipe what-was-tried",
+}
 MARK = re.compile(
     r"^<!-- ([\w-]+)(?:: (\S+?))?(?: \| (.*?))? -->$(?:\n```text\n.*?\n```$)?",
     re.M | re.S,
@@ -198,16 +205,27 @@ def snippet(path: Path, indent: str) -> str:
     return textwrap.indent(read(path, "no such file"), indent)
 
 
-def navigation() -> list[dict[str, str | list[str]]]:
+def navigation() -> list[dict[str, Any]]:
     """Return the titles in the site's header, and their pages."""
-    guides = {path.name for path in DOCS.glob("guides/*.md") if ".zh." not in path.name}
+    groups = {
+        title: [f"guides/{name}.md" for name in names.split()]
+        for title, names in GUIDES.items()
+    }
+    written = {
+        f"guides/{path.name}"
+        for path in DOCS.glob("guides/*.md")
+        if ".zh." not in path.name
+    }
+    if missing := written.difference(*groups.values()):
+        raise CookbookError(f"GUIDES in docs/generate.py lacks {', '.join(missing)}")
+    groups["Look inside"].append("ui.md")
     reference = [f"reference/{name}.md" for name in ("make", "shared", "glossary")]
     return [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
         {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
         {"Pitfalls": "pitfalls.md"},
-        {"Guides": ["ui.md", *(f"guides/{name}" for name in sorted(guides))]},
+        {"Guides": [{title: pages} for title, pages in groups.items()]},
         {"Reference": [*reference, "changes.md"]},
     ]
 

@@ -13,9 +13,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 
-from docs import agents, generate
+from docs import agents, generate, pitfalls
 from docs.files import OUT, SOURCES
 
+LINES = re.compile(r'<a (?:id|href)="#?__codelineno[^>]*>(.*?)</a>')
 log = logging.getLogger("mkdocs.hooks")
 UNTRANSLATED = (
     '<div class="admonition info" lang="zh">'
@@ -55,15 +56,11 @@ def untranslated(page: Any) -> bool:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Let search find an untranslated page once; drop anchors of lines elsewhere."""
+    """Let search find an untranslated page once; drop a long page's line anchors."""
     if untranslated(page):
         page.meta["search"] = {"exclude": True}
         html = f"{UNTRANSLATED}{html}"
-    return (
-        re.sub(r'<a id="__codelineno[^>]*></a>', "", html)
-        if "pitfalls" in page.file.src_uri
-        else html
-    )
+    return LINES.sub(r"\1", html) if len(html) > 200_000 else html
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
@@ -92,11 +89,16 @@ def on_post_build(config: MkDocsConfig, **_: Any) -> None:
     file = site / "search" / "search_index.json"
     index = json.loads(file.read_text(encoding="utf-8"))
     docs: dict[str, list[Any]] = {"": [], "zh/": []}
+    errors = {f"pitfalls/{case.slug}/": case.searched for case in pitfalls.cases()}
     for entry in index["docs"]:
         prefix = "zh/" if entry["location"].startswith("zh/") else ""
         entry["location"] = entry["location"].removeprefix(prefix)
+        if entry["location"].startswith("guides/"):  # before what goes wrong
+            entry["boost"] = 1.5 * entry.get("boost", 1)
+        if error := errors.get(entry["location"]):
+            entry["error"] = error
         docs[prefix].append(entry)
-    for prefix, languages in {"": ["en"], "zh/": ["en", "zh"]}.items():
+    for prefix, languages in {"": ["en"], "zh/": ["zh"]}.items():
         settings = {**index["config"], "lang": languages}
         text = json.dumps({"config": settings, "docs": docs[prefix]})
         (site / prefix / "search").mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,12 @@ class Pitfall:
     def error(self) -> str:
         return str(self.head.get("error", "")).strip()
 
+    @property
+    def searched(self) -> str:
+        """What readers paste: the error, and the last line of its traceback."""
+        traceback = kept()["output"][self.name].get("traceback", "")
+        return f"{self.error}\n{traceback.rpartition(chr(10))[2]}"
+
     def text(self, key: str, locale: str) -> str:
         """Return its title, fix or why in that language."""
         return str(self.head[key if locale == "en" else f"{key}_{locale}"]).strip()
@@ -127,7 +133,9 @@ def both_ways(case: Pitfall, locale: str) -> list[str]:
             blocks.append(fence(name, text, case.ways[other].get(name, "")))
         blocks.append(fence(translated("prints", locale), printed))
         block = "\n\n".join(blocks)
-        parts.append(f'<div class="{way}" markdown>\n\n{block}\n\n</div>')
+        parts.append(
+            f'<div class="{way}" data-search-exclude markdown>\n\n{block}\n\n</div>'
+        )
     return parts
 
 
@@ -156,7 +164,7 @@ def found_by(case: Pitfall, guide: str) -> str:
 def page(case: Pitfall, locale: str) -> str:
     """Return the case's page: what one sees, the fix, why, both ways."""
     description = LINK.sub(r"\1", case.text("fix", locale)).replace("`", "")
-    meta = {"description": description, "search": {"boost": 2}, "hide": ["navigation"]}
+    meta = {"description": description, "hide": ["navigation"]}
     head = yaml.safe_dump(meta, allow_unicode=True)
     colon = COLON[locale]
     parts = [f"---\n{head}---\n# {case.text('title', locale)}"]

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from shared import CookbookError, log_all
+from shared import CookbookError
+from shared.forks import output_file
 from shared.recipes import ROOT, Recipe, discover
 from shared.store import open_store
 
@@ -84,7 +85,7 @@ def code(recipe: Recipe, file: str, locale: str) -> str:
         return block + (
             reasons(recipe, text, locale) if file == "model_code.py" else ""
         )
-    block = f'```{language} linenums="1"\n{text}\n```'.replace("\n", "\n    ")
+    block = f"```{language}\n{text}\n```".replace("\n", "\n    ")
     return f'??? example "{name}"\n\n    {block}'
 
 
@@ -103,13 +104,19 @@ def reasons(recipe: Recipe, text: str, locale: str) -> str:
 
 def printed(recipe: Recipe) -> str:
     """Return what the driver printed."""
-    return LOG.sub("", read(log_all.output_file(recipe), "make log-all")).strip()
+    return LOG.sub("", read(output_file("log", recipe), "make log-all")).strip()
 
 
 def figure(page: Path) -> re.Match[str] | None:
     """Return a page's first figure: its file and what it shows."""
     text = page.read_text(encoding="utf-8")
     return re.search(r"^<!-- figure: (\S+) \| (.*?) -->$", text, re.M)
+
+
+def drawn(recipe: Recipe) -> Image.Image | None:
+    """Return the README's first figure, as the last run drew it."""
+    found = figure(recipe.path / "README.md")
+    return Image.open(OUT / "recipes" / picture(recipe, found[1])) if found else None
 
 
 def result(recipe: Recipe, width: int = 36) -> str:
@@ -121,10 +128,7 @@ def result(recipe: Recipe, width: int = 36) -> str:
 def preview_card(recipe: Recipe) -> bytes:
     """Return the picture that a link to the recipe's page shows elsewhere."""
     said = recipe.front_matter
-    found = figure(recipe.path / "README.md")
-    shown: Image.Image | str = result(recipe, 70)
-    if found:
-        shown = Image.open(OUT / "recipes" / picture(recipe, found[1]))
+    shown = drawn(recipe) or result(recipe, 70)
     return preview.card(said["title"], said["summary"], shown)
 
 
@@ -183,14 +187,14 @@ def top(recipe: Recipe, head: dict[str, Any], locale: str) -> str:
     Green says that the model gave its known answer again in another process.
     """
     checked = read(ROOT / "build" / "smoke-all.txt", "make build/smoke-all.txt")
-    green = re.search(rf"\] {recipe.name} +ok\b", checked)
-    state = "green" if green else "its known answer was not checked"
+    if not re.search(rf"\] {recipe.name} +ok\b", checked):
+        raise CookbookError(f"{recipe.name} is not ok in build/smoke-all.txt")
     downloads = f"../downloads/{recipe.name}"
     starter = translated("Starter (zip)", locale)
     lines = [
         f"[{starter}]({downloads}.zip){{ .md-button .md-button--primary download }}\n"
         f"[Notebook]({downloads}.ipynb){{ .md-button download }}",
-        f"- Last run {ran(recipe)}: {state}\n"
+        f"- Last run {ran(recipe)}: green\n"
         f"- {minutes(recipe)} min to read\n"
         f"- **Teaches:** {head['teaches']}",
     ]
@@ -200,11 +204,10 @@ def top(recipe: Recipe, head: dict[str, Any], locale: str) -> str:
 
 def notebook(recipe: Recipe) -> str:
     """Return the recipe's notebook, with the output and the picture of the last run."""
-    drawn = io.BytesIO()
-    if found := figure(recipe.path / "README.md"):
-        image = Image.open(OUT / "recipes" / picture(recipe, found[1]))
-        image.save(drawn, "jpeg", quality=80)
-    return made(recipe, printed(recipe), ran(recipe), drawn.getvalue())
+    data = io.BytesIO()
+    if image := drawn(recipe):
+        image.save(data, "jpeg", quality=80)
+    return made(recipe, printed(recipe), ran(recipe), data.getvalue())
 
 
 def foot(recipe: Recipe, locale: str) -> str:

@@ -1,6 +1,6 @@
-"""The frame around the recipes; see the modules.
+"""Helpers around the recipes, each module for one job.
 
-Import it before mlflow, which reads these variables while it is imported.
+Import this package before mlflow, which reads these variables while it is imported.
 """
 
 import os

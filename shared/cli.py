@@ -5,23 +5,22 @@ RECIPE=circle_area PORT=5001 python -m shared.cli serve
 
 import importlib
 import os
-import signal
 import sys
 from typing import Any
 
 from shared import CookbookError
-from shared.processes import stop_once
+from shared.processes import stop_on_term
 from shared.recipes import find
 
 # make target: (module and function, which returns the exit code; variables it takes)
 COMMANDS = {
     "list": ("recipes.print_recipes", []),
     "log": ("servers.log", ["RECIPE"]),
-    "log-all": ("log_all.log_all", []),
-    "smoke": ("smoke.check", ["RECIPE"]),
-    "smoke-all": ("smoke.check", []),
-    "isolated": ("smoke.check_isolated", ["RECIPE"]),
-    "check-model": ("smoke.check_contract", ["RECIPE"]),
+    "log-all": ("servers.log_all", []),
+    "smoke": ("servers.smoke", ["RECIPE"]),
+    "smoke-all": ("servers.smoke_all", []),
+    "isolated": ("smoke.isolated", ["RECIPE"]),
+    "check-model": ("servers.check_model", ["RECIPE"]),
     "accept": ("smoke.accept", ["RECIPE"]),
     "new": ("new.make", ["FROM", "TO"]),
     "starters": ("new.starters", []),
@@ -56,8 +55,7 @@ def read_variable(variable: str, command: str) -> Any:
 
 def main(words: list[str]) -> int:
     """Run the command; 1 if it fails, 2 if there is no such command."""
-    signal.signal(signal.SIGINT, stop_once)
-    signal.signal(signal.SIGTERM, stop_once)
+    stop_on_term()
     if len(words) != 1 or words[0] not in COMMANDS:
         print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2

@@ -13,15 +13,22 @@ import argparse
 import json
 import math
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from shared import CookbookError
-from shared.store import check_database, follow_move, store_file, tracking_uri
+from shared.store import check_file, store_file, tracking_uri
+
+# The `mlflow` command, in a process that can't import the repository.
+MLFLOW = "import runpy, sys; sys.modules['shared'] = sys.modules['recipes'] = None; "
+MLFLOW += "runpy.run_module('mlflow', run_name='__main__')"
 
 
 def differences(
@@ -34,19 +41,19 @@ def differences(
     """
     kinds = type(answer), type(expected)
     if kinds == (dict, dict) and answer.keys() == expected.keys():
-        parts = {f"{place}.{key}": (answer[key], expected[key]) for key in expected}
+        parts = [(f"{place}.{key}", answer[key], expected[key]) for key in expected]
     elif kinds == (list, list) and len(answer) == len(expected):
-        pairs = zip(answer, expected, strict=True)
-        parts = {f"{place}[{number}]": pair for number, pair in enumerate(pairs)}
+        numbers = range(len(answer))
+        parts = [(f"{place}[{n}]", answer[n], expected[n]) for n in numbers]
     else:
-        is_same = type(answer) is type(expected) and answer == expected
+        is_same = kinds[0] is kinds[1] and answer == expected
         if set(kinds) <= {int, float}:
             key = place.rsplit(".", 1)[-1].split("[")[0]
             allowed = tolerance.get(key, 0.0)
             is_same = math.isclose(answer, expected, rel_tol=allowed, abs_tol=allowed)
         return [] if is_same else [f"{place}: got {answer!r}, expected {expected!r}"]
     lines = []
-    for part, (part_answer, part_expected) in parts.items():
+    for part, part_answer, part_expected in parts:
         lines += differences(part_answer, part_expected, tolerance, part)
     return lines
 
@@ -57,30 +64,42 @@ def find_faults(folder: Path, answer: Any) -> list[str]:
     return differences(answer, expected, expected.pop("tolerance", {}))
 
 
-def ask(model: str, folder: Path) -> Any:
+def ask(
+    model: str,
+    folder: Path,
+    python: Sequence[str] = (sys.executable,),
+    env_manager: str = "local",
+) -> Any:
     """Return a model's answer to the folder's request.json, from a process in `/`.
 
-    Raises CookbookError with the last line that the process printed if there is none.
+    Prints MLflow's command for it. Raises CookbookError with the last line that the
+    process printed if there is no answer.
     """
     if file := store_file():
         if not file.exists():
             raise CookbookError("nothing logged yet; make log")
-        check_database(file)
-        follow_move(file)
+        check_file(file)
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "answer.json"
-        command = [sys.executable, "-I", "-m", "mlflow", "models", "predict"]
-        command += ["-m", model, "-i", str(folder / "request.json"), "-t", "json"]
-        command += ["-o", str(output), "--env-manager", "local"]
+        words = ["models", "predict", "-m", model, "-i", str(folder / "request.json")]
+        words += ["-t", "json", "--env-manager", env_manager]
+        print(f"$ mlflow {shlex.join(words)}", flush=True)
         variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
         variables["MLFLOW_TRACKING_URI"] = tracking_uri()
+        variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
         done = subprocess.run(
-            command, cwd="/", env=variables, capture_output=True, text=True
+            [*python, "-I", "-c", MLFLOW, *words, "-o", str(output)],
+            cwd="/",
+            env=variables,
+            capture_output=True,
+            text=True,
         )
-        if not output.is_file():
-            (*_, last) = ["", *done.stderr.strip().splitlines()]
-            raise CookbookError(f"{model} did not answer: {last}")
-        return json.loads(output.read_text(encoding="utf-8"))
+        if output.is_file():
+            return json.loads(output.read_text(encoding="utf-8"))
+    (*_, reason) = ["it ended", *done.stderr.strip().splitlines()]
+    if done.returncode < 0:
+        reason = f"crash: {signal.strsignal(-done.returncode)}"
+    raise CookbookError(f"{model} did not answer: {reason}")
 
 
 def accept(answer: dict[str, Any], folder: Path) -> int:
@@ -126,7 +145,7 @@ def response_text(response: dict[str, Any], tolerance: dict[str, float]) -> str:
 
 def main() -> int:
     """Check or accept a model's answer."""
-    words = argparse.ArgumentParser(description="Check a model's known answer.")
+    words = argparse.ArgumentParser()
     words.add_argument("model")
     words.add_argument("--accept", action="store_true")
     words.add_argument("--folder", type=Path, default=Path())
@@ -135,8 +154,7 @@ def main() -> int:
     try:
         answer = ask(chosen.model, folder)
     except CookbookError as error:
-        print(error, file=sys.stderr)
-        return 1
+        sys.exit(str(error))
     if chosen.accept:
         return accept(answer, folder)
     faults = find_faults(folder, answer)

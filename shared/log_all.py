@@ -1,56 +1,53 @@
-"""Run every driver in a process of its own, several at a time; sum up the results."""
+"""Run every driver; print a table and write build/log-all.json."""
 
 import json
-import multiprocessing
 import os
 import runpy
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import forkserver
-from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any
 
-from shared.local_llm import local_llm
+from shared.forks import output_file, run_in_forks
 from shared.recipes import ROOT, Recipe, discover
-from shared.run import print_error
 from shared.store import OWN_STORE, tracking_uri, use_store
 
 SUMMARY = ROOT / "build" / "log-all.json"
 
 
-def output_file(recipe: Recipe) -> Path:
-    """Return where `make log-all` keeps what the driver printed."""
-    return ROOT / "build" / "log" / f"{recipe.name}.txt"
+def import_packages() -> None:
+    """Import what several drivers use: half of each driver's time would go into it."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+    import mlflow.data.pandas_dataset
+    import mlflow.pyfunc.scoring_server
+    import mlflow.store.model_registry.sqlalchemy_store  # noqa: F401
+    import openai  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+    from mlflow.utils.requirements_utils import (
+        warn_dependency_requirement_mismatches,
+    )
+
+    # It keeps the list of all installed packages, which log_model reads.
+    warn_dependency_requirement_mismatches(["mlflow"])
 
 
-def drive(recipe: Recipe, environment: dict[str, str]) -> None:
-    """Run the recipe's driver in this process, which was forked for it."""
-    os.environ.update(environment)
-    if "databricks" not in environment.get("MLFLOW_TRACKING_URI", ""):
+def drive(recipe: Recipe) -> None:
+    """Run the recipe's driver in this process."""
+    if "databricks" not in tracking_uri():
         sys.modules["databricks.sdk"] = None  # type: ignore[assignment]  # 2 s to import
-    output = output_file(recipe)
-    with output.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.environ["COOKBOOK_RESULT"] = str(output.with_suffix(".json"))
+    result = output_file("log", recipe).with_suffix(".json")
+    result.unlink(missing_ok=True)
+    os.environ["COOKBOOK_RESULT"] = str(result)
     driver = recipe.path / "driver.py"
     sys.argv = [str(driver)]
     sys.path.insert(0, str(driver.parent))
-    try:
-        runpy.run_path(str(driver), run_name="__main__")
-    except Exception as error:
-        print_error(type(error), error, error.__traceback__)
-        sys.exit(1)
-    finally:
-        sys.stdout.flush()
+    runpy.run_path(str(driver), run_name="__main__")
 
 
-def summarize(recipe: Recipe, exit_code: int | None, seconds: float) -> dict[str, Any]:
+def summarize(recipe: Recipe, exit_code: int, seconds: float) -> dict[str, Any]:
     """Return the recipe's row of the summary."""
     row: dict[str, Any] = {"recipe": recipe.name, "seconds": round(seconds, 2)}
-    output = output_file(recipe)
+    output = output_file("log", recipe)
     result = output.with_suffix(".json")
     if exit_code == 0 and result.is_file():
         row |= json.loads(result.read_text(encoding="utf-8"))
@@ -64,55 +61,6 @@ def summarize(recipe: Recipe, exit_code: int | None, seconds: float) -> dict[str
     return row | {"status": "failed", "error": error}
 
 
-def drive_all(recipes: list[Recipe]) -> list[dict[str, Any]]:
-    """Run the drivers, as many at a time as there are cores; return a row for each.
-
-    A driver's output goes to build/log/<recipe>.txt; a line is printed as each one
-    starts and ends. Drivers are forked from a process that has imported what they
-    share.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["shared.preload"])
-    forkserver.ensure_running()
-    output_file(recipes[0]).parent.mkdir(parents=True, exist_ok=True)
-    waiting = list(recipes)
-    rows: dict[str, dict[str, Any]] = {}
-    running: dict[Any, tuple[Recipe, float]] = {}
-    # Starts are another thread's work, so that a signal interrupts none of them
-    # halfway.
-    starter = ThreadPoolExecutor(2)
-    store = starter.submit(use_store, recipes[0].name)
-    try:
-        while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
-                recipe = waiting.pop(0)
-                output_file(recipe).with_suffix(".json").unlink(missing_ok=True)
-                process = context.Process(target=drive, args=(recipe, dict(os.environ)))
-                running[process] = recipe, time.perf_counter()
-                starter.submit(process.start).result()
-                print(f"      {recipe.name:<22} started", flush=True)
-            store.result()  # raises if the store can't be used
-            wait([process.sentinel for process in running])
-            for process in [each for each in running if not each.is_alive()]:
-                recipe, start = running.pop(process)
-                seconds = time.perf_counter() - start
-                row = summarize(recipe, process.exitcode, seconds)
-                rows[recipe.name] = row
-                line = (
-                    f"[{len(rows)}/{len(recipes)}] {recipe.name:<22} {row['status']:<8}"
-                )
-                print(f"{line}{seconds:6.1f} s", flush=True)
-    finally:
-        starter.shutdown()
-        started = [process for process in running if process.pid]
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.join(10)
-            process.kill()
-    return [rows[recipe.name] for recipe in recipes]
-
-
 def table(rows: list[dict[str, Any]]) -> str:
     """Return a line for each recipe: seconds, model, result."""
     lines = [f"{'recipe':<22}{'seconds':>8}  {'model':<44}result"]
@@ -123,18 +71,30 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def log_all() -> int:
-    """Run every driver; print a closing table and write build/log-all.json."""
-    with local_llm():  # one for all drivers that ask one
-        rows = drive_all(discover())
-    SUMMARY.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{table(rows)}")
-    failed = [row["recipe"] for row in rows if row["status"] == "failed"]
+def main() -> int:
+    """Log all recipes, beside the services that they need."""
+    import_packages()
+    recipes = discover()
+    use_store(recipes[0].name)  # a new one is made before the drivers want it
+    rows = {}
+    for recipe, exit_code, seconds in run_in_forks(drive, recipes, "log"):
+        row = summarize(recipe, exit_code, seconds)
+        rows[recipe.name] = row
+        count = f"[{len(rows)}/{len(recipes)}]"
+        status = row["status"]
+        print(f"{count} {recipe.name:<22} {status:<8}{seconds:6.1f} s", flush=True)
+    in_order = [rows[recipe.name] for recipe in recipes]
+    SUMMARY.write_text(json.dumps(in_order, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{table(in_order)}")
+    failed = [row["recipe"] for row in in_order if row["status"] == "failed"]
     for name in failed:
         print(f"\n{name} failed; its output: build/log/{name}.txt")
         print(f"again: make log RECIPE={name}")
-    # MLflow writes the address of the store into the environment.
     place = "`make ui`" if tracking_uri() == OWN_STORE else tracking_uri()
     summary = "as JSON: build/log-all.json"
     print(f"\nlook at them: {place}; try them: `make smoke-all`; {summary}")
     return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

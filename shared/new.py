@@ -10,9 +10,8 @@ from shared import ROOT, CookbookError
 from shared.recipes import FILES, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
-# What the copied helpers and the starter's test import; uv installs it all.
-FRAME = ("filelock", "pytest", "pip", "uv")
-BUILD = ("setuptools", "hatchling")  # of packages that come as source
+# What the copied helpers and the test use; the first two are for the SQLite store.
+FRAME = ("alembic", "sqlalchemy", "filelock", "pytest", "uv")
 NEUTRAL = "my_model"  # the name that a starter to download has
 
 
@@ -27,29 +26,48 @@ def check_name(name: str) -> str:
 
 
 def renames(recipe: Recipe, slug: str) -> dict[str, str]:
-    """Return old -> new name of the slug, the model's class and its packages.
+    """Return old -> new name of the model's class and of the recipe's packages.
 
     A package keeps no name of the cookbook's: loaded in one process, two models that
     each bring a `pc_fast` would both run the code of the first.
     """
     code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
-    called = re.search(r"^mlflow\.models\.set_model\((\w+)\(.*\)\s*\Z", code, re.M)
-    if not called:
-        raise CookbookError(
-            f"{recipe.name}/model_code.py does not end in mlflow.models.set_model(...)"
-        )
-    camel = "".join(part.capitalize() for part in slug.split("_"))
-    names = {recipe.name: slug, called[1]: camel}
+    last = re.search(r"^mlflow\.models\.set_model\((\w+)\(.*\)\s*\Z", code, re.M)
+    if not last:
+        fault = "does not end in mlflow.models.set_model(...)"
+        raise CookbookError(f"{recipe.name}/model_code.py {fault}")
+    names = {last[1]: "".join(part.capitalize() for part in slug.split("_"))}
     for init in recipe.path.glob("*/__init__.py"):
         own = init.parent.name.removeprefix(recipe.name).removeprefix("_")
         names[init.parent.name] = f"{slug}_{own}".removesuffix("_")
     return names
 
 
-def rewrite(text: str, names: dict[str, str]) -> str:
+def rename(text: str, names: dict[str, str]) -> str:
     """Return the text under the new names."""
     words = "|".join(map(re.escape, names))
     return re.sub(rf"\b({words})\b", lambda word: names[word[1]], text)
+
+
+def rename_code(path: Path, recipe: Recipe, slug: str) -> str:
+    """Return a module of the starter.
+
+    The recipe's name stands in the driver, in its docstring and as NAME; elsewhere it
+    may be the name of a column.
+    """
+    code = without_paths(path.read_text(encoding="utf-8"), recipe)
+    if path.name == "driver.py":
+        docstring, quotes, rest = code.partition('"""\n')
+        docstring = rename(docstring, {recipe.name: slug})
+        rest = rest.replace(f'NAME = "{recipe.name}"', f'NAME = "{slug}"')
+        code = docstring + quotes + rest
+    return rename(code, renames(recipe, slug))
+
+
+def without_paths(text: str, recipe: Recipe) -> str:
+    """Return the text with the starter's paths and commands."""
+    text = text.replace(f"recipes/{recipe.name}/", "")
+    return text.replace(f" RECIPE={recipe.name}", "")
 
 
 def used(recipe: Recipe) -> set[Path]:
@@ -68,14 +86,11 @@ def used(recipe: Recipe) -> set[Path]:
     while waiting:
         text = waiting.pop().read_text(encoding="utf-8")
         for path in near:
-            module = re.escape(path.stem)
+            module, file = re.escape(path.stem), re.escape(path.name)
+            pattern = rf"(?:import|from) {module}\b|[\"'/]{file}[\"']"
             if path.parent.name == "shared":
-                is_used = rf"from shared(?:\.| import .*\b){module}\b"
-            else:
-                is_used = (
-                    rf"(?:import|from) {module}\b|[\"'/]{re.escape(path.name)}[\"']"
-                )
-            if re.search(is_used, text):
+                pattern = rf"from shared(?:\.| import .*\b){module}\b"
+            if re.search(pattern, text):
                 files = {path} if path.is_file() else {*path.rglob("*.*")}
                 new_files = {f for f in files if "__pycache__" not in f.parts} - found
                 found |= new_files
@@ -84,45 +99,37 @@ def used(recipe: Recipe) -> set[Path]:
 
 
 def locked_packages() -> dict[str, tuple[str, set[str]]]:
-    """Return the lines of each locked package, and the packages that require it."""
+    """Return the pin of each locked package, and the packages that require it."""
     packages: dict[str, tuple[str, set[str]]] = {}
     for lock in ("dev", "llm", "data"):
         text = (ROOT / f"locks/{lock}.txt").read_text(encoding="utf-8")
         for lines in re.split(r"^(?=[a-z0-9])", text, flags=re.M)[1:]:
-            name = lines.partition("==")[0].partition("[")[0]
-            lines, _, parents = lines.partition("    # via ")
-            packages.setdefault(name, (lines, set(re.findall(r"[\w.-]+", parents))))
+            pin = lines.split(" \\\n")[0].strip()
+            parents = lines.partition("    # via ")[2]
+            name = re.split(r"[=\[ ]", pin)[0]
+            packages.setdefault(name, (pin, set(re.findall(r"[\w.-]+", parents))))
     return packages
 
 
 def requirements(recipe: Recipe) -> dict[str, str]:
     """Return what the driver and the helpers ask for, and what was tested with it.
 
-    The second has the exact version of each package that may be installed, with its
-    hashes: uv compares.
+    The second has the exact version of each package that may be installed. It has no
+    hashes, so that a version can be changed by hand.
     """
     packages = locked_packages()
     files = [file.read_text("utf-8") for file in recipe.path.glob("requirements*.txt")]
-    wanted = {*re.findall(r"^[\w.-]+", "\n".join(files), re.M), *FRAME, *BUILD}
+    wanted = {*re.findall(r"^[\w.-]+", "\n".join(files), re.M), *FRAME}
     while more := {n for n in packages if packages[n][1] & wanted} - wanted:
         wanted |= more
     own = recipe.path / "requirements-driver.txt"
     asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-    pins = [packages[name][0].split(" \\\n")[0].strip() for name in FRAME]
-    lines = dict.fromkeys(["-r requirements.txt", *asked, *pins])
+    lines = ["-r requirements.txt", *asked, *(packages[name][0] for name in FRAME)]
     constraints = [packages[name][0] for name in sorted(wanted & packages.keys())]
     return {
-        "requirements-driver.txt": "\n".join(lines) + "\n",
-        "constraints.txt": "".join(constraints),
+        "requirements-driver.txt": "\n".join(dict.fromkeys(lines)) + "\n",
+        "constraints.txt": "\n".join(constraints) + "\n",
     }
-
-
-def adapt(text: str, recipe: Recipe, names: dict[str, str]) -> str:
-    """Return the recipe's text under the new names, with paths of the starter."""
-    text = text.replace(f"recipes/{recipe.name}/", "").replace(
-        f" RECIPE={recipe.name}", ""
-    )
-    return rewrite(text, names)
 
 
 def fill(template: str, recipe: Recipe, slug: str) -> str:
@@ -134,34 +141,36 @@ def fill(template: str, recipe: Recipe, slug: str) -> str:
     return text.replace("SLUG", slug).replace("ORIGIN", recipe.name)
 
 
-def readme(recipe: Recipe, slug: str, names: dict[str, str]) -> str:
+def readme(recipe: Recipe, slug: str) -> str:
     """Return the starter's README, with the recipe's "When you copy it"."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
-    section = r"^## When you copy it\n+(.*?)(?=\n## |\nSources: |\Z)"
+    section = r"^## When you copy it\n+(?:.*?)(1\. .*?)(?=\n## |\nSources: |\Z)"
     steps = re.search(section, text, re.M | re.S)
     if not steps:
-        raise CookbookError(
-            f"{recipe.name}/README.md lacks its section: When you copy it"
-        )
-    page = fill("README.md", recipe, slug)
-    text = steps[1][steps[1].index("1. ") :]  # without how to make a starter
-    return page.replace("CHANGE_FIRST", adapt(text.strip(), recipe, names))
+        fault = "lacks its section: When you copy it"
+        raise CookbookError(f"{recipe.name}/README.md {fault}")
+    names = {recipe.name: slug, **renames(recipe, slug)}
+    text = rename(without_paths(steps[1].strip(), recipe), names)
+    return fill("README.md", recipe, slug).replace("CHANGE_FIRST", text)
 
 
 def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     """Return the files of the recipe's starter of that name: path and content."""
-    names, files = renames(recipe, slug), {}
+    files: dict[str, bytes] = {}
     for path in used(recipe):
-        ours, data = path.is_relative_to(recipe.path), path.read_bytes()
-        if ours and path.suffix in (".py", ".json"):
-            data = adapt(data.decode(), recipe, names).encode()
-        place = path.relative_to(recipe.path if ours else ROOT).as_posix()
-        files[rewrite(place, names) if ours else place] = data
-    written = {**requirements(recipe), "README.md": readme(recipe, slug, names)}
-    files |= {place: text.encode() for place, text in written.items()}
+        data = path.read_bytes()
+        if not path.is_relative_to(recipe.path):
+            files[path.relative_to(ROOT).as_posix()] = data
+            continue
+        if path.suffix == ".py":
+            data = rename_code(path, recipe, slug).encode()
+        place = path.relative_to(recipe.path).as_posix()
+        files[rename(place, renames(recipe, slug))] = data
+    texts = {**requirements(recipe), "README.md": readme(recipe, slug)}
     for place in ("Makefile", ".gitignore", "test_starter.py"):
         text = fill(place.removeprefix("."), recipe, slug)
-        files[place.replace("starter", slug)] = text.encode()
+        texts[place.replace("starter", slug)] = text
+    files |= {place: text.encode() for place, text in texts.items()}
     return dict(sorted(files.items()))
 
 
@@ -210,33 +219,30 @@ def recipe(name: str) -> int:
     origin, slug = find("circle_area"), check_name(name)
     sources = [f"recipes/circle_area/{file}" for file in FILES]
     sources += ["tests/test_circle_area.py", "tests/copies/circle_area.yaml"]
-    for source in sources:
-        place = source.replace("circle_area", slug)
-        if (ROOT / place).exists():
-            raise CookbookError(f"{place} is there already; nothing was written")
-    for source in sources:
-        text = rewrite(
-            (ROOT / source).read_text(encoding="utf-8"), renames(origin, slug)
-        )
-        if source.endswith("README.md"):
-            title = slug.replace("_", " ").capitalize()
+    files = {
+        ROOT / source: ROOT / rename(source, {origin.name: slug}) for source in sources
+    }
+    for file in files.values():
+        if file.exists():
+            raise CookbookError(f"{file} is there already; nothing was written")
+    names = {origin.name: slug, **renames(origin, slug)}
+    title = slug.replace("_", " ").capitalize()
+    for source, file in files.items():
+        text = rename(source.read_text(encoding="utf-8"), names)
+        if file.name == "README.md":
             head = f"---\nlevel: further\ntitle: {title}\n"
             head += f"summary: {title}, in a sentence.\n"
             text = head + text[text.index("teaches:") :]
-            text = re.sub(
-                r"## Two ways to declare the input\n.*?(?=## )", "", text, flags=re.S
-            )
-        file = ROOT / source.replace("circle_area", slug)
+            own_section = r"## Two ways to declare the input\n.*?(?=## )"
+            text = re.sub(own_section, "", text, flags=re.S)
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
         print(file.relative_to(ROOT))
     page = ROOT / "README.md"
-    title = Recipe(ROOT / "recipes" / slug).front_matter["title"]
     row = f"| [{slug}](recipes/{slug}/) | {title} |"
-    table = re.sub(
-        r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", page.read_text("utf-8"), flags=re.M
-    )
-    page.write_text(table, encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"((?:^\| \[.*\n)+)", rf"\g<1>{row}\n", text, flags=re.M)
+    page.write_text(text, encoding="utf-8")
     print(f"README.md\nnow: make log accept smoke RECIPE={slug}")
     print("CONTRIBUTING.md says what to change")
     return 0

@@ -1,4 +1,4 @@
-"""Child processes that stop when we do: commands, servers, and what a signal does."""
+"""Child processes that stop when we do: commands, and servers of tests and docs."""
 
 import os
 import signal
@@ -14,39 +14,31 @@ from typing import Any
 PATIENCE = 10  # seconds that a process has between TERM and KILL
 
 
-GROUPS: set[int] = set()  # process groups that run() has started
+def stop_on_term() -> None:
+    """Let TERM end this process as Ctrl-C does, with time to stop its children."""
 
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # make sends it twice
+        sys.exit(128 + number)
 
-def stop_once(number: int, frame: Any) -> None:
-    """End on the first TERM or Ctrl-C, with time to clean up.
-
-    Further TERMs are ignored: make passes on what has already arrived.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, stop_at_once)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
-
-
-def stop_at_once(number: int, frame: Any) -> None:
-    """End on a second Ctrl-C without cleaning up; kill the children."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for group in GROUPS:
-        with suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-    os._exit(130)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def stop_group(process: subprocess.Popen[Any]) -> None:
-    """Stop a process and what it started: TERM, and KILL after PATIENCE seconds."""
+    """Stop a process and what it started: TERM, and KILL after PATIENCE seconds.
+
+    A second Ctrl-C kills at once.
+    """
     deadline = time.monotonic() + PATIENCE
     with suppress(ProcessLookupError):  # raised once nobody is left in the group
-        os.killpg(process.pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            process.poll()
-            os.killpg(process.pid, 0)
-            time.sleep(0.1)
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -63,12 +55,10 @@ def environment(**more: str) -> dict[str, str]:
 def run(command: list[str], **more: str) -> int:
     """Run a command to its end, Ctrl-C or TERM, and return its exit code."""
     process = subprocess.Popen(command, env=environment(**more), start_new_session=True)
-    GROUPS.add(process.pid)
     try:
         return process.wait()
     finally:
         stop_group(process)
-        GROUPS.discard(process.pid)
 
 
 def free_port() -> int:

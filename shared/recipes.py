@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,10 @@ def discover() -> list[Recipe]:
 
     A recipe with a slip in its front matter comes last; it says so when it is used.
     """
-    recipes = [
-        Recipe(path.parent) for path in (ROOT / "recipes").glob("*/model_code.py")
-    ]
+    folder = ROOT / "recipes"
+    recipes = [Recipe(path.parent) for path in folder.glob("*/model_code.py")]
     if not recipes:
-        raise CookbookError(f"no recipe under {ROOT / 'recipes'}")
+        raise CookbookError(f"no recipe under {folder}")
 
     def place_in_story(recipe: Recipe) -> tuple[float, str]:
         try:
@@ -88,12 +88,19 @@ def find(name: str, variable: str = "RECIPE") -> Recipe:
     recipes = {recipe.name: recipe for recipe in discover()}
     if name in recipes:
         return recipes[name]
-    fault = (
-        f"unknown recipe {name!r}"
-        if name
-        else f"no recipe named: add {variable}=<name>"
-    )
+    fault = f"unknown recipe {name!r}"
+    if not name:
+        fault = f"no recipe named: add {variable}=<name>"
     raise CookbookError(f"{fault}\nknown: {', '.join(recipes)}")
+
+
+def all_services() -> list[str]:
+    """Return the command prefix that brings up the services of all recipes."""
+    commands = set()
+    for recipe in discover():
+        with suppress(CookbookError):  # the recipe says so when it is used
+            commands.add(tuple(recipe.service_command))
+    return [word for command in sorted(commands) for word in command]
 
 
 def print_recipes() -> int:

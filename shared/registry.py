@@ -36,12 +36,10 @@ def register(recipe: Recipe) -> int:
     """Make the recipe's newest model the challenger; register it if it isn't."""
     uri = newest_model(recipe)
     same = [version for version in versions(recipe.name) if version.source == uri]
-    if same:
-        version = same[0]
-    else:
-        version = mlflow.register_model(uri, recipe.name)
+    if not same:
         print(f'mlflow.register_model("{uri}", "{recipe.name}")')
-    set_alias(recipe.name, "challenger", version.version)
+        same = [mlflow.register_model(uri, recipe.name)]
+    set_alias(recipe.name, "challenger", str(same[0].version))
     return 0
 
 
@@ -49,24 +47,21 @@ def promote(recipe: Recipe, number: str = "") -> int:
     """Make the challenger, or the version of that number, the champion."""
     name = recipe.name
     registered = versions(name) if open_store() else []
+    holders = {alias: str(v.version) for v in registered for alias in v.aliases}
+    number = number or holders.get("challenger", "")
     numbers = [str(version.version) for version in registered]
-    holders = {alias: v for v in registered for alias in v.aliases}
-    if not number and "challenger" in holders:
-        number = str(holders["challenger"].version)
     if number not in numbers:
         wanted = f"version {number}" if number else "challenger"
         listed = ", ".join(numbers) or "none"
         remedy = f"make register RECIPE={name}"
         raise CookbookError(f"{name} has no {wanted}; versions: {listed} ({remedy})")
     set_alias(name, "champion", number)
-    challenger = holders.get("challenger")
-    if challenger and str(challenger.version) == number:
+    if number == holders.get("challenger"):
         mlflow.MlflowClient().delete_registered_model_alias(name, "challenger")
         print(f'client.delete_registered_model_alias("{name}", "challenger")')
     print(f"models:/{name}@champion is version {number}")
-    before = holders.get("champion")
-    if before and str(before.version) != number:
-        print(f"back: make promote RECIPE={name} VERSION={before.version}")
+    if number != (before := holders.get("champion", number)):
+        print(f"back: make promote RECIPE={name} VERSION={before}")
     return 0
 
 

@@ -31,57 +31,24 @@ def recipe_run(
     """Open a run in the experiment, named `name` (or like the experiment) and the time.
 
     The description is what the run's page in MLflow's UI shows, in Markdown. On an
-    error, Ctrl-C or TERM the run and the models logged in it end as FAILED.
+    error, Ctrl-C or TERM the run ends as FAILED.
     """
     import mlflow
 
     sys.excepthook = print_error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     use_store(experiment)
     gc.freeze()  # the imported modules stay
     gc.enable()
     run_name = f"{name or experiment} {datetime.now():%Y-%m-%d %H:%M:%S}"
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in signals]
     try:
         with mlflow.start_run(run_name=run_name, description=description) as run:
-            try:
-                yield run
-            except BaseException:
-                fail_models(run)
-                raise
-    except Stopped as stopped:
+            yield run
+    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.stdout.flush()
         # At a normal exit Python may wait for ever for an idle thread of MLflow's.
-        os._exit(stopped.exit_code)
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
-
-
-class Stopped(BaseException):
-    """Ctrl-C or TERM has come."""
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-
-
-def stop(number: int, frame: Any) -> None:
-    """Let the run end as FAILED; a second Ctrl-C ends the process at once."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    raise Stopped(number)
-
-
-def fail_models(run: Any) -> None:
-    """Mark the models as failed that were being logged when the run ended."""
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    logged_in_run = f"source_run_id = '{run.info.run_id}'"
-    for model in client.search_logged_models([run.info.experiment_id], logged_in_run):
-        if model.status == "PENDING":
-            client.finalize_logged_model(model.model_id, "FAILED")
+        os._exit(130)
 
 
 def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
@@ -96,16 +63,12 @@ def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
         Path(file).write_text(json.dumps(result), encoding="utf-8")
 
 
-def print_error(
-    kind: type[BaseException], error: BaseException, trace: Any = None
-) -> None:
+def print_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Print an error in one line with its place in our code; keep the traceback."""
-    frames = traceback.extract_tb(trace)
-    own_frames = [frame for frame in frames if "site-packages" not in frame.filename]
     place = ""
-    if own_frames:
-        last = own_frames[-1]
-        place = f" ({Path(last.filename).name}, line {last.lineno})"
+    for frame in traceback.extract_tb(trace):
+        if "site-packages" not in frame.filename:
+            place = f" ({Path(frame.filename).name}, line {frame.lineno})"
     message = (str(error).strip() or "no message").splitlines()[0]
     folder = Path(sys.argv[0]).resolve().parent.name
     file = ROOT / "build" / f"traceback-{folder}.txt"

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from shared import ROOT, CookbookError
 from shared.processes import run
-from shared.recipes import WARNINGS, Recipe, newest_model
+from shared.recipes import WARNINGS, Recipe, all_services, newest_model
 from shared.store import open_store, tracking_uri
 
 MLFLOW = [sys.executable, "-m", "mlflow"]
@@ -25,7 +25,33 @@ def print_command(words: list[str]) -> None:
 
 def log(recipe: Recipe) -> int:
     """Run the recipe's driver."""
-    return run([sys.executable, *WARNINGS, str(recipe.path / "driver.py")])
+    driver = recipe.path / "driver.py"
+    print(f"$ python {driver.relative_to(ROOT)}", flush=True)
+    return run([sys.executable, *WARNINGS, str(driver)])
+
+
+def log_all() -> int:
+    """Run all drivers, beside the services that they need."""
+    return run([*all_services(), sys.executable, *WARNINGS, "-m", "shared.log_all"])
+
+
+def smoke(recipe: Recipe) -> int:
+    """Ask the recipe's newest model its known request."""
+    command = [sys.executable, *WARNINGS, "-m", "shared.smoke", recipe.name]
+    return run([*recipe.service_command, *command])
+
+
+def smoke_all() -> int:
+    """Ask all recipes' newest models."""
+    return run([*all_services(), sys.executable, *WARNINGS, "-m", "shared.smoke"])
+
+
+def check_model(recipe: Recipe) -> int:
+    """Say what will go wrong with the recipe's newest model in production."""
+    model = newest_model(recipe)
+    command = [sys.executable, "-m", "shared.check", model]
+    print(f"$ check-model {model}", flush=True)
+    return run([*recipe.service_command, *command], MLFLOW_TRACKING_URI=tracking_uri())
 
 
 def listen(

@@ -1,181 +1,71 @@
-"""Ask logged models their known requests, in one process elsewhere, and compare.
+"""Ask recipes' newest models their known requests in other processes, and compare.
 
-known_answer.py says why. The process imports MLflow once and is forked for each model.
+    python -m shared.smoke [RECIPE]...
+
+known_answer.py says why, and asks one model by MLflow's own command. Here MLflow is
+imported once, and a fork in `/` asks each model.
 """
 
-import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shared import CookbookError, known_answer
-from shared.check import print_check
-from shared.known_answer import find_faults
-from shared.processes import stop_group
-from shared.recipes import WARNINGS, Recipe, discover, newest_model
-from shared.store import tracking_uri
+from shared import ROOT, CookbookError, known_answer
+from shared.forks import output_file, run_in_forks
+from shared.recipes import Recipe, discover, find, newest_model
 
-SCORER = Path(__file__).with_name("scorer.py")
-
-
-@dataclass
-class Outcome:
-    """What a model answered elsewhere, or the error that it ended in."""
-
-    recipe: Recipe
-    seconds: float = 0.0
-    answer: Any = None
-    error: str = ""
-
-    def faults(self) -> list[str]:
-        """Return what is wrong with the answer, a line each; [] is a pass."""
-        if self.error:
-            return [self.error]
-        return find_faults(self.recipe.path, self.answer)
+import mlflow
+import mlflow.pyfunc.scoring_server
+import mlflow.store.model_registry.sqlalchemy_store
 
 
-def start_services(recipes: list[Recipe], stack: ExitStack) -> dict[str, str]:
-    """Start the services that the recipes need; return the variables that name them."""
-    before = dict(os.environ)
-    names = {recipe.front_matter.get("runs_with") for recipe in recipes}
-    for name in filter(None, names):
-        stack.enter_context(importlib.import_module(f"shared.{name}").started())
-    return {k: v for k, v in os.environ.items() if before.get(k) != v}
+def answer_here(recipe: Recipe) -> None:
+    """Write the newest model's answer beside the output, as `mlflow models predict`.
 
-
-def score_elsewhere(
-    models: Mapping[Recipe, str], python: list[str] | None = None
-) -> Iterator[Outcome]:
-    """Yield each model's answer to its recipe's request.json, from a process in `/`.
-
-    `models` holds recipes and their models' URIs or folders; "" is the newest model.
-    `python` starts that process: by default this interpreter, with warnings as errors.
+    After this, the process can import nothing of the repository.
     """
-    python = python or [sys.executable, *WARNINGS]
-    variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
-    variables["MLFLOW_TRACKING_URI"] = tracking_uri()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        log = folder / "scorer.txt"
-        with log.open("w") as errors:
-            scorer = subprocess.Popen(
-                [*python, "-I", str(SCORER)],
-                cwd="/",
-                env=variables,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-        stack.enter_context(scorer)  # closes its pipes
-        stack.callback(stop_group, scorer)
-        services = start_services(list(models), stack)
-        outcomes = {recipe.name: Outcome(recipe) for recipe in models}
-        jobs = []
-        for recipe, model in models.items():
-            needs_service = "runs_with" in recipe.front_matter
-            job = {
-                "name": recipe.name,
-                "model": model,
-                "request": str(recipe.path / "request.json"),
-                "answer": str(folder / f"{recipe.name}.json"),
-                "errors": str(folder / f"{recipe.name}.txt"),
-                "environment": services if needs_service else {},
-            }
-            jobs.append(json.dumps(job) + "\n")
-        assert scorer.stdin and scorer.stdout
-        try:
-            scorer.stdin.write("".join(jobs))
-            scorer.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended at an import; its log says why
-        for line in scorer.stdout:
-            name, seconds, exit_code = json.loads(line)
-            outcome = outcomes.pop(name)
-            outcome.seconds = seconds
-            file = folder / f"{name}.json"
-            if file.is_file():
-                outcome.answer = json.loads(file.read_text(encoding="utf-8"))
-            elif exit_code < 0:
-                outcome.error = f"crash: {signal.strsignal(-exit_code)}"
-            else:
-                outcome.error = (folder / f"{name}.txt").read_text().strip()
-            yield outcome
-        for outcome in outcomes.values():
-            outcome.error = log.read_text().strip() or "it ended without an answer"
-            yield outcome
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    answer_file = output_file("smoke", recipe).with_suffix(".json")
+    answer_file.unlink(missing_ok=True)
+    try:
+        model = newest_model(recipe)
+    except CookbookError as error:
+        sys.exit(str(error))
+    request = recipe.path / "request.json"
+    print(f"$ mlflow models predict -m {model} -i {request} -t json", flush=True)
+    os.chdir("/")
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != ROOT]
+    for name in ("shared", "recipes", *sys.modules):
+        if name.split(".")[0] in ("shared", "recipes"):
+            sys.modules[name] = None  # type: ignore[assignment]
+    mlflow.models.predict(
+        model,
+        input_path=str(request),
+        output_path=str(answer_file),
+        content_type="json",
+        env_manager="local",
+    )
 
 
-def answer(recipe: Recipe, model: str = "", python: list[str] | None = None) -> Any:
-    """Return what a model, by default the recipe's newest, answers elsewhere.
-
-    Raises CookbookError with the process's error output if it doesn't answer.
-    """
-    (outcome,) = score_elsewhere({recipe: model}, python)
-    if outcome.error:
-        raise CookbookError(f"{recipe.name} did not answer\n{outcome.error}")
-    return outcome.answer
-
-
-def score_isolated(recipe: Recipe) -> Outcome:
-    """Score the newest model in an environment made only from its own requirements.
-
-    uv keeps that environment in its cache: a second time takes as long as starting it.
-    """
-    import mlflow
-
-    uri = newest_model(recipe)
-    requirements = mlflow.pyfunc.get_model_dependencies(uri, format="pip")
-    (outcome,) = score_elsewhere({recipe: uri}, python_with(Path(requirements)))
-    return outcome
+def find_faults(recipe: Recipe, exit_code: int) -> list[str]:
+    """Return what is wrong with what a fork wrote, a line each; [] is a pass."""
+    output = output_file("smoke", recipe)
+    if exit_code < 0:
+        return [f"crash: {signal.strsignal(-exit_code)}"]
+    if exit_code:
+        return [output.read_text(encoding="utf-8").strip()]
+    answer = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    return known_answer.find_faults(recipe.path, answer)
 
 
-def python_with(requirements: Path, python: str = sys.executable) -> list[str]:
-    """Return the command of a Python that has these requirements and nothing else."""
-    uv = [str(Path(sys.executable).with_name("uv")), "run", "-q", "--no-project"]
-    uv += ["--isolated", "--no-python-downloads", "--python", python]
-    return [*uv, "--with-requirements", str(requirements), "--", "python"]
-
-
-def check(recipe: Recipe | None = None, alone: bool = False) -> int:
-    """Print a line for one recipe's newest model, or for all; 1 if one is wrong."""
-    recipes = [recipe] if recipe else discover()
-    failed = 0
-    for number, outcome in enumerate(attempt(recipes, alone), 1):
-        faults = outcome.faults()
-        name = outcome.recipe.name
-        status = "failed" if faults else "ok"
-        line = f"[{number}/{len(recipes)}] {name:<22} {status:<8}"
-        print(f"{line}{outcome.seconds:6.1f} s", flush=True)
-        if faults:
-            failed = 1
-            again = f"again: make {'isolated' if alone else 'smoke'} RECIPE={name}"
-            print(
-                *(f"      {fault}" for fault in [*faults, again]), sep="\n", flush=True
-            )
-    return failed
-
-
-def attempt(recipes: list[Recipe], alone: bool) -> Iterator[Outcome]:
-    """Yield the outcome of each recipe."""
-    if not alone:
-        yield from score_elsewhere(dict.fromkeys(recipes, ""))
-        return
-    for recipe in recipes:
-        try:
-            yield score_isolated(recipe)
-        except CookbookError as error:
-            yield Outcome(recipe, error=str(error))
+def answer(recipe: Recipe, model: str = "", env_manager: str = "local") -> Any:
+    """Return what a model, by default the recipe's newest, answers elsewhere."""
+    model = model or newest_model(recipe)
+    service = [*recipe.service_command, sys.executable]
+    return known_answer.ask(model, recipe.path, service, env_manager)
 
 
 def accept(recipe: Recipe) -> int:
@@ -183,12 +73,32 @@ def accept(recipe: Recipe) -> int:
     return known_answer.accept(answer(recipe), recipe.path)
 
 
-check_isolated = partial(check, alone=True)
+def isolated(recipe: Recipe) -> int:
+    """Check the newest model in an environment of its own requirements, made by uv."""
+    os.environ.pop("UV_BUILD_CONSTRAINT", None)  # of the Makefile: a path from ROOT
+    faults = known_answer.find_faults(recipe.path, answer(recipe, env_manager="uv"))
+    print(f"{recipe.name} {'failed' if faults else 'ok'}", *faults, sep="\n      ")
+    return 1 if faults else 0
 
 
-def check_contract(recipe: Recipe) -> int:
-    """Run check-model on the recipe's newest model, beside the service it needs."""
-    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
-    with ExitStack() as stack:
-        start_services([recipe], stack)
-        return print_check(newest_model(recipe))
+def main(names: list[str]) -> int:
+    """Print a line for each recipe; 1 if an answer is wrong or missing."""
+    recipes = [find(name) for name in names] or discover()
+    failed = 0
+    done = run_in_forks(answer_here, recipes, "smoke")
+    for number, (recipe, exit_code, seconds) in enumerate(done, 1):
+        if names:
+            print(output_file("smoke", recipe).read_text().partition("\n")[0])
+        faults = find_faults(recipe, exit_code)
+        status = "failed" if faults else "ok"
+        line = f"[{number}/{len(recipes)}] {recipe.name:<22} {status:<8}"
+        print(f"{line}{seconds:6.1f} s", flush=True)
+        if faults:
+            failed = 1
+            for fault in [*faults, f"again: make smoke RECIPE={recipe.name}"]:
+                print(f"      {fault}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

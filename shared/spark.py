@@ -1,5 +1,7 @@
 """Score files on Spark: the model's answers beside the rows.
 
+    python -m shared.spark MODEL INPUT OUTPUT PARAMS GROUP_BY
+
 SPARK_MASTER names the cluster; without it Spark runs on this machine's cores. Each
 worker needs the model's packages in the Python that PYSPARK_PYTHON names (default: this
 one).
@@ -9,15 +11,13 @@ import json
 import logging
 import os
 import shutil
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared import CookbookError
-from shared.processes import run, stop_once
+from shared.processes import run, stop_on_term
 from shared.recipes import WARNINGS, Recipe, newest_model
 from shared.store import open_store
 
@@ -29,8 +29,6 @@ from mlflow.types.schema import AnyType
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
-
-IMAGES_AT_ONCE = "64"  # rows in a batch of bytes; Spark's 10,000 would fill the memory
 
 
 def start_spark(name: str) -> "SparkSession":
@@ -58,28 +56,24 @@ def spark_columns(schema: Any) -> "StructType":
 
     columns = StructType()
     for column in schema.inputs:
-        if isinstance(column.type, AnyType):
-            columns.add(column.name, DoubleType())
-        else:
-            columns.add(column.name, column.type.to_spark())
+        is_any = isinstance(column.type, AnyType)
+        columns.add(column.name, DoubleType() if is_any else column.type.to_spark())
     return columns
 
 
 def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
     """Return the rows of Parquet, or of CSV with a header typed by the signature."""
-    from pyspark.sql.types import StringType, StructField, StructType
+    from pyspark.sql.types import StructType
 
     if not path.endswith(".csv"):
         return spark.read.parquet(path)
+    rows = spark.read.csv(path, header=True, inferSchema=True)
     inputs = model.get_input_schema()
-    header = spark.read.csv(path, header=True, inferSchema=not inputs)
-    if not inputs or not inputs.has_input_names():
-        return header
-    typed = {field.name: field for field in spark_columns(inputs)}
-    columns = [
-        typed.get(name, StructField(name, StringType())) for name in header.columns
-    ]
-    return spark.read.csv(path, header=True, schema=StructType(columns))
+    if inputs and inputs.has_input_names():
+        typed = {column.name: column for column in spark_columns(inputs)}
+        columns = [typed.get(column.name, column) for column in rows.schema]
+        rows = spark.read.csv(path, header=True, schema=StructType(columns))
+    return rows
 
 
 def read_params(model: Model, text: str) -> dict[str, Any] | None:
@@ -90,12 +84,10 @@ def read_params(model: Model, text: str) -> dict[str, Any] | None:
         params = dict(json.loads(text or "{}"))
     except (TypeError, ValueError):
         raise CookbookError('PARAMS: give JSON such as {"alpha": 0.01}') from None
-    unknown = sorted(set(params) - set(names))
-    if unknown:
-        listed = ", ".join(names) or "none"
-        raise CookbookError(
-            f"the model has no param {unknown[0]}; its params: {listed}"
-        )
+    for name in params:
+        if name not in names:
+            listed = ", ".join(names) or "none"
+            raise CookbookError(f"the model has no param {name}; its params: {listed}")
     return params or None
 
 
@@ -117,16 +109,21 @@ def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def answer_table(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
+    """Return the model's one answer to a whole table, or the reason in `_error`."""
+    try:
+        return pd.DataFrame(model.predict(rows, params=params))
+    except Exception as error:  # whatever the model says of this input
+        return pd.DataFrame({"_error": [str(error)]})
+
+
 def answer_rows(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     """Return an answer for each row, or the reason in `_error`.
 
     Rows that fail are halved until those at fault stand alone.
     """
-    try:
-        answers = pd.DataFrame(model.predict(rows, params=params))
-    except Exception as error:  # whatever the model says of this input
-        if len(rows) == 1:
-            return pd.DataFrame({"_error": [str(error)]})
+    answers = answer_table(model, rows, params)
+    if "_error" in answers and len(rows) > 1:
         middle = len(rows) // 2
         halves = rows[:middle], rows[middle:].reset_index(drop=True)
         return pd.concat([answer_rows(model, half, params) for half in halves])
@@ -136,14 +133,6 @@ def answer_rows(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
             f"{counts}: this model reads a table; name its groups (GROUP_BY)"
         )
     return answers
-
-
-def answer_table(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
-    """Return the model's one answer to a whole table, or the reason in `_error`."""
-    try:
-        return pd.DataFrame(model.predict(rows, params=params))
-    except Exception as error:  # whatever the model says of this input
-        return pd.DataFrame({"_error": [str(error)]})
 
 
 def score(
@@ -159,22 +148,20 @@ def score(
     one table: the answers for each group.
     """
     from mlflow.pyfunc.spark_model_cache import SparkModelCache
-    from pyspark.sql.types import ArrayType, StringType, StructType
+    from pyspark.sql.types import StructType
 
     model = Model.load(path)
+    inputs = model.get_input_schema()
     is_agent = "agent" in str((model.metadata or {}).get("task"))
     if is_agent:
-        answer_type = StructType().add("answer", StringType())
-        answer_type.add("cited", ArrayType(StringType()))
-        needed = ["question"]
-        columns = needed
+        answer_type = StructType.fromDDL("answer string, cited array<string>")
+        needed = columns = ["question"]
     else:
         answer_type = spark_columns(model.get_output_schema())
-        inputs = model.get_input_schema()
         named = bool(inputs) and inputs.has_input_names()
         needed = inputs.required_input_names() if named else [group_by]
         columns = [c for c in rows.columns if not named or c in inputs.input_names()]
-    answer_type = answer_type.add("_error", StringType())
+    answer_type = answer_type.add("_error", "string")
     check_columns(rows.columns, needed, answer_type.names)
     archive = SparkModelCache.add_local_model(spark, path)
     # How this process reaches a service; not as Spark settings, which are logged.
@@ -197,14 +184,13 @@ def score(
 
     def answer_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
-            answers = answer(batch).set_axis(batch.index)
-            yield pd.concat([batch, answers], axis=1)
+            yield pd.concat([batch, answer(batch).set_axis(batch.index)], axis=1)
 
     if group_by:
         group_type = StructType([*answer_type, rows.schema[group_by]])
         return rows.groupBy(group_by).applyInPandas(answer_group, group_type)
-    if "binary" in {kind for _, kind in rows.dtypes}:
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", IMAGES_AT_ONCE)
+    if "binary" in {kind for _, kind in rows.dtypes}:  # 10,000 would fill the memory
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "64")
     cores = spark.sparkContext.defaultParallelism
     if rows.rdd.getNumPartitions() < cores:
         rows = rows.repartition(cores)
@@ -213,37 +199,33 @@ def score(
 
 def check_columns(columns: list[str], needed: list[str], answers: list[str]) -> None:
     """Refuse an input without a needed column, or with one that the model answers."""
-    listed = ", ".join(columns)
     if needed == [""]:
         raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
-    for name in needed:
-        if name not in columns:
-            raise CookbookError(f"no column {name}; the input has {listed}")
-    for name in answers:
-        if name in columns:
-            raise CookbookError(f"rename the column {name}: the model answers so too")
+    for name in set(needed) - set(columns):
+        raise CookbookError(f"no column {name}; the input has {', '.join(columns)}")
+    for name in set(answers) & set(columns):
+        raise CookbookError(f"rename the column {name}: the model answers so too")
 
 
 def score_file(
     recipe: Recipe, source: str, target: str, params: str, group_by: str
 ) -> int:
-    """Score Parquet or CSV with the newest model, in a process; write Parquet.
-
-    A process does it, with the services around it that the model needs.
-    """
+    """Score Parquet or CSV with the newest model, beside its services, into Parquet."""
     if not (source and target):
         raise CookbookError("add INPUT=<Parquet or .csv> OUTPUT=<new Parquet folder>")
     if Path(target).exists():  # before Spark takes its time to start
         raise CookbookError(f"{target} already exists; name another OUTPUT")
     command = [*recipe.service_command, sys.executable, *WARNINGS, "-m", "shared.spark"]
-    return run([*command, newest_model(recipe), source, target, params, group_by])
+    uri = newest_model(recipe)
+    print(
+        f'MLflow\'s own: mlflow.pyfunc.spark_udf(spark, "{uri}", env_manager="local")',
+        flush=True,
+    )
+    return run([*command, uri, source, target, params, group_by])
 
 
 def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
     """Score the file; say how many rows failed, and show three of them."""
-    from pyspark.errors import AnalysisException
-
-    start = time.perf_counter()
     open_store()
     path = mlflow.artifacts.download_artifacts(uri)
     model = Model.load(path)
@@ -255,21 +237,20 @@ def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
         written = spark.read.parquet(target)
         failed = written.filter("_error IS NOT NULL")
         count = failed.count()
-        seconds = time.perf_counter() - start
-        print(f"{written.count()} rows in {seconds:.0f} s, {count} failed: {target}")
+        print(f"{written.count()} rows, {count} failed: {target}")
         for row in failed.limit(3).collect():
             print(f"  {row}")
         return 1 if count else 0
-    except AnalysisException as error:
-        raise CookbookError(str(error).splitlines()[0]) from None
     finally:
         spark.stop()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop_once)
+    from pyspark.errors import AnalysisException
+
+    stop_on_term()
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
         sys.exit(main(*sys.argv[1:]))
-    except (CookbookError, mlflow.MlflowException) as error:
-        sys.exit(str(error))
+    except (CookbookError, mlflow.MlflowException, AnalysisException) as error:
+        sys.exit(str(error).splitlines()[0])

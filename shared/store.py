@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
@@ -11,13 +11,6 @@ from urllib.request import url2pathname
 from shared import ROOT, CookbookError
 
 OWN_STORE = f"sqlite:///{ROOT / '.mlflow' / 'mlflow.db'}"
-RIGHTS = "get the right to read and write there, or set MLFLOW_TRACKING_URI"
-REMEDIES = {  # part of what SQLite says, and what to do
-    "unable to open": RIGHTS,
-    "readonly": RIGHTS,
-    "locked": "another process is writing to it: wait for it, or end it",
-    "": "restore it from a backup, or move it away: the next log makes a new one",
-}
 ADDRESSES = {  # where the store keeps addresses of files
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -34,7 +27,7 @@ def tracking_uri() -> str:
 def store_file() -> Path | None:
     """Return the store's SQLite file; None for a server's address."""
     kind, separator, path = tracking_uri().partition("sqlite:///")
-    return Path(path) if separator and not kind else None
+    return Path(path).absolute() if separator and not kind else None
 
 
 def open_store() -> bool:
@@ -49,8 +42,7 @@ def open_store() -> bool:
         return False
     mlflow.set_tracking_uri(tracking_uri())
     if file:
-        check_database(file)
-        follow_move(file)
+        check_file(file)
         try:
             mlflow.search_experiments(max_results=1)
         except mlflow.MlflowException as error:
@@ -58,35 +50,36 @@ def open_store() -> bool:
     return True
 
 
-def check_database(file: Path) -> None:
-    """Refuse a file that MLflow would try to open for a minute, or a damaged one."""
-    address = f"file:{quote(str(file.absolute()))}?mode=rw"
+def check_file(file: Path) -> None:
+    """Refuse a file that can't be used, which MLflow would try for a minute."""
+    address = f"file:{quote(str(file))}?mode=rw"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=20)) as database:
-            database.execute("SELECT count(*) FROM experiments").fetchone()
-            # Without the right to write this fails; it is not committed.
-            database.execute("UPDATE alembic_version SET version_num = version_num")
+        with closing(sqlite3.connect(address, uri=True, timeout=20)) as store:
+            # Without the right to write this fails.
+            store.execute("UPDATE alembic_version SET version_num = version_num")
+            store.rollback()
+            follow_move(store, file)
+            store.commit()
     except sqlite3.Error as error:
-        remedy = next(do for part, do in REMEDIES.items() if part in str(error))
-        raise CookbookError(f"{file}: {error}; {remedy}") from None
+        raise CookbookError(f"{file}: {error}") from None
 
 
-def follow_move(file: Path) -> None:
-    """Point a store whose folder was moved to the artifacts that moved with it."""
-    artifacts = file.absolute().parent / "artifacts"
-    with closing(sqlite3.connect(file)) as database, database:
-        rows = database.execute("SELECT artifact_location FROM experiments").fetchall()
-        for (address,) in rows:
-            before = address.partition("/artifacts")[0] + "/artifacts"
-            is_gone = not Path(url2pathname(urlsplit(before).path)).exists()
-            if before.startswith("file:") and is_gone and artifacts.is_dir():
-                for table, column in ADDRESSES.items():
-                    change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-                    database.execute(change, [before, artifacts.as_uri()])
+def follow_move(store: sqlite3.Connection, file: Path) -> None:
+    """Point a store whose folder was moved or copied to the artifacts beside it."""
+    artifacts = file.parent / "artifacts"
+    rows = store.execute("SELECT DISTINCT artifact_location FROM experiments")
+    for (address,) in rows.fetchall():
+        before = Path(url2pathname(urlsplit(address).path))
+        was_copied = before.name == "artifacts" and (before.parent / file.name).exists()
+        elsewhere = address.startswith("file:") and address != artifacts.as_uri()
+        if elsewhere and artifacts.is_dir() and (was_copied or not before.exists()):
+            for table, column in ADDRESSES.items():
+                change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                store.execute(change, [address, artifacts.as_uri()])
 
 
-def use_store(experiment: str) -> str:
-    """Make the experiment the active one and return its id; create what is missing.
+def use_store(experiment: str) -> None:
+    """Make the experiment the active one; create what is missing, once.
 
     Artifacts of a local experiment are kept beside the store. MLflow's default would be
     `./mlruns` of the working directory.
@@ -95,19 +88,22 @@ def use_store(experiment: str) -> str:
     from filelock import FileLock
 
     file = store_file()
+    if file is None:
+        mlflow.set_tracking_uri(tracking_uri())
+        mlflow.set_experiment(experiment)
+        return
     try:
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock") if file else nullcontext():
-            if file and not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):
+            if not file.exists():
                 create_store(file)
             open_store()
-            if file and mlflow.get_experiment_by_name(experiment) is None:
-                artifacts = file.absolute().parent / "artifacts"
+            if mlflow.get_experiment_by_name(experiment) is None:
+                artifacts = file.parent / "artifacts"
                 mlflow.create_experiment(experiment, artifacts.as_uri())
-            return mlflow.set_experiment(experiment).experiment_id
+        mlflow.set_experiment(experiment)
     except OSError as error:
-        raise CookbookError(f"{file}: {error.strerror}; {RIGHTS}") from None
+        raise CookbookError(f"{file}: {error.strerror}") from None
 
 
 def create_store(file: Path) -> None:

@@ -1,6 +1,8 @@
 """What the tests share: checkouts, and one in which every recipe was logged."""
 
 import gc
+import importlib
+import io
 import json
 import os
 import re
@@ -9,15 +11,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from shared.recipes import ROOT, discover
+from shared.local_embeddings import local_embeddings
+from shared.local_llm import local_llm
+from shared.recipes import ROOT, discover, find
 from shared.store import create_store
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 
+from benchmarks import fake_service
 from benchmarks.report import marked_processes
+
+KEY = "sk-01234"  # of the fake service: the shortest that is masked
 
 # Before any test imports mlflow: no usage reports, whatever store the shell points to
 # left alone.
@@ -60,19 +70,32 @@ def fresh_checkout(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def logged(request, fresh_checkout, tmp_path_factory) -> Path:
+def once(tmp_path_factory):
+    """Return a function that makes a path once for all workers; the first one does."""
+
+    def make(name: str, how: Callable[[], Path]) -> Path:
+        place = tmp_path_factory.getbasetemp()
+        kept = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / name
+        with FileLock(f"{kept}.lock"):
+            if not kept.is_file():
+                kept.write_text(str(how()))
+        return Path(kept.read_text())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def logged(request, fresh_checkout, once) -> Path:
     """Return a checkout after `make log-all`, one for all workers; --here: this one."""
-    if request.config.getoption("--here"):
-        return ROOT
-    place = tmp_path_factory.getbasetemp()
-    kept = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "logged"
-    with FileLock(f"{kept}.lock"):
-        if not kept.is_file():
-            checkout = fresh_checkout("log-all")
-            done = make(checkout, "log-all")
-            kept.write_text(str(checkout))
-            assert done.returncode == 0, done.stdout + done.stderr
-    return Path(kept.read_text())
+
+    def log_all() -> Path:
+        checkout = fresh_checkout("log-all")
+        done = make(checkout, "log-all")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return checkout
+
+    here = request.config.getoption("--here")
+    return ROOT if here else once("logged", log_all)
 
 
 @pytest.fixture(scope="session")
@@ -87,15 +110,99 @@ def folder(logged):
 
 
 @pytest.fixture(scope="session")
-def new_store(tmp_path_factory):
+def new_store(tmp_path_factory, once):
     """Return a function that copies an empty store: making its tables takes seconds."""
-    create_store(made := tmp_path_factory.mktemp("store") / "mlflow.db")
+
+    def create() -> Path:
+        create_store(file := tmp_path_factory.mktemp("store") / "mlflow.db")
+        return file
+
+    made = once("empty store", create)
 
     def put(file: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         shutil.copy(made, file)
 
     return put
+
+
+@pytest.fixture(scope="module")
+def own_store(tmp_path_factory, new_store):
+    """A store and a working directory of the module's own; nothing is traced."""
+    import mlflow
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder := tmp_path_factory.mktemp("own"))
+        new_store(folder / "mlflow.db")
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.tracing.disable()
+        yield folder
+        mlflow.tracing.enable()
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def traced():
+    """Trace in a module that uses `own_store`."""
+    import mlflow
+
+    mlflow.tracing.enable()
+    yield
+    mlflow.tracing.disable()
+
+
+@pytest.fixture(scope="module")
+def local_services():
+    """The services on this machine, whatever the environment names."""
+    named = {k: os.environ.pop(k) for k in [*os.environ] if k.startswith("OPENAI_")}
+    with local_llm(), local_embeddings():
+        yield
+    os.environ.update(named)
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """A fake service, which the environment names; it fails as it is told."""
+    with fake_service.running() as server:
+        for name in ("OPENAI_BASE_URL", "OPENAI_EMBEDDING_BASE_URL"):
+            monkeypatch.setenv(name, server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_MODEL", "fake")
+        monkeypatch.delenv("OPENAI_EMBEDDING_MODEL", raising=False)
+        yield server
+
+
+def siblings(recipe: str, *names: str) -> list[Any]:
+    """Import a recipe's files, which import each other by their bare names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(find(recipe).path))
+        for name in names:
+            patch.delitem(sys.modules, name, raising=False)
+        return [importlib.import_module(name) for name in names]
+
+
+def lengthened(value: Any) -> Any:
+    """Return a table or params with names, labels and texts 1,000 characters longer.
+
+    A message about them quotes 80 at most.
+    """
+    if isinstance(value, pd.DataFrame):
+        labels = [lengthened(str(label)) for label in value.index]
+        return value.rename(columns=lengthened).set_axis(labels, axis=0)
+    if isinstance(value, dict):
+        return {name: lengthened(inside) for name, inside in value.items()}
+    if isinstance(value, list):
+        return [lengthened(inside) for inside in value]
+    return value + "x" * 1000 if isinstance(value, str) else value
+
+
+def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:
+    """Return the picture as the bytes of a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind, **options)
+    return file.getvalue()
 
 
 def store(checkout: Path) -> dict[str, str]:

@@ -104,9 +104,9 @@ def test_numbers_of_every_dtype_count(model, dtype):
     ],
 )
 def test_what_is_no_length_is_refused_with_its_row(model, value, shown):
-    table = pd.DataFrame({"diameter": [1.0, 2.0]}, ["first", "second"], dtype=object)
-    table.at["second", "diameter"] = value
-    message = f"'diameter', row 'second': ({shown}) is not a length; give a number"
+    long = "x" * 1000  # of a label or a value, 80 characters are quoted
+    table = pd.DataFrame({"diameter": [1.0, value]}, ["first", long], dtype=object)
+    message = f"'diameter', row 'x{{79}}: ({shown}) is not a length; give a number"
     with pytest.raises(mlflow.MlflowException, match=message) as caught:
         model.unwrap_python_model().predict(table)
     assert caught.value.get_http_status_code() == 400

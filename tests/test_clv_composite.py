@@ -494,10 +494,9 @@ def test_a_contradiction_is_refused_by_its_columns(model, change, columns, messa
 
 def refused(model, row, place, message):
     """Hold that the second of two rows is refused, from Python and over REST."""
-    frame = pd.DataFrame([ONE, row], index=["good", "bad"], dtype=object)
-    with pytest.raises(
-        mlflow.MlflowException, match=f"{place} 'bad': {message}"
-    ) as error:
+    frame = pd.DataFrame([ONE, row], index=["good", "bad" * 300], dtype=object)
+    quoted = f"{place} '(bad)+b?: {message}"
+    with pytest.raises(mlflow.MlflowException, match=quoted) as error:
         model.predict(frame)
     assert error.value.get_http_status_code() == 400 and len(str(error.value)) < 400
     with pytest.raises(mlflow.MlflowException, match=f"{place} 1: {message}"):
@@ -519,7 +518,7 @@ def orders_of(days_ago, value=1.0, customer="a"):
 
 
 @given(some_histories, st.integers(-40, 300))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_rows_of_real_histories_pass_at_any_cutoff(histories, earlier):
     transactions = pd.concat(
         orders_of(np.array(ago) + shift, value, customer)
@@ -565,7 +564,7 @@ contradictory_or_not = st.tuples(
 
 
 @given(contradictory_or_not)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_pass_exactly_if_some_history_gives_them(case):
     """The judge of what a history gives is `customer_table`."""
     ago, changes = case

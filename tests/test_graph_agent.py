@@ -3,18 +3,18 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import sqlite3
-import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
-from shared.local_embeddings import local_embeddings
-from shared.local_llm import local_llm
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 
@@ -41,18 +41,7 @@ mlflow.models.set_model(Forecast())
 """
 
 
-@pytest.fixture(autouse=True, scope="module")
-def store(tmp_path_factory, new_store):
-    """A store for all, and the services, whose key is made up for these tests."""
-    names = {k: os.environ.pop(k) for k in [*os.environ] if k.startswith("OPENAI_")}
-    with pytest.MonkeyPatch.context() as patch, local_llm(), local_embeddings():
-        patch.chdir(folder := tmp_path_factory.mktemp("desk"))
-        new_store(folder / "m.db")
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/m.db")
-        mlflow.tracing.disable()
-        yield folder
-        mlflow.tracing.enable()
-    os.environ.update(names)
+pytestmark = pytest.mark.usefixtures("own_store", "local_services")
 
 
 @pytest.fixture(name="letter", autouse=True)
@@ -121,13 +110,13 @@ def register_forecast(folder, clv):
 # The conversation.
 
 
-def test_five_turns(store, file):
+def test_five_turns(own_store, file):
     """A forecast by the tool, a follow-up that keeps the weeks, a refund."""
-    register_forecast(store, clv=2)
+    register_forecast(own_store, clv=2)
     agent = make_agent()
     first = say(agent, "What is customer 42 worth over 26 weeks?")
     assert "Customer 42 will spend about $52.00 in the next 26 weeks, in 1.50" in first
-    register_forecast(store, clv=3)  # the alias moves
+    register_forecast(own_store, clv=3)  # the alias moves
     assert "Customer 311 will spend about $78.00 in the next 26" in say(
         agent, "And customer 311?"
     )
@@ -335,7 +324,7 @@ def test_a_conversation_is_deleted_as_the_page_says(file):
         say(agent, message)
     assert min(rows(file)) > 0
     (code,) = re.findall(r"```python\n([^`]*delete_thread[^`]*)```", PAGE)
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    exec(code, {})
     assert rows(file) == [0, 0] and refunds(file) == [(311, 12.5)]
     assert say(agent, "yes") == model_code.HELP
     for message in (REFUND, "yes"):  # the same words again are another refund
@@ -344,13 +333,6 @@ def test_a_conversation_is_deleted_as_the_page_says(file):
 
 
 # Services and traces.
-
-
-@pytest.fixture(name="traced")
-def tracing():
-    mlflow.tracing.enable()
-    yield
-    mlflow.tracing.disable()
 
 
 @pytest.mark.parametrize(
@@ -421,7 +403,7 @@ def test_one_trace_has_the_session_and_the_tokens(file, traced, monkeypatch):
 
 
 @pytest.fixture(name="saved", scope="module")
-def saved_model(tmp_path_factory):
+def saved_model(tmp_path_factory, own_store, local_services):
     place = tmp_path_factory.mktemp("saved") / "desk"
     mlflow.tracing.enable()
     mlflow.pyfunc.save_model(
@@ -437,27 +419,22 @@ def saved_model(tmp_path_factory):
     return str(place)
 
 
-def test_two_workers_and_a_restart(store, saved, file, tmp_path):
-    """Conversations begin at one pair of processes and end at another."""
+def test_two_workers_go_on_where_another_process_was(own_store, saved, file, tmp_path):
+    """Conversations begin in this process and end in one of a server's two."""
     names = [f"desk-{number}" for number in range(6)]
-    answers = {}
-    for message in (REFUND, "yes"):
-        address = f"http://127.0.0.1:{(port := free_port())}"
-        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", saved]
-        command += ["--env-manager", "local", "--port", str(port), "--workers", "2"]
-        log = tmp_path / "log"
-        with running_server(command, store, f"{address}/ping", log):
-            for name in names:
-                reply = requests.post(
-                    f"{address}/invocations", json=body(message, name), timeout=60
-                )
-                answers[message, name] = text_of(reply.json())
-    assert {answers[REFUND, name] for name in names} == {STOP}
-    numbers = sorted(int(answers["yes", name].split()[7][:-1]) for name in names)
+    desk = make_agent()
+    assert {say(desk, REFUND, name) for name in names} == {STOP}
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", saved]
+    command += ["--env-manager", "local", "--port", str(port), "--workers", "2"]
+    with running_server(command, own_store, f"{address}/ping", tmp_path / "log"):
+        ask = partial(requests.post, f"{address}/invocations", timeout=60)
+        answers = [text_of(ask(json=body("yes", name)).json()) for name in names]
+    numbers = sorted(int(answer.split()[7][:-1]) for answer in answers)
     assert numbers == [1, 2, 3, 4, 5, 6] and refunds(file) == [(311, 12.5)] * 6
 
 
-def test_the_openai_client_and_the_page(store, logged, file, tmp_path):
+def test_the_openai_client_and_the_page(logged, file, tmp_path, capsys):
     """The page's conversation, with the real tool; errors reach the client typed."""
     rows = json.loads((logged / "build/log-all.json").read_text())
     uris = {row["recipe"]: row["model_uri"] for row in rows}
@@ -475,8 +452,8 @@ def test_the_openai_client_and_the_page(store, logged, file, tmp_path):
         )
         running.enter_context(server)
         code = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
-        printed = subprocess.check_output([sys.executable, "-c", code], text=True)
-        assert f"```text\n{printed}```" in PAGE
+        exec(code, {})
+        assert f"```text\n{capsys.readouterr().out}```" in PAGE
         create = openai.OpenAI(base_url=f"{base}/v1", api_key="x", max_retries=0)
         client.delete_registered_model_alias("clv_composite", "champion")
         conversation = {"context": {"conversation_id": "desk-1"}}
@@ -489,16 +466,12 @@ def test_the_openai_client_and_the_page(store, logged, file, tmp_path):
         assert streamed.value.code == "TEMPORARILY_UNAVAILABLE"
 
 
-def test_the_pages_graph_by_its_path(store, tmp_path):
+def test_the_pages_graph_by_its_path(traced, tmp_path, monkeypatch, capsys):
     """The section on MLflow's LangChain flavor, as the page shows it."""
     for name, code in re.findall(r'```python title="(\w+\.py)"\n(.*?)```', PAGE, re.S):
         (tmp_path / name).write_text(code)
-    where = {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "log_graph.py"],
-        cwd=tmp_path,
-        env=os.environ | where,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.splitlines()[-2:] == ["Refund $12.50?", "approved"], done.stderr
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(action="ignore"):
+        runpy.run_path("log_graph.py")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ["Refund $12.50?", "approved"]

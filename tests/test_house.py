@@ -17,10 +17,13 @@ from shared import processes as house_processes
 from shared.cli import main
 from shared.processes import free_port
 from shared.recipes import ROOT, WARNINGS, CookbookError, discover, find
+from shared.run import recipe_run
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.environment_variables import MLFLOW_UV_AUTO_DETECT
+from mlflow.telemetry.utils import is_telemetry_disabled
 
 from benchmarks.report import marked_processes
 from recipes.circle_area.driver import SIGNATURE
@@ -192,18 +195,15 @@ def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_pat
     assert not (checkout / ".mlflow").exists() and not list(elsewhere.iterdir())
 
 
-def test_killed_driver_ends_its_run(tmp_path, fresh_checkout, new_store):
-    new_store((checkout := fresh_checkout("killed")) / ".mlflow/mlflow.db")
-    code = (
-        "import os, signal\nfrom shared.run import recipe_run\n"
-        "with recipe_run('killed', ''):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(checkout), cwd=tmp_path
-    )
-    assert done.returncode == 143
-    store = sqlite3.connect(checkout / ".mlflow/mlflow.db")
+def test_killed_driver_ends_its_run(tmp_path, new_store, monkeypatch):
+    new_store(tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    if not (driver := os.fork()):
+        with recipe_run("killed", ""):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]) == 130
+    store = sqlite3.connect(tmp_path / "mlflow.db")
     assert store.execute("SELECT status FROM runs").fetchall() == [("FAILED",)]
 
 
@@ -283,20 +283,16 @@ def test_servers_listen_on_loopback_at_a_free_port(
     assert command != "ui" or more["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 
-def test_no_usage_reports_and_no_lock_of_the_folder_in_a_model():
-    said = (
-        "import shared; from mlflow.telemetry.utils import is_telemetry_disabled as off"
-    )
-    said += "; import mlflow.environment_variables as v"
-    said += "; print(off(), v.MLFLOW_UV_AUTO_DETECT.get())"
-    alone = {
-        "cwd": ROOT,
-        "text": True,
-        "env": {"PATH": os.environ["PATH"]},
-    }  # CI turns them off
-    assert (
-        subprocess.check_output([sys.executable, "-c", said], **alone) == "True False\n"
-    )
+def test_no_usage_reports_and_no_lock_of_the_folder_in_a_model(monkeypatch):
+    names = ["MLFLOW_DISABLE_TELEMETRY", "MLFLOW_UV_AUTO_DETECT"]
+    code = f"import os, shared; print(*[os.environ[name] for name in {names}])"
+    alone = {"PATH": os.environ["PATH"]}  # CI turns them off
+    words = [sys.executable, "-c", code]
+    said = subprocess.check_output(words, cwd=ROOT, text=True, env=alone).split()
+    for name, value in zip(names, said, strict=True):
+        monkeypatch.setenv(name, value)
+    assert is_telemetry_disabled()
+    assert not MLFLOW_UV_AUTO_DETECT.get()
 
 
 def test_help_and_list_import_no_mlflow_and_serve_few_files_of_ours():
@@ -344,7 +340,6 @@ def test_differences_can_tell(got, want, tolerance, same):
     [
         ("log-all", signal.SIGTERM, 5),
         ("serve", signal.SIGINT, 4),
-        ("ui", signal.SIGTERM, 4),
     ],
 )
 def test_no_process_is_left_behind(

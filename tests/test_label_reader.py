@@ -1,8 +1,5 @@
 """label_reader: what it reads, what it leaves unread, what is refused."""
 
-import base64
-import io
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,29 +13,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-RECIPE = find("label_reader")
-FOLDER = str(RECIPE.path)
-SIBLINGS = ("model_code", "labels", "evaluation", "weights")
-sys.path.insert(0, FOLDER)  # its files import each other by their bare names
-for name in SIBLINGS:
-    sys.modules.pop(name, None)
-import evaluation  # noqa: E402
-import labels as drawing  # noqa: E402
-import model_code  # noqa: E402
-import weights  # noqa: E402
-from labels import Label, make_labels, own_labels  # noqa: E402
-from model_code import find_line, read_picture  # noqa: E402
+from tests.conftest import picture_file, siblings
 
-for name in SIBLINGS:  # another recipe's tests find their own
-    del sys.modules[name]
-sys.path.remove(FOLDER)
+RECIPE = find("label_reader")
+evaluation, drawing, model_code, weights = siblings(
+    "label_reader", "evaluation", "labels", "model_code", "weights"
+)
+make_labels, own_labels = drawing.make_labels, drawing.own_labels
+find_line = model_code.find_line
 
 WEIGHTS = weights.recognition_weights()
 LABELS = make_labels(5, 96, drawing.CHOOSING)
 PAPER = np.full((60, 240, 3), 220, np.uint8)
 
 
-def load(threads: int = 1, path: str = WEIGHTS["weights"]) -> model_code.LabelReader:
+def load(threads: int = 1, path: str = WEIGHTS["weights"]):
     """Return the model, loaded; `make smoke` sends requests to a logged one."""
     model = model_code.LabelReader()
     context = SimpleNamespace(
@@ -58,16 +47,11 @@ def test_a_line_at_the_edge_may_be_cut_off(right, inside):
     assert model_code.is_inside(box, picture) == inside
 
 
-def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
-    """Return the picture as the bytes of a file."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, kind, **options)
-    return file.getvalue()
-
-
-def frame_of(labels: list[Label]) -> pd.DataFrame:
+def frame_of(labels: list) -> pd.DataFrame:
     codes = [label.code for label in labels]
-    return pd.DataFrame({"image": [encode(la.picture) for la in labels]}, index=codes)
+    return pd.DataFrame(
+        {"image": [picture_file(la.picture) for la in labels]}, index=codes
+    )
 
 
 def draw(text: str, damage: str = "none", seed: int = 0) -> np.ndarray:
@@ -199,47 +183,19 @@ def test_the_licence_comes_with_the_weights():
     assert "PP-OCRv6_rec_small.onnx" in notice and "Apache-2.0" in notice
 
 
-def test_a_file_is_read_however_it_is_sent():
-    content = encode(PAPER)
-    text = base64.encodebytes(content).decode()  # in lines of 76 characters
-    sent = [content, bytearray(content), text, "data:image/png;base64," + text]
-    for file in sent:
-        assert (read_picture(file) == PAPER).all()
-    assert (read_picture(encode(PAPER[:, :, 0])) == PAPER).all()
+def test_a_large_jpeg_is_read_at_half_its_size():
     exif = Image.Exif()
     exif[0x0112] = 6  # a viewer turns it by 90 degrees
-    assert read_picture(encode(PAPER, exif=exif)).shape == (240, 60, 3)
-    large = np.zeros((800, 3200), np.uint8)
-    assert read_picture(encode(large, "JPEG", exif=exif)).shape == (1600, 400, 3)
+    large = picture_file(np.zeros((800, 3200), np.uint8), "JPEG", exif=exif)
+    assert model_code.read_picture(large).shape == (1600, 400, 3)
 
 
-PAGES = {"save_all": True, "append_images": [Image.fromarray(255 - PAPER)]}
-REFUSED = {
-    "nothing": (b"", "not an image file; send one"),
-    "null": (None, "not an image file; send one"),
-    "base64 of junk": ("anVuaw==", "4 bytes are not a complete image .*; send BMP"),
-    "not base64": ("n@t bas\ud800", "not an image file; send one"),
-    "GIF": (encode(PAPER, "GIF"), "not a complete image .*send BMP, JPEG, PNG, TIFF"),
-    "cut JPEG": (encode(PAPER, "JPEG")[:-40], "not a complete image"),
-    "transparent": (encode(np.dstack([PAPER, PAPER])[:, :, :4]), "mode RGBA; send 8"),
-    "16 bits": (encode(PAPER[:, :, 0].astype(np.uint16) * 256), "mode I;16"),
-    "two pages": (encode(PAPER, "TIFF", **PAGES), "several pages; send one picture"),
-    "over 50 million pixels": (  # cut behind its header
-        encode(np.zeros((5000, 10001), np.uint8))[:99],
-        "50005000 pixels; send a picture of at most 50000000",
-    ),
-    "slim": (encode(np.zeros((12, 241), np.uint8)), "no side longer than 20 times"),
-    "small": (encode(PAPER[:11]), "240 x 11 px; send at least 12 px each way"),
-}
-
-
-@pytest.mark.parametrize("data, message", REFUSED.values(), ids=REFUSED)
-def test_a_bad_image_is_refused_with_its_row(data, message):
-    frame = pd.DataFrame({"image": [encode(PAPER), data]}, index=["first", "second"])
-    with pytest.raises(mlflow.MlflowException, match=message) as error:
-        READER.predict(None, frame)
-    assert error.value.get_http_status_code() == 400
-    assert str(error.value).startswith("column 'image', row 'second': ")
+def test_the_least_sides():
+    for shape in ((12, 240), (240, 12)):
+        model_code.read_picture(picture_file(np.zeros(shape, np.uint8)))
+    for shape in ((11, 40), (12, 241)):
+        with pytest.raises(ValueError, match="send at least 12 px"):
+            model_code.read_picture(picture_file(np.zeros(shape, np.uint8)))
 
 
 def test_own_labels_are_named_after_their_codes(tmp_path):
@@ -248,11 +204,11 @@ def test_own_labels_are_named_after_their_codes(tmp_path):
     folder.mkdir()
     with pytest.raises(ValueError, match="no photographs in .*labels; put yours there"):
         own_labels(tmp_path)
-    (folder / "ABC-123456.png").write_bytes(encode(PAPER))
+    (folder / "ABC-123456.png").write_bytes(picture_file(PAPER))
     (folder / "._ABC-123456.png").write_bytes(b"what macOS leaves beside a file")
     (label,) = own_labels(tmp_path)
     assert label.code == "ABC-123456" and (label.picture == PAPER).all()
-    (folder / "cut.jpg").write_bytes(encode(PAPER, "JPEG")[:-40])
+    (folder / "cut.jpg").write_bytes(picture_file(PAPER, "JPEG")[:-40])
     with pytest.raises(ValueError, match="labels/cut.jpg: .* not a complete image"):
         own_labels(tmp_path)
 

@@ -34,19 +34,20 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     assert (to / "test_tank_volume.py").is_file()
     assert "class TankVolume(" in (to / "model_code.py").read_text()
     assert f"the cookbook's {recipe.name} recipe" in (to / "README.md").read_text()
-    for source in [*to.rglob("*.py"), to / "requirements-driver.txt"]:
+    own = [source for source in to.rglob("*.py") if source.parent.name != "shared"]
+    for source in [*own, to / "requirements-driver.txt"]:
         text = source.read_text()
-        assert (
-            not re.search(rf"\b{recipe.name}\b|recipes/", text)
-            or source.parent.name == "shared"
-        )
+        assert "recipes/" not in text
         compile(text, source, "exec") if source.suffix == ".py" else None
+    driver = (to / "driver.py").read_text()
+    assert not re.search(rf"\b{recipe.name}\b", driver)
+    assert driver.count('NAME = "tank_volume"') == 1
     ours = {package.parent.name for package in recipe.path.glob("*/__init__.py")}
     assert not ours & {package.parent.name for package in to.glob("*/__init__.py")}
     helpers = {path.name for path in (to / "shared").iterdir()}
     service = recipe.front_matter.get("runs_with")
     frame = {"__init__.py", "known_answer.py", "run.py", "store.py"}
-    frame |= {"check.py", "check.md"}
+    frame |= {"check.py", "check_files.py", "check_answers.py", "check.md"}
     services = {f"{service}.py", "local_llm.py"} if service else set()
     assert helpers == frame | services
     asked = "".join(path.read_text() for path in to.glob("requirements*.txt"))
@@ -83,6 +84,17 @@ def test_starter_runs_beside_its_helpers(tmp_path):
     (line,) = failed.stderr.strip().splitlines()
     assert failed.returncode == 1 and "no_such_module" in line
     assert "Traceback" in Path(line.rpartition("the traceback: ")[2]).read_text()
+
+
+def test_a_column_may_have_the_name_of_the_recipe(tmp_path):
+    recipe = Recipe(tmp_path / "area")
+    shutil.copytree(ROOT / "recipes/circle_area", recipe.path)
+    driver = recipe.path / "driver.py"
+    driver.write_text(driver.read_text().replace("circle_area", "area"))
+    to = new(recipe, tmp_path / "tank_volume")
+    assert 'ColSpec(DataType.double, "area")' in (to / "driver.py").read_text()
+    assert '{"area": area(diameter)}' in (to / "model_code.py").read_text()
+    assert recipe.json("response.json") == Recipe(to).json("response.json")
 
 
 def test_a_starter_carries_what_it_uses_and_no_more(tmp_path):

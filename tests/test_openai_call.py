@@ -4,26 +4,24 @@ import json
 import os
 import runpy
 import sys
-import threading
 import time
 from datetime import date
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
 from shared import local_llm
-from shared.recipes import ROOT, find
+from shared.recipes import ROOT
 
 import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 from pydantic import BaseModel, ValidationError
 
+from benchmarks import fake_service
 from recipes.openai_call import driver, model_code
-from tests import fault_server
+from tests.conftest import KEY
 
-KEY = "sk-01234"  # the shortest that is masked
 GOOD = "a fine thing"
 
 
@@ -36,108 +34,51 @@ def predict(*texts, index=None, **settings):
     return model.predict(None, table)
 
 
-def point_to(monkeypatch, url, key=KEY):
-    """Make this the environment's endpoint."""
-    monkeypatch.setenv("OPENAI_BASE_URL", url)
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    monkeypatch.delenv("OPENAI_MODEL", raising=False)
-
-
-@pytest.fixture(name="service")
-def running_service(monkeypatch):
-    with fault_server.running() as server:
-        point_to(monkeypatch, server.url)
-        yield server
-
-
-@pytest.fixture(name="fake")
-def service_with_a_model(service, monkeypatch):
-    monkeypatch.setenv("OPENAI_MODEL", "fake")
-    return service
-
-
-NO_ANSWER = [*fault_server.CONTENT, *fault_server.BODY, "gzip bomb"]
-FAULTS = {  # what it comes to: the row's error, and how often it was tried
-    **dict.fromkeys(NO_ANSWER, ("InvalidResponse", 1)),
-    **dict.fromkeys(["fenced", "thinks", *fault_server.USAGE], (None, 1)),
-    **dict.fromkeys(
-        ["408 once", "409 once", "500 once", "429 Retry-After 1 s"], (None, 2)
-    ),
-    "429 for ever": ("RateLimitError", 3),
-    "429 Retry-After 300 s": ("RateLimitError", 1),
-    "500 for ever": ("InternalServerError", 3),
-    "503 x-should-retry false": ("InternalServerError", 1),
-    "400 for ever": ("BadRequestError", 1),
-    "401 for ever": ("AuthenticationError", 1),
-    "307 elsewhere": ("APIStatusError", 1),
-    "hangs up": ("APIConnectionError", 3),
-    "too long": ("Truncated", 1),
-    "refusal": ("Refused", 1),
-}
-
-
-def check_faults(server, ask, faults):
-    """Ask in one batch, a good text after each; a fault costs its own row."""
-    assert set(faults) | {"silent", "drips"} == set(fault_server.FAULTS)
-    answer = ask([text for fault in faults for text in (f"[{fault}] x", GOOD)])
-    said = json.dumps(answer.to_dict("records"), allow_nan=False, ensure_ascii=False)
-    assert (
-        KEY.encode() not in said.encode()
-    )  # UTF-8 as a reply is, with no half of a surrogate
-    assert (answer["sentiment"][1::2] == "positive").all()
-    for fault, row in (answer := answer[::2].set_axis(list(faults))).iterrows():
-        told = fault in fault_server.CONTENT or not (
-            row["error"] or fault in fault_server.USAGE
-        )
-        tokens = (11, 7) if told else (0, 0)
-        assert (row["error"], server.calls[fault]) == faults[fault], (
-            fault,
-            row["detail"],
-        )
-        assert (row["input_tokens"], row["output_tokens"]) == tokens, fault
-        assert row["sentiment"] == (None if row["error"] else "positive"), fault
-        assert (0 < len(row["detail"] or "") <= 300) == (row["error"] is not None), (
-            fault
-        )
-    assert len({path for path, _ in server.requests}) == 1, "followed a redirect"
-    assert "sent with Bearer ***" in answer["detail"]["401 for ever"]
-    assert "***" in answer["detail"]["answer echoes the key"]
-
-
-def test_a_fault_costs_its_own_row_only(fake):
-    check_faults(fake, lambda texts: predict(*texts), FAULTS)
-
-
-def test_a_service_that_is_not_there_is_named(fake, monkeypatch):
+def test_a_service_that_is_not_there_is_named(service, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     answer = predict(GOOD, retries=0)
     assert answer["error"].tolist() == ["APIConnectionError"]
     assert "Connection refused" in answer["detail"][0]
 
 
-class Odd(fault_server.Handler):
-    """Answers `[name] text` with the reply of that name in REPLIES."""
-
-    def answer(self, fault, count, body):
-        if fault not in REPLIES:
-            super().answer(fault, count, body)
-        elif callable(REPLIES[fault]):
-            REPLIES[fault](self)
-        else:
-            self.send(json.dumps(REPLIES[fault]).encode(), {})
-
-
 def choice(finish_reason, content=None, **message):
-    """Return a reply under status 200 with this message."""
+    """Return how to reply under status 200 with this message."""
     message = {"role": "assistant", "content": content, **message}
     part = {"index": 0, "message": message, "finish_reason": finish_reason}
-    return fault_server.completion("", "x") | {"choices": [part]}
+    reply = fake_service.completion("", "x") | {"choices": [part]}
+    return lambda handler, _: handler.send_json(reply)
+
+
+LOADING = {"error": {"message": "model is loading", "code": 503}}
+CALLS = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+NO_ANSWERS = {  # the reply, the row's error, words of the service in its detail
+    "error under 200": (
+        lambda handler, _: handler.send_json(LOADING),
+        "ServiceError",
+        "model is loading",
+    ),
+    "refuses": (choice("stop", refusal="I can't."), "Refused", "I can't."),
+    "calls a tool": (choice("tool_calls", tool_calls=CALLS), "ToolCalls", "'f'"),
+    "is cut": (choice("length", '{"product": "Co'), "Truncated", '{"product": "Co'),
+    "is filtered": (choice("content_filter", "No."), "ContentFilter", "No."),
+    "says nothing": (choice("stop"), "InvalidResponse", "Invalid JSON"),
+}
+
+
+@pytest.mark.parametrize("reply, error, words", NO_ANSWERS.values(), ids=NO_ANSWERS)
+def test_what_a_service_says_in_place_of_an_answer_is_named(
+    service, reply, error, words
+):
+    service.more["odd"] = reply
+    answer = predict("[odd] x", GOOD)
+    assert answer["error"].tolist() == [error, None]
+    assert words in answer["detail"][0]
 
 
 def endless(head: bytes, line: bytes):
-    """Return a reply that begins with `head` and sends a line every 50 ms for ever."""
+    """Return how to reply with `head`, and then with a line every 50 ms for ever."""
 
-    def send(handler):
+    def send(handler, _):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + head)
         while not handler.server.closing.wait(0.05):
             handler.wfile.write(line)
@@ -145,62 +86,32 @@ def endless(head: bytes, line: bytes):
     return send
 
 
-def come_later(handler):
-    handler.send(b"{}", {"Retry-After": "100"}, 429)
+def come_later(handler, _):
+    handler.send_json({}, 429, {"Retry-After": "100"})
 
 
-CALLS = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
-CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-REPLIES = {
-    "error under 200": {"error": {"message": "model is loading", "code": 503}},
-    "refuses": choice("stop", refusal="I can't help with that."),
-    "calls a tool": choice("tool_calls", tool_calls=CALLS),
-    "is cut": choice("length", '{"product": "Cob'),
-    "is filtered": choice("content_filter", "No."),
-    "says nothing": choice("stop"),
-    "slow headers": endless(b"", b"X-Wait: a\r\n"),
-    "slow body": endless(CHUNKED, b"1\r\n \r\n"),
-    "come later": come_later,
-}
-NO_ANSWERS = {  # the reply: the row's error, and words of the service in its detail
-    "error under 200": ("ServiceError", "model is loading"),
-    "refuses": ("Refused", "I can't help with that."),
-    "calls a tool": ("ToolCalls", "'f'"),
-    "is cut": ("Truncated", '{"product": "Cob'),
-    "is filtered": ("ContentFilter", "No."),
-    "says nothing": ("InvalidResponse", "Invalid JSON"),
-}
-
-
-@pytest.mark.parametrize("reply", NO_ANSWERS)
-def test_what_a_service_says_in_place_of_an_answer_is_named(fake, reply):
-    fake.RequestHandlerClass = Odd
-    answer = predict(f"[{reply}] x", GOOD)
-    error, words = NO_ANSWERS[reply]
-    assert answer["error"].tolist() == [error, None]
-    assert words.replace('"f"', "'f'") in answer["detail"][0].replace('"f"', "'f'")
-
-
-def test_each_row_has_its_deadline_and_a_late_one_holds_nobody(fake):
-    """Sixteen rows that never end, in a pool of eight, and sixteen good ones."""
-    fake.RequestHandlerClass = Odd
-    slow = ["[slow headers] x", "[slow body] x", "[come later] x", "[silent] x"] * 4
+def test_each_row_has_its_deadline_and_a_late_one_holds_nobody(service):
+    """Eight rows that never end, in a pool of eight, and eight good ones."""
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    service.more["slow headers"] = endless(b"", b"X-Wait: a\r\n")
+    service.more["slow body"] = endless(chunked, b"1\r\n \r\n")
+    service.more["come later"] = come_later
+    slow = ["[slow headers] x", "[slow body] x", "[come later] x", "[silent] x"] * 2
     answer = predict(*[text for late in slow for text in (late, GOOD)], row_seconds=3)
-    assert answer["error"].tolist() == ["DeadlineExceeded", None] * 16
+    assert answer["error"].tolist() == ["DeadlineExceeded", None] * 8
     assert answer["detail"][0] == "no answer within 3 seconds"
 
 
 def refused(status, body, **fields):
-    """Return a service that refuses requests in which a field has such a value."""
+    """Return how to refuse requests in which a field has such a value."""
 
-    class Refusing(fault_server.Handler):
-        def answer(self, fault, count, request):
-            for field, is_refused in fields.items():
-                if field in request and is_refused(request[field]):
-                    return self.send(json.dumps(body).encode(), {}, status)
-            super().answer(fault, count, request)
+    def answer(handler, request):
+        for field, is_refused in fields.items():
+            if field in request and is_refused(request[field]):
+                return handler.send_json(body, status)
+        handler.answer(request)
 
-    return Refusing
+    return answer
 
 
 def any_value(value):
@@ -265,8 +176,8 @@ REFUSALS = {  # a kind of service, what drops the field, what its row says witho
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
-def test_a_refused_field_is_named_with_the_setting_that_drops_it(fake, kind):
-    fake.RequestHandlerClass, settings, advice = REFUSALS[kind]
+def test_a_refused_field_is_named_with_the_setting_that_drops_it(service, kind):
+    service.always, settings, advice = REFUSALS[kind]
     everything = LIMIT | {"temperature": 0, "store": False}
     answer = predict(GOOD, GOOD, request=everything)
     assert set(answer["error"]) <= {"BadRequestError", "UnprocessableEntityError"}
@@ -275,9 +186,9 @@ def test_a_refused_field_is_named_with_the_setting_that_drops_it(fake, kind):
     assert answer["error"].tolist() == [None, None], answer["detail"][0]
 
 
-def test_a_request_holds_what_the_settings_say_and_no_more(fake):
+def test_a_request_holds_what_the_settings_say_and_no_more(service):
     predict(GOOD)
-    ((path, body),) = fake.requests
+    ((path, body),) = service.requests
     assert path == "/v1/chat/completions" and body["messages"][-1]["content"] == GOOD
     assert body.keys() - {"messages"} == {"model", "response_format", *LIMIT} | {
         "temperature"
@@ -287,13 +198,13 @@ def test_a_request_holds_what_the_settings_say_and_no_more(fake):
     assert schema["schema"]["additionalProperties"] is False
     assert schema["schema"]["required"] == ["product", "price", "sentiment"]
     predict(GOOD, request={"max_tokens": 9, "top_k": 1}, response_format=None)
-    _, body = fake.requests[-1]
+    _, body = service.requests[-1]
     assert body.keys() - {"messages"} == {"model", "max_tokens", "top_k"}
     assert "JSON of this schema" in body["messages"][0]["content"]
 
 
 def test_whoever_loads_the_model_may_replace_single_settings(
-    fake, tmp_path, monkeypatch
+    service, tmp_path, monkeypatch
 ):
     mlflow.pyfunc.save_model(
         tmp_path / "model",
@@ -308,10 +219,10 @@ def test_whoever_loads_the_model_may_replace_single_settings(
     mlflow.pyfunc.load_model(place, model_config=settings).predict(table)
     monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", json.dumps(settings))
     mlflow.pyfunc.load_model(place).predict(table)
-    for _, body in fake.requests:
+    for _, body in service.requests:
         assert body["max_tokens"] == 9 and "temperature" not in body
         assert body["response_format"]["type"] == "json_schema"
-    assert len(fake.requests) == 2
+    assert len(service.requests) == 2
 
 
 def test_a_setting_that_does_not_exist_is_refused_when_the_model_is_loaded():
@@ -319,25 +230,9 @@ def test_a_setting_that_does_not_exist_is_refused_when_the_model_is_loaded():
         predict(GOOD, row_secs=3)
 
 
-@pytest.mark.parametrize(
-    "text", [None, "", " \n", 3, float("nan"), pd.NA, "a\ud800", "x" * 4001]
-)
-def test_what_is_no_text_costs_no_call(fake, text):
-    answer = predict(GOOD, text, index=["a", "b"])
-    assert answer["error"].to_dict() == {"a": None, "b": "InvalidInput"}
-    assert answer["detail"]["b"].startswith(
-        "column 'text', row 'b': need 1 to 4000 characters: "
-    )
-    assert len(answer["detail"]["b"]) < 150 and fake.calls.total() == 1
-
-
-def test_no_key_is_needed_if_nobody_is_called(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert predict("", index=[7])["error"].to_dict() == {7: "InvalidInput"}
-    assert list(predict()) == [*driver.FIELDS, *driver.OTHERS]
-
-
-LOCAL, FAR = "http://127.0.0.1:9/v1", "http://there.invalid/v1"
+START = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_MODEL": "m"}
+START |= {"OPENAI_API_KEY": KEY}
+FAR = "http://there.invalid/v1"
 STARTS = {  # what the environment holds, and the sentence that refuses it
     "no model": ({"OPENAI_MODEL": ""}, "OPENAI_MODEL is not set"),
     "no key": ({"OPENAI_API_KEY": ""}, "OPENAI_API_KEY is not set"),
@@ -360,11 +255,11 @@ STARTS = {  # what the environment holds, and the sentence that refuses it
 }
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_an_environment_in_which_no_call_succeeds_is_one_sentence(start, monkeypatch):
-    point_to(monkeypatch, LOCAL)
-    variables, sentence = STARTS[start]
-    for name, value in ({"OPENAI_MODEL": "m"} | variables).items():
+@pytest.mark.parametrize("variables, sentence", STARTS.values(), ids=STARTS)
+def test_an_environment_in_which_no_call_succeeds_is_one_sentence(
+    variables, sentence, monkeypatch
+):
+    for name, value in (START | variables).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(MlflowException, match=sentence) as raised:
         predict(GOOD)
@@ -373,18 +268,12 @@ def test_an_environment_in_which_no_call_succeeds_is_one_sentence(start, monkeyp
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://127.0.0.1:9"])
-def test_a_service_on_this_machine_is_called_without_a_proxy(fake, proxy, monkeypatch):
+def test_a_service_on_this_machine_is_called_without_a_proxy(
+    service, proxy, monkeypatch
+):
     for name in ("ALL_PROXY", "HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, proxy)
     assert predict(GOOD, retries=0)["error"].tolist() == [None]
-
-
-@pytest.mark.parametrize("columns", [["t", "x"], ["text", "text"]])
-def test_another_table_is_refused(columns):
-    with pytest.raises(MlflowException, match="one column 'text'"):
-        model_code.FeedbackReader().predict(
-            None, pd.DataFrame([[GOOD] * 2], columns=columns)
-        )
 
 
 QUOTES = {  # product and price as answered, the text; then what the row holds
@@ -403,9 +292,9 @@ QUOTES = {  # product and price as answered, the text; then what the row holds
 }
 
 
-@pytest.mark.parametrize("case", QUOTES)
-def test_a_quoted_field_that_the_text_lacks_is_emptied_and_listed(case):
-    (product, price, text), kept = QUOTES[case]
+@pytest.mark.parametrize("said, kept", QUOTES.values(), ids=QUOTES)
+def test_a_quoted_field_that_the_text_lacks_is_emptied_and_listed(said, kept):
+    product, price, text = said
     answer = model_code.Feedback(product=product, price=price, sentiment="negative")
     row = model_code.without_made_up(answer, text)
     assert (row["product"], row["price"], row["made_up"]) == kept
@@ -438,14 +327,7 @@ def test_unmarked_fields_of_any_kind_come_through_as_answered(monkeypatch):
     assert row == fields | {"city": None, "made_up": "city"}
 
 
-def test_calls_go_out_side_by_side_and_answers_come_back_in_order(fake):
-    fake.together = threading.Barrier(8)  # answers none until eight wait
-    answer = predict(*[GOOD, ""] * 16)
-    assert answer["error"].tolist() == [None, "InvalidInput"] * 16
-    assert fake.calls.total() == 16 and fake.peak == 8
-
-
-def test_ctrl_c_starts_no_more_calls(fake, monkeypatch):
+def test_ctrl_c_starts_no_more_calls(service, monkeypatch):
     started = []
 
     def interrupted(call, seconds):
@@ -460,20 +342,23 @@ def test_ctrl_c_starts_no_more_calls(fake, monkeypatch):
 
 
 def test_the_local_model_answers_as_labelled():
-    """A quarter of the lines that the prompt was written with."""
+    """An eighth of the lines that the prompt was written with."""
     lines = pd.read_csv(ROOT / "benchmarks" / "openai_call.csv")
-    lines = lines[lines["part"] == "prompt"][::4]
+    lines = lines[lines["part"] == "prompt"][::8]
     with local_llm.local_llm():
         answer = predict(*lines["text"], index=lines.index, row_seconds=600)
     assert answer["error"].isna().all()
     mood = lines["sentiment"].notna()
-    assert (answer["sentiment"] == lines["sentiment"])[mood].sum() >= 9  # of 10
+    assert (answer["sentiment"] == lines["sentiment"])[mood].sum() >= mood.sum() - 1
     right = answer["product"].eq(lines["product"]) & answer["price"].eq(lines["price"])
-    assert right[~mood].sum() >= 4  # of 5
+    assert right[~mood].sum() >= (~mood).sum() - 1
 
 
 def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, capfd):
-    point_to(monkeypatch, f"http://me:{KEY}@there:1/v1")
+    for name in [name for name in os.environ if name.startswith("OPENAI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{KEY}@there:1/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     before = dict(os.environ)
     with local_llm.local_llm():
@@ -491,17 +376,3 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
         *["other at there, the environment's endpoint"] * 2,
     ]
     assert capfd.readouterr().out.splitlines() == [f"asks    {line}" for line in said]
-
-
-@pytest.mark.parametrize("name", ["openai_call", "openai_batch"])
-def test_the_stored_example_calls_nobody(name, folder, service, monkeypatch):
-    """log_model tries it out, with whatever key is in the environment."""
-    monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", service.url)
-    monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", "all-MiniLM-L6-v2")
-    model, stored = str(folder(find(name))), Model.load(str(folder(find(name))))
-    example, params = (
-        stored.load_input_example(model),
-        stored.load_input_example_params(model),
-    )
-    mlflow.pyfunc.load_model(model).predict(example, params)
-    assert service.requests == []

@@ -1,5 +1,6 @@
 """reference_qa: the chain, failing services, the sources, servers, MLflow's traps."""
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -9,11 +10,8 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
-from shared.local_embeddings import local_embeddings
-from shared.local_llm import local_llm
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 from shared.spark import answer_questions
@@ -31,9 +29,9 @@ import library  # noqa: E402
 import passages as corpus  # noqa: E402
 import sources  # noqa: E402
 
-from recipes.reference_qa import model_code  # noqa: E402
+from recipes.reference_qa import driver, model_code  # noqa: E402
+from tests.conftest import KEY  # noqa: E402
 
-KEY = "sk-secret-0123456789"
 NAME = "Is there something that tells me how often each word occurs in a list?"
 ENTRIES = pd.read_parquet(corpus.FILE)
 EVENTS = ["created", "output_item.added", "content_part.added", "output_text.delta"]
@@ -57,23 +55,7 @@ def content(response):
     return message["content"][0]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def store(tmp_path_factory, new_store):
-    """One store for all; what MLflow leaves in its working directory is there too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder := tmp_path_factory.mktemp("agent"))
-        new_store(folder / "m.db")
-        mlflow.set_tracking_uri("sqlite:///m.db")
-        mlflow.tracing.disable()
-        yield
-        mlflow.tracing.enable()
-
-
-@pytest.fixture
-def traced():
-    mlflow.tracing.enable()
-    yield
-    mlflow.tracing.disable()
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 def newest(count):
@@ -95,77 +77,46 @@ def save(path, **more):
     return str(path)
 
 
-@pytest.fixture(name="local", scope="module")
-def local_services():
-    names = {k: os.environ.pop(k) for k in [*os.environ] if k.startswith("OPENAI_")}
-    with local_llm(), local_embeddings():
-        yield
-    os.environ.update(names)
-
-
 @pytest.fixture(name="saved", scope="module")
-def saved_model(tmp_path_factory, local):
+def saved_model(tmp_path_factory, own_store, local_services):
     return save(tmp_path_factory.mktemp("saved") / "qa", model_config=model_code.CONFIG)
 
 
-class Fake(BaseHTTPRequestHandler):
-    """A stand-in for both services: a vector, and words that wait for `go`."""
-
-    keys: list[str] = []
-    status, go = 200, threading.Event()
-    vector: object = np.frombuffer(
-        ENTRIES["vector"][0], np.int8
-    ).tolist()  # of an entry
-    data: object = None
-
-    def log_message(self, *args):
-        pass
-
-    def do_POST(self):
-        self.keys.append(self.headers["Authorization"])
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        if self.status != 200:
-            error = {"message": self.headers["Authorization"] + "\ud800"}
-            self.wfile.write(json.dumps({"error": error}).encode())
-        elif self.path.endswith("embeddings"):
-            data = self.data or [{"embedding": self.vector, "index": 0}]
-            usage = {"prompt_tokens": 7, "total_tokens": 7}
-            self.wfile.write(json.dumps({"data": data, "usage": usage}).encode())
-        if self.path.endswith("completions"):
-            for word in ("One ", "two"):
-                self.write({"choices": [{"index": 0, "delta": {"content": word}}]})
-                self.go.wait(20)
-            usage = {"prompt_tokens": 20, "completion_tokens": 2, "total_tokens": 22}
-            self.write({"choices": [], "usage": usage})
-
-    def write(self, chunk):
-        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-        self.wfile.flush()
+ENTRY = np.frombuffer(ENTRIES["vector"][0], np.int8).tolist()
 
 
 @pytest.fixture(name="fake")
-def fake_services(monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Fake)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    for name in ("OPENAI_BASE_URL", "OPENAI_EMBEDDING_BASE_URL"):
-        monkeypatch.setenv(name, url)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_MODEL", "a model")
-    monkeypatch.delenv("OPENAI_EMBEDDING_MODEL", raising=False)
-    for name in ("status", "vector", "data"):
-        monkeypatch.setattr(Fake, name, getattr(Fake, name))
-    monkeypatch.setattr(Fake, "keys", [])
-    Fake.go.clear()
-    yield Fake
-    server.shutdown()
-    server.server_close()
+def fake_services(service):
+    """Both services: they say the vector of an entry, and words that wait for `go`."""
+    service.status, service.go = 200, threading.Event()
+    service.data = [{"embedding": ENTRY, "index": 0}]
+    service.always = answer_as_told
+    return service
 
 
-def test_answers_with_the_entry_cites_it_and_refuses(local):
+def answer_as_told(handler, body):
+    fake = handler.server
+    if fake.status != 200:
+        error = {"message": f"Bearer {handler.key}\ud800"}
+        return handler.send_json({"error": error}, fake.status)
+    if handler.path.endswith("embeddings"):
+        usage = {"prompt_tokens": 7, "total_tokens": 7}
+        return handler.send_json({"data": fake.data, "usage": usage})
+    handler.send_response(200)
+    handler.end_headers()
+    usage = {"prompt_tokens": 20, "completion_tokens": 2, "total_tokens": 22}
+    for word in ("One ", "two"):
+        write(handler, {"choices": [{"index": 0, "delta": {"content": word}}]})
+        fake.go.wait(20)
+    write(handler, {"choices": [], "usage": usage})
+    handler.close_connection = True
+
+
+def write(handler, event):
+    handler.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+
+
+def test_answers_with_the_entry_cites_it_and_refuses(local_services):
     agent = make_agent()
     answer = content(agent.predict(ask(NAME)))
     (note,) = answer["annotations"]
@@ -185,7 +136,7 @@ def test_answers_with_the_entry_cites_it_and_refuses(local):
 
 
 @pytest.mark.parametrize("answer", ["extract", "generate"])
-def test_the_stream_holds_the_same_text(local, answer):
+def test_the_stream_holds_the_same_text(local_services, answer):
     agent = make_agent(answer=answer)
     events = list(agent.predict_stream(ask(NAME)))
     assert events[-1].type == "response.output_item.done"
@@ -246,7 +197,7 @@ def test_bad_input_is_refused_without_a_call(fake, messages, reason):
     assert refused.value.get_http_status_code() == 400 and fake.keys == []
 
 
-def test_another_language_and_parts_of_text(local):
+def test_another_language_and_parts_of_text(local_services):
     agent = make_agent()
     for odd in ("如何在列表中添加元素？" * 20, "half of a pair: \ud800"):
         assert content(agent.predict(ask(odd)))["text"]
@@ -269,7 +220,7 @@ VECTORS = [
 
 @pytest.mark.parametrize(("vector", "reason"), VECTORS)
 def test_a_vector_is_checked_before_it_is_used(fake, vector, reason):
-    fake.vector = vector
+    fake.data = [{"embedding": vector, "index": 0}]
     with pytest.raises(mlflow.MlflowException, match=reason) as failed:
         make_agent().predict(ask("x"))
     assert failed.value.get_http_status_code() == 503
@@ -304,7 +255,7 @@ def test_a_changed_key_or_address_counts_at_once(fake, monkeypatch):
     agent.predict(ask("x"))
     monkeypatch.setenv("OPENAI_API_KEY", "another key")
     agent.predict(ask("x"))
-    assert fake.keys == [f"Bearer {KEY}", "Bearer another key"]
+    assert fake.keys == [KEY, "another key"]
     monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
     with pytest.raises(mlflow.MlflowException, match="Connection error"):
         agent.predict(ask("x"))
@@ -372,49 +323,30 @@ def test_questions_that_evaluate_nothing_are_refused(
         evaluation.read_questions(ENTRIES)
 
 
-def test_the_driver_registers_nothing_when_answers_failed(tmp_path, new_store):
+def test_the_driver_registers_nothing_when_answers_failed(
+    local_services, traced, monkeypatch
+):
     """The service answers while the model is logged, and then no more."""
-    new_store(tmp_path / "m.db")
-    where = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
-    code = f"""
-import sys; sys.path[:0] = [{str(HERE)!r}]
-import driver, evaluation
-ask = driver.ask
-def failing(model, questions):
-    import os
-    os.environ["OPENAI_EMBEDDING_BASE_URL"] = "http://127.0.0.1:9/v1"
-    return ask(model, questions.head(2))
-driver.ask = failing
-driver.main()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | where,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "2 answers failed, nothing registered" in done.stderr
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/m.db")
-    assert client.search_registered_models() == []
+
+    def ask_two(model, questions):
+        monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
+        return evaluation.ask(model, questions.head(2))
+
+    monkeypatch.setattr(driver, "ask", ask_two)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+    with pytest.raises(SystemExit, match="2 answers failed, nothing registered"):
+        driver.main()
+    mlflow.set_experiment("Default")
+    assert mlflow.MlflowClient().search_registered_models() == []
 
 
 # The sources.
 
 
-def test_the_entries_are_the_references_and_the_vectors_the_models(local):
-    """Where the reference isn't installed, what was recorded is checked alone."""
-    if ENTRIES.attrs["source"] == corpus.SOURCE and library.REFERENCE.is_dir():
-        hooks = ("sys.unraisablehook", "threading.excepthook")  # pytest's own are there
-        made = [entry for entry in corpus.entries() if entry.name not in hooks]
-        table = pd.DataFrame(made)[["name", "text", "link", "prior", "in_scope"]]
-        kept = ENTRIES[~ENTRIES["name"].isin(hooks)].reset_index(drop=True)
-        pd.testing.assert_frame_equal(table, kept.drop(columns="vector"))
-        few = [0, 1, 2, 3000, 3001, 6000, 6001, len(made) - 2, len(made) - 1]
-        again = corpus.numbers([made[number] for number in few]).astype(int)
-        kept = [np.frombuffer(kept["vector"][number], np.int8) for number in few]
-        assert np.abs(again - np.stack(kept)).max() <= 1
+def test_the_recorded_entries_are_those_that_the_page_counts():
+    """`make verify` makes them anew and compares."""
     assert ENTRIES.attrs["other_names"] == sources.other_names(corpus.NEIGHBOURS)
     assert corpus.FILE.stat().st_size < 3e6
     assert {len(vector) for vector in ENTRIES["vector"]} == {384}
@@ -563,11 +495,11 @@ def agent_server(saved, tmp_path_factory, new_store):
         yield base
 
 
-def test_the_openai_client_as_the_page_shows_it(base):
+def test_the_openai_client_as_the_page_shows_it(base, capsys):
     """client.py; docs/transcript.py keeps what it prints."""
     client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
-    command = [sys.executable, "-c", client]
-    lines = subprocess.check_output(command, text=True).splitlines()
+    exec(client, {})
+    lines = capsys.readouterr().out.splitlines()
     assert model_code.REFUSAL in lines
     kinds = [line.split()[0] for line in lines if line.startswith("response.")]
     assert kinds == [f"response.{kind}" for kind in EVENTS]
@@ -597,7 +529,7 @@ def test_the_protocol_of_the_responses_api(base, path):
             create(model="m", input=NAME, **ignored)
 
 
-def test_the_pages_pytest_file_passes(local, saved, tmp_path, new_store):
+def test_the_pages_pytest_file_passes(local_services, saved, tmp_path, new_store):
     """With MLflow's plugin, as the page shows it."""
     page = (HERE / "README.md").read_text()
     (code,) = re.findall(r"```python\n([^`]*@mlflow\.test[^`]*)```", page)
@@ -619,20 +551,14 @@ def test_the_pages_pytest_file_passes(local, saved, tmp_path, new_store):
 # What MLflow does at the moment, and the page warns of; red when MLflow mends it.
 
 
-def test_trap_agent_server_needs_httpx_but_does_not_require_it():
+def test_trap_agent_server_needs_httpx_but_does_not_require_it(monkeypatch):
     needs = importlib.metadata.requires("mlflow") or []
     assert not any(need.split(";")[0].strip().startswith("httpx") for need in needs)
-    code = "import sys; sys.modules['httpx'] = None; import mlflow.genai.agent_server"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "httpx" in done.stderr
-
-
-def test_trap_a_config_given_at_load_is_ignored_unless_one_was_logged(
-    fake, saved, tmp_path
-):
-    for path, entries in ((save(tmp_path / "bare"), 5), (saved, 1)):
-        model = mlflow.pyfunc.load_model(path, model_config={"entries": 1})
-        assert len(model.predict(ask("x"))["custom_outputs"]["entries"]) == entries
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    for name in [name for name in sys.modules if "agent_server" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match="httpx"):
+        importlib.import_module("mlflow.genai.agent_server")
 
 
 def test_trap_a_table_of_questions_gets_one_answer(fake):
@@ -667,18 +593,6 @@ def test_trap_an_empty_input_reaches_the_agent():
     assert mlflow.types.responses.ResponsesAgentRequest(input=[]).input == []
 
 
-def test_trap_log_model_hangs_where_tracing_is_disabled():
-    """It marks what it calls `trace_disabled` twice; the inner one waits for ever."""
-    code = """
-import threading, mlflow
-from mlflow.tracing.provider import trace_disabled
-mlflow.tracing.disable()
-twice = trace_disabled(trace_disabled(len))
-inner = threading.Thread(target=twice, args=[""], daemon=True)
-inner.start(), inner.join(3), print(inner.is_alive())"""
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
-
-
 def test_trap_a_trace_is_lost_while_others_write_to_sqlite(traced, monkeypatch):
     from mlflow.store.db.utils import sql
 
@@ -687,7 +601,7 @@ def test_trap_a_trace_is_lost_while_others_write_to_sqlite(traced, monkeypatch):
         sql, "text", lambda said: text(said.replace("= 20000", "= 200"))
     )
     before = {trace.info.trace_id for trace in newest(100)}
-    with closing(sqlite3.connect("m.db")) as other:
+    with closing(sqlite3.connect("mlflow.db")) as other:
         other.execute("BEGIN IMMEDIATE")
         mlflow.trace(len)("")
         mlflow.flush_trace_async_logging()

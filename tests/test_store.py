@@ -49,7 +49,7 @@ def set_schema(file, version: str) -> None:
 FAULTS = {  # what was done to the file, and what the error says
     "junk": (
         lambda file: file.write_bytes(b"junk" * 1000),
-        "not a database; restore it",
+        "not a database",
     ),
     "cut": (
         lambda file: file.write_bytes(file.read_bytes()[:9000]),

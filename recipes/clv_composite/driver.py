@@ -46,7 +46,7 @@ HERE = Path(__file__).parent
 NAME = "clv_composite"
 REQUIREMENTS = str(HERE / "requirements.txt")
 PART_DESCRIPTION = """
-**The {name} part of clv_composite**, from code, with its parameters in `fitted.json`.
+**The {part} part of {composite}**, from code, with its parameters in `fitted.json`.
 It was fitted on the orders up to the `cutoff`.
 """
 DESCRIPTION = """
@@ -89,7 +89,7 @@ def fit(transactions: pd.DataFrame, cutoff: pd.Timestamp) -> dict[str, Fit]:
 
 def log_part(name: str, fitted: Fit, dataset: PandasDataset) -> ModelInfo:
     """Log one part as a model of its own: code and parameters, no pickle."""
-    with recipe_run(NAME, PART_DESCRIPTION.format(name=name), name):
+    with recipe_run(NAME, PART_DESCRIPTION.format(part=name, composite=NAME), name):
         mlflow.log_dict(fitted.parameters, "fitted.json")
         if name == "textbook":
             part_signature = signature(list(CUSTOMER), ["expected_purchases", "clv"])

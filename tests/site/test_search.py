@@ -75,7 +75,8 @@ def queries(name, later):
 @pytest.mark.parametrize("locale", HOMES)
 def test_readers_find_the_page(first_found, locale):
     rows = queries(locale, later=False)
-    assert len(missed(first_found(locale), rows)) <= len(rows) // 10
+    wrong = missed(first_found(locale), rows)
+    assert len(wrong) <= 2, wrong  # of 20
 
 
 @pytest.mark.parametrize("locale", HOMES)

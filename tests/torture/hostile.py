@@ -11,6 +11,7 @@ import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,34 +21,13 @@ MEGABYTE = "x" * 1_000_000
 NUMBERS = [0, -1, 1.5, -0.0, 1e300, -1e300, 1e-300, 5e-324, 2**53 + 1, 10**400]
 NUMBERS += [float("nan"), float("inf"), float("-inf")]
 TEXTS = [
-    "",
-    " ",
-    "39",
-    "3_9",
-    "１",
-    "1e5",
-    "nan",
-    "null",
-    "true",
-    "\x00",
-    "\ud800",
-    "é😀\u202e",
-    "'; --",
-]
-JSON_VALUES = [
-    None,
-    True,
-    False,
-    *NUMBERS,
-    *TEXTS,
-    MEGABYTE,
-    [],
-    [1],
-    {},
-    {"a": 1},
-    [[1, 2], [3]],
-]
-VALUES = [
+    "", " ", "39", "3_9", "１", "1e5", "nan", "null", "true", "\x00", "\ud800",
+    "é😀\u202e", "'; --",
+]  # fmt: skip
+JSON_VALUES: list[Any] = [
+    None, True, False, *NUMBERS, *TEXTS, MEGABYTE, [], [1], {}, {"a": 1}, [[1, 2], [3]],
+]  # fmt: skip
+VALUES: list[Any] = [
     *JSON_VALUES, pd.NA, pd.NaT, np.True_, np.int64(2), np.float32(0.1), np.nan,
     b"", b"\xff\x00", Decimal("1.1"), Decimal("NaN"), Fraction(1, 3), 1 + 2j,
     date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1),
@@ -101,9 +81,8 @@ def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
         what = draw(st.sampled_from(WAYS))
         column = draw(st.integers(0, width - 1)) if width else 0
         if what == "cell" and rows and width:
-            frame = put(
-                frame, [draw(st.integers(0, rows - 1))], column, draw(value(VALUES))
-            )
+            row = draw(st.integers(0, rows - 1))
+            frame = put(frame, [row], column, draw(value(VALUES)))
         elif what == "dtype" and width:
             frame = retyped(frame, column, draw(st.sampled_from(DTYPES)))
         elif what == "constant" and rows and width:
@@ -119,35 +98,27 @@ def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
             frame = frame.iloc[:, [*range(width), column]]
         elif what == "rename" and width:
             names = list(frame.columns)
-            names[column] = draw(
-                st.sampled_from(["", 0, None, ("a", "b"), "é😀", "x" * 10_000, 1.5])
-            )
+            names[column] = draw(st.sampled_from(NAMES))
             frame = frame.set_axis(pd.Index(names, tupleize_cols=False), axis=1)
         elif what == "levels":
-            frame = frame.set_axis(
-                pd.MultiIndex.from_product([["a"], range(width)]), axis=1
-            )
+            levels = pd.MultiIndex.from_product([["a"], range(width)])
+            frame = frame.set_axis(levels, axis=1)
         elif what == "extra":
-            frame = frame.assign(**{"extra": draw(value(JSON_VALUES[:8]))})
+            frame = frame.assign(extra=draw(value(JSON_VALUES[:8])))
         elif what == "rows":
-            frame = frame.iloc[
-                draw(st.sampled_from([[], [0], [0] * 50, [0, 0]])) if rows else []
-            ]
+            taken = draw(st.sampled_from([[], [0], [0] * 50, [0, 0]])) if rows else []
+            frame = frame.iloc[taken]
         elif what == "index":
-            labels = [
-                ["a"] * rows,
-                list(range(rows, 0, -1)),
-                [None] * rows,
-                [MEGABYTE] * rows,
-            ]
-            frame = frame.set_axis(draw(st.sampled_from(labels)), axis=0)
+            some = [["a"] * rows, list(range(rows, 0, -1)), [None] * rows]
+            labels = draw(st.sampled_from([*some, [MEGABYTE] * rows]))
+            frame = frame.set_axis(labels, axis=0)
         elif what == "index levels" and rows:
-            frame = frame.set_axis(
-                pd.MultiIndex.from_product([["a"], range(rows)]), axis=0
-            )
+            levels = pd.MultiIndex.from_product([["a"], range(rows)])
+            frame = frame.set_axis(levels, axis=0)
     return frame
 
 
+NAMES = ["", 0, None, ("a", "b"), "é😀", "x" * 10_000, 1.5]
 WAYS = ["cell"] * 4 + ["dtype"] * 2 + [
     "constant", "scale", "drop", "twice", "rename", "levels", "extra", "rows", "index",
     "index levels",
@@ -169,9 +140,8 @@ def params(known: dict) -> st.SearchStrategy:
     """None, the known ones with a value of another kind, or names that nobody knows."""
     names = st.sampled_from([*known, "unknown", ""])
     wild = st.dictionaries(names, value(JSON_VALUES), max_size=2)
-    return st.one_of(
-        st.none(), st.just(known), wild.map(lambda some: {**known, **some})
-    )
+    mixed = wild.map(lambda some: {**known, **some})
+    return st.one_of(st.none(), st.just(known), mixed)
 
 
 @st.composite
@@ -181,13 +151,18 @@ def altered(draw, request: dict, choices: list) -> dict:
     place, at = body, next(iter(body))
     while isinstance(place[at], dict | list) and place[at] and draw(st.integers(0, 9)):
         place = place[at]
-        at = draw(
-            st.sampled_from(
-                list(place if isinstance(place, dict) else range(len(place)))
-            )
-        )
+        inside = list(place) if isinstance(place, dict) else range(len(place))
+        at = draw(st.sampled_from(inside))
     place[at] = draw(value(choices))
     return body
+
+
+FORMS = ["dataframe_split", "dataframe_records", "inputs", "instances", "unknown"]
+TYPES = [None, "", "text/csv", "text/plain", "application/xml"]
+RAW = [
+    b"", b"{", b"null", b"[]", b"1", b'"x"', b"NaN", b"\xff\xfe", b"\xef\xbb\xbf{}",
+    b'{"inputs": NaN}', b"[" * 100_000, b'{"a":' * 2_000 + b"1" + b"}" * 2_000,
+]  # fmt: skip
 
 
 @st.composite
@@ -201,38 +176,12 @@ def bodies(draw, request: dict) -> tuple[bytes, str | None]:
     elif kind == "params":
         body["params"] = draw(value(JSON_VALUES) | params(request.get("params", {})))
     elif kind == "shape":
-        names = [
-            "dataframe_split",
-            "dataframe_records",
-            "inputs",
-            "instances",
-            "unknown",
-        ]
-        body = {
-            draw(st.sampled_from(names)): draw(value(JSON_VALUES) | st.just(body[key]))
-        }
+        inside = draw(value(JSON_VALUES) | st.just(body[key]))
+        body = {draw(st.sampled_from(FORMS)): inside}
     if kind == "text":
-        raw = [
-            b"",
-            b"{",
-            b"null",
-            b"[]",
-            b"1",
-            b'"x"',
-            b"NaN",
-            b"\xff\xfe",
-            b"\xef\xbb\xbf{}",
-        ]
-        raw += [
-            b'{"inputs": NaN}',
-            b"[" * 100_000,
-            b'{"a":' * 2_000 + b"1" + b"}" * 2_000,
-        ]
-        return draw(st.sampled_from(raw)), content_type
+        return draw(st.sampled_from(RAW)), content_type
     if kind == "type":
-        content_type = draw(
-            st.sampled_from([None, "", "text/csv", "text/plain", "application/xml"])
-        )
+        content_type = draw(st.sampled_from(TYPES))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return json.dumps(body).encode("utf-8", "surrogatepass"), content_type

@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.fake_service import vector
 from benchmarks.report import marked_processes
 from tests.torture.hostile import asks_a_table, first_frame
 from tests.torture.oracles import ORACLES, by_row, edges, feedback
-from tests.torture.services import service, vector
+from tests.torture.services import service
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -66,9 +67,8 @@ def ask(
     port: int, body: bytes | None = None, server: HTTPConnection | None = None
 ) -> Any:
     server = server or HTTPConnection("127.0.0.1", port, timeout=120)
-    server.request(
-        "POST" if body else "GET", "/invocations" if body else "/ping", body, JSON
-    )
+    method, path = ("POST", "/invocations") if body else ("GET", "/ping")
+    server.request(method, path, body, JSON)
     response = server.getresponse()
     text = response.read()
     assert response.status == 200, text[:500]
@@ -84,10 +84,8 @@ def running(
 ) -> Iterator[tuple[int, list[int]]]:
     """Run serve or ui as make does: (its port, the ids of its processes)."""
     port = free_port()
-    words, health = (
-        [sys.executable, "-m", "shared.cli", target],
-        f"http://127.0.0.1:{port}/health",
-    )
+    words = [sys.executable, "-m", "shared.cli", target]
+    health = f"http://127.0.0.1:{port}/health"
     more = {"PORT": str(port), "COOKBOOK_MARK": f"torture {target} {port}", **variables}
     with running_server(words, checkout, health, Path(os.devnull), **more):
         yield port, list(marked_processes(more["COOKBOOK_MARK"]))
@@ -113,15 +111,11 @@ def requests(recipe, number: int) -> Iterator[dict[str, Any]]:
             column = {"circle_area": "diameter", "clv_composite": "first_order_value"}
             rows = frame.tail(1).copy().astype(object)
             rows[column[recipe.name]] = rows[column[recipe.name]].astype(float) + at / 7
-        split = (
-            rows.astype(object).where(rows.notna(), None).to_dict("split", index=False)
-        )
-        rest = (
-            {"params": asked["params"]}
-            if "params" in asked and kind is not edges
-            else {}
-        )
-        yield {"dataframe_split": split, **rest}
+        cells = rows.astype(object).where(rows.notna(), None)
+        body = {"dataframe_split": cells.to_dict("split", index=False)}
+        if "params" in asked and kind is not edges:
+            body["params"] = asked["params"]
+        yield body
 
 
 def cropped(image: bytes, at: int) -> str:
@@ -136,9 +130,8 @@ def cropped(image: bytes, at: int) -> str:
 def memory(ids: list[int]) -> int:
     """Return the kB of the largest of the processes: the one that answers."""
     sizes = [Path(f"/proc/{pid}/status").read_text() for pid in ids]
-    return max(
-        int(found[1]) for text in sizes if (found := re.search(r"VmRSS:\s+(\d+)", text))
-    )
+    found = [re.search(r"VmRSS:\s+(\d+)", text) for text in sizes]
+    return max(int(size[1]) for size in found if size)
 
 
 def expected(recipe, place: Path, asked: list[dict[str, Any]]) -> list[Any]:
@@ -185,9 +178,8 @@ def flood(port: int, bodies: list[bytes], clients: int) -> list[Any]:
     """Return the answers to the bodies, asked by so many clients at once."""
 
     def client(part: list[bytes]) -> list[Any]:
-        with contextlib.closing(
-            HTTPConnection("127.0.0.1", port, timeout=120)
-        ) as server:
+        server = HTTPConnection("127.0.0.1", port, timeout=120)
+        with contextlib.closing(server):
             return [ask(port, body, server) for body in part]
 
     with ThreadPoolExecutor(clients) as pool:
@@ -222,10 +214,8 @@ def test_many_clients(recipe, logged, folder, cases, counts):
         answers = flood(port, [json.dumps(body).encode() for body in asked], clients)
         stack.close()
         wanted = expected(recipe, folder(recipe), asked)
-    near = dict.fromkeys(
-        ["area", "clv", "expected_purchases", "aov", "p_return", "defect_score"], 1e-9
-    )
-    near["score"] = 1e-3  # rounded
+    names = ["area", "clv", "expected_purchases", "aov", "p_return", "defect_score"]
+    near = dict.fromkeys(names, 1e-9) | {"score": 1e-3}  # which is rounded
     pairs = zip(map(told, answers), wanted, strict=True)
     swapped = [found for got, want in pairs if (found := differences(got, want, near))]
     assert not swapped, swapped[0]
@@ -247,10 +237,8 @@ def test_memory_of_a_server(logged, cases, counts):
         flood(port, [body] * (total - warm), 4)
         after = memory(ids)
     counts["requests to circle_area"] = total
-    counts["MB after the first 5 %"], counts["MB at the end"] = (
-        before // 1000,
-        after // 1000,
-    )
+    counts["MB after the first 5 %"] = before // 1000
+    counts["MB at the end"] = after // 1000
     assert after < 1.05 * before, f"{before} kB, {after} kB"
 
 
@@ -259,9 +247,8 @@ def test_what_else_listens_is_on_loopback(logged, counts):
         assert listening(ids) == {"127.0.0.1"}
     before = listening([os.getpid()])
     with local_llm():
-        assert listening([os.getpid()]) - before <= {"127.0.0.1"} and listening(
-            [os.getpid()]
-        )
+        found = listening([os.getpid()])
+        assert found and found - before <= {"127.0.0.1"}
     with socket.create_server(("0.0.0.0", 0)):
         assert "0.0.0.0" in listening([os.getpid()]), "it would be seen"
     counts["servers"] += 2
@@ -272,9 +259,8 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
     circle = find("circle_area")
     shutil.copytree(folder(circle), tmp_path / "v2")
     code = tmp_path / "v2/model_code.py"
-    code.write_text(
-        code.read_text().replace("np.pi * diameter**2", "2 * np.pi * diameter**2")
-    )
+    text = code.read_text()
+    code.write_text(text.replace("np.pi * diameter**2", "2 * np.pi * diameter**2"))
     with ExitStack() as stack:
         models = []
         for recipe in discover():
@@ -292,9 +278,8 @@ def test_models_in_one_process_answer_as_themselves(folder, tmp_path, cases, cou
                 said = json.loads(answer.to_json(orient="records", double_precision=15))
                 assert find_faults(recipe.path, {"predictions": said}) == []
             circle = pd.DataFrame({"diameter": [float(at)]}, dtype=object)
-            one, two = (
-                m.predict(circle)["area"].item() for m in (models[0][1], double)
-            )
+            rivals = (models[0][1], double)
+            one, two = (model.predict(circle)["area"].item() for model in rivals)
             assert two == 2 * one == pytest.approx(np.pi * at**2 / 2)
 
         calls = cases(60, 2_000)

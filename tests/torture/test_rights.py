@@ -25,7 +25,6 @@ RIGHTS = {  # of the file, of the folder: what is wrong
     ),
     "file not to be read": (0o000, 0o777, "unable to open database file"),
 }
-REMEDY = "; get the right to read and write there, or set MLFLOW_TRACKING_URI"
 
 
 @contextmanager
@@ -60,7 +59,7 @@ def test_a_store_without_rights_is_said_to_be(folder, monkeypatch, rights):
     for use in (open_store, lambda: use_store("circle_area")):
         with (
             as_somebody_else(),
-            pytest.raises(CookbookError, match=f"^{file}: ({said}){REMEDY}$"),
+            pytest.raises(CookbookError, match=f"^{file}: ({said})$"),
         ):
             use()
     folder.chmod(0o755)
@@ -71,7 +70,7 @@ def test_no_store_where_none_can_be_made(folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/new/runs.db")
     with as_somebody_else():
         assert not open_store()
-        folder_is = f"^{folder}/new/runs.db: Permission denied{REMEDY}"
+        folder_is = f"^{folder}/new/runs.db: Permission denied$"
         if os.access(folder, os.W_OK, effective_ids=True):
             pytest.fail("the other user may write here")
         with pytest.raises(CookbookError, match=folder_is):
@@ -94,5 +93,5 @@ def test_a_starter_says_the_same_of_its_store(tmp_path):
         )
         said = (done.stdout + done.stderr).decode()
         assert done.returncode == 1 and said.count(str(store)) == 1, said
-        assert f"{store}: file is not a database; restore it from a backup" in said
+        assert f"{store}: file is not a database" in said
     assert store.read_bytes() == b"no database" * 1000

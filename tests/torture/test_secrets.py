@@ -8,7 +8,6 @@ import json
 import secrets
 import subprocess
 import sys
-from itertools import chain
 from pathlib import Path
 
 from shared.processes import free_port, running_server
@@ -20,9 +19,8 @@ import pandas as pd
 import pytest
 import requests
 
-from tests import fault_server
+from benchmarks import fake_service
 from tests.conftest import environment, make
-from tests.torture.services import Echo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 KEY = f"sk-{secrets.token_hex()}"
@@ -38,7 +36,7 @@ TEXTS = ["a fine thing", *(f"[{fault}] x" for fault in ECHOES)]
 @pytest.mark.parametrize("name", ["openai_batch"])
 def test_a_key_is_in_no_store_trace_artifact_answer_or_output(name, fresh_checkout):
     checkout = fresh_checkout(name)
-    with fault_server.running() as service:
+    with fake_service.running() as service:
         where = {
             "OPENAI_BASE_URL": service.url,
             "OPENAI_API_KEY": KEY,
@@ -115,53 +113,34 @@ def every_target(name, checkout, service, where) -> str:
     return "".join([*said, answer.text])
 
 
-ECHOED = {  # by an agent's service: what the agent says of it
-    "401 for ever": "sent with Bearer ***",
-    "event": "sent with ***",
-    "vector": "could not convert string to float: '***'",
-    "elsewhere": "failed",  # the key doesn't go to another host
-}
-KEYS = [KEY] * len(ECHOED)
-ASKED = [
-    *ECHOED.items(),
-    ("401 for ever", "sent with Bearer none"),
-    ("event", "Connection error."),
+ECHOED = [  # by an agent's service: the fault, the key, and what the agent says of it
+    ("401 for ever", KEY, "sent with Bearer ***"),
+    ("event", KEY, "sent with ***"),
+    ("vector", KEY, "could not convert string to float: '***'"),
+    ("elsewhere", KEY, "failed"),  # the key doesn't go to another host
+    ("401 for ever", "none", "sent with Bearer none"),  # a placeholder is no secret
+    ("event", f"{KEY}\n", "Connection error."),  # h11's words on a line break quote it
 ]
-KEYS += [
-    "none",
-    f"{KEY}\n",
-]  # a placeholder is no secret; what h11 says of a line break quotes it
-
-
 ROWS = pd.read_parquet(ROOT / "recipes/reference_qa/entries.parquet")
 ENTRY = np.frombuffer(ROWS["vector"][0], np.int8).tolist()  # the vector of an entry
 
 
-class ByAddress(Echo):
-    """The fault is in the address: an agent wraps the text elsewhere."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        key = self.headers["Authorization"].removeprefix("Bearer ")
-        fault, call = self.path.removeprefix("/v1/").replace("_", " ").split("/", 1)
-        self.fault = ""
-        if call == "embeddings":
-            vector = [key] * 384 if fault == "vector" else ENTRY
-            self.send(
-                json.dumps({"data": [{"embedding": vector, "index": 0}]}).encode(), {}
-            )
-        elif fault == "event":
-            self.send(
-                f'data: {{"error": {{"message": "sent with {key}"}}}}\n\n'.encode(), {}
-            )
-        elif fault == "elsewhere":
-            self.send(
-                b"",
-                {"Location": f"http://localhost:{self.server.server_port}/v1/x/y"},
-                307,
-            )
-        else:
-            fault_server.Handler.answer(self, fault, 1, body)
+def by_address(handler, body):
+    """Answer with the fault that the address names: an agent wraps the text."""
+    fault, call = handler.path.removeprefix("/v1/").replace("_", " ").split("/", 1)
+    handler.fault = ""
+    if call == "embeddings":
+        vector = [handler.key] * 384 if fault == "vector" else ENTRY
+        handler.send_json({"data": [{"embedding": vector, "index": 0}]})
+    elif fault == "event":
+        said = f'data: {{"error": {{"message": "sent with {handler.key}"}}}}\n\n'
+        handler.send(said.encode(), {})
+    elif fault == "elsewhere":
+        there = f"http://localhost:{handler.server.server_port}/v1/x/y"
+        handler.send(b"", {"Location": there}, 307)
+    else:
+        said = {"message": f"fault {fault}, sent with Bearer {handler.key}"}
+        handler.send_json({"error": said}, 401)
 
 
 ASK = """
@@ -187,24 +166,23 @@ for address, os.environ["OPENAI_API_KEY"] in zip(sys.argv[1::2], sys.argv[2::2])
 
 def test_nor_in_what_an_agent_says_plain_or_streamed(tmp_path, new_store):
     new_store(tmp_path / "m.db")
-    with fault_server.running() as service:
-        service.RequestHandlerClass = ByAddress
-        places = [f"{service.url}/{fault.replace(' ', '_')}" for fault, _ in ASKED]
+    with fake_service.running() as service:
+        service.always = by_address
+        words = []
+        for fault, key, _ in ECHOED:
+            words += [f"{service.url}/{fault.replace(' ', '_')}", key]
         where = {"OPENAI_MODEL": "fake"}
         where |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db"}
-        where |= {
-            "MLFLOW_EXPERIMENT_ID": "0"
-        }  # mlflow.set_experiment leaves its own there
+        where |= {"MLFLOW_EXPERIMENT_ID": "0"}  # set_experiment leaves its own there
         done = subprocess.run(
-            [sys.executable, "-c", ASK, *chain(*zip(places, KEYS, strict=True))],
+            [sys.executable, "-c", ASK, *words],
             cwd=tmp_path,
             env=environment(ROOT, **where),
             capture_output=True,
             text=True,
         )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    for (fault, says), plain, streamed in zip(
-        ASKED, answers[::2], answers[1::2], strict=True
-    ):
+    triples = zip(ECHOED, answers[::2], answers[1::2], strict=True)
+    for (fault, _, says), plain, streamed in triples:
         assert says in plain and says in streamed, (fault, plain, streamed)
     assert KEY not in done.stdout + done.stderr

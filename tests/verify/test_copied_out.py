@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.known_answer import find_faults
 from shared.new import new
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT, find
-from shared.smoke import find_faults
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_a_starter_serves_itself_with_its_local_service(tmp_path):
         call = curl.replace("http://127.0.0.1:5001", address)
         reply = alone(["bash", "-ec", f"{call} -sS"], to).stdout
     answer = json.loads(reply)
-    assert find_faults(recipe, answer) == []
+    assert find_faults(recipe.path, answer) == []
 
 
 @pytest.mark.verify("copied by hand", recipe="circle_area")

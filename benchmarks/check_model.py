@@ -1,16 +1,22 @@
-"""Small models, made of a faultless one by one edit: each with one fault, or with none.
+"""Run check-model on small models, each with one fault or with none, and count.
 
-An edit is code in place of a comment of the base. What `finds` names is the check that
-has to find the fault, and the only one that may find anything.
+Each is made of a faultless one by an edit: code in place of a comment of the base. What
+`finds` names is the check that has to find the fault, and the only one that may find
+anything.
 """
 
 import os
 import pickle
 import re
 import sys
+import tempfile
 import textwrap
+import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from shared.check import check_model
 
 import cloudpickle
 import mlflow
@@ -21,17 +27,10 @@ from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
-PLACES = {
-    "top",
-    "load",
-    "input",
-    "predict",
-    "answer",
-    "method",
-    "check",
-    "end",
-    "stream",
-}
+from benchmarks.report import publish
+
+PLACES = {"top", "load", "input", "predict", "answer", "method", "check", "end"}
+PLACES |= {"respond", "stream", "after"}
 TABLE = """
 import mlflow
 import numpy as np
@@ -90,32 +89,43 @@ class Model(mlflow.pyfunc.PythonModel):
 mlflow.models.set_model(Model())
 """
 TEXT = HINT.replace("float", "str").replace("2 * x", "x.upper()")
+CATEGORY = TEXT.replace("x.upper()", "{'a': 'one', 'b': 'two'}[x]")
 CONSTANT = TEXT.replace("x.upper()", "'ok'")
 UNTYPED = HINT.replace(
     "model_input: list[float]) -> list[float]", "context, model_input)"
 )
 AGENT = """
+import uuid
 import mlflow
 from mlflow.types.responses import ResponsesAgentResponse, ResponsesAgentStreamEvent
 # top
 
 class Agent(mlflow.pyfunc.ResponsesAgent):
     def predict(self, request):
+        # respond
         events = [e for e in self.predict_stream(request) if "done" in e.type]
         return ResponsesAgentResponse(output=[event.item for event in events])
 
     def predict_stream(self, request):
         text = "You said: " + str(request.input[0].content)
+        name = str(uuid.uuid4())
         # stream
-        yield event(**self.create_text_delta(text[:4], "m1"))
-        yield event(**self.create_text_delta(text[4:], "m1"))
-        item = self.create_text_output_item(text, "m1")
+        yield event(**self.create_text_delta(text[:4], name))
+        yield event(**self.create_text_delta(text[4:], name))
+        item = self.create_text_output_item(text, name)
         yield event(type="response.output_item.done", item=item)
+        # after
 
 def event(**values):
     return ResponsesAgentStreamEvent(**values)
 
 mlflow.models.set_model(Agent())
+"""
+CHAIN = """
+import mlflow
+from langchain_core.runnables import RunnableLambda
+
+mlflow.models.set_model(RunnableLambda(str.upper))
 """
 CHAT_AGENT = """
 import mlflow
@@ -145,6 +155,7 @@ DOUBLE = Schema([ColSpec(DataType.double, "x")])
 Y = Schema([ColSpec(DataType.double, "y")])
 TIMES = ParamSchema([ParamSpec("times", DataType.double, 1.0)])
 PIN = f"mlflow=={mlflow.__version__}"
+LC = [PIN, f"langchain-core=={version('langchain-core')}"]
 FRAME = pd.DataFrame({"x": [1.5, 4.0, 2.5]})
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
 LOGGED: dict[str, dict[str, Any]] = {  # how each base is logged
@@ -153,7 +164,13 @@ LOGGED: dict[str, dict[str, Any]] = {  # how each base is logged
     UNTYPED: {"input_example": [1.5, 4.0, 2.5]},
     TEXT: {"input_example": ["a", "b"]},
     CONSTANT: {"input_example": ["a", "b"]},
+    CATEGORY: {"input_example": ["a", "b"]},
     RECORDS: {"input_example": [{"x": 1.5, "name": "a"}, {"x": 4.0, "name": "b"}]},
+    CHAIN: {
+        "input_example": "hello",
+        "flavor": mlflow.langchain,
+        "pip_requirements": LC,
+    },
     CHAT_MODEL: {"input_example": CHAT},
     CHAT_AGENT: {"input_example": CHAT},
     AGENT: {"input_example": {"input": [{"role": "user", "content": "hello"}]}},
@@ -163,8 +180,9 @@ LOGGED: dict[str, dict[str, Any]] = {  # how each base is logged
 class Model:
     """A model of the corpus: a base with edits, and other arguments of save_model.
 
-    `brings` are files for code_paths, `artifact` is the content of an artifact, and
-    `adds` are files put into the saved folder, by their content or their size.
+    `brings` are files for code_paths, `artifact` is the content of an artifact, `adds`
+    are files put into the saved folder, by their content or their size, and `run` are
+    params of the run that logs the model.
     """
 
     def __init__(self, finds: str | None, base: str = TABLE, **given: Any) -> None:
@@ -173,25 +191,33 @@ class Model:
         self.brings: dict[str, str] = given.pop("brings", {})
         self.adds: dict[str, bytes | int] = given.pop("adds", {})
         self.artifact: str = given.pop("artifact", "")
+        self.run: dict[str, str] = given.pop("run", {})
         edits = {name: given.pop(name) for name in PLACES & given.keys()}
         self.logged = {"pip_requirements": [PIN], **LOGGED[base], **given}
+        self.flavor = self.logged.pop("flavor", mlflow.pyfunc)
         self.code = base
         for place, edit in edits.items():
             line, indent = re.findall(rf"^(( *)# {place}\n)", base, re.M)[0]
             self.code = self.code.replace(line, textwrap.indent(edit, indent) + "\n")
 
     def save(self, place: Path) -> str:
-        """Save the model as `place`/model, and return that folder."""
+        """Save the model as `place`/model, and return that folder, or log it."""
         files = {"model_code.py": self.code, "factor.txt": self.artifact, **self.brings}
         for name, text in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text(text)
-        given = {"python_model": place / "model_code.py", **self.logged}
+        model = "python_model" if self.flavor is mlflow.pyfunc else "lc_model"
+        given = {model: str(place / "model_code.py"), **self.logged}
         if self.brings:
             given["code_paths"] = [place / name.split("/")[0] for name in self.brings]
         if self.artifact:
             given["artifacts"] = {"factor": str(place / "factor.txt")}
-        mlflow.pyfunc.save_model(place / "model", **given)
+        if self.run:
+            mlflow.set_tracking_uri(f"sqlite:///{place}/mlflow.db")
+            with mlflow.start_run():
+                mlflow.log_params(self.run)
+                return str(self.flavor.log_model(name="model", **given).model_uri)
+        self.flavor.save_model(path=place / "model", **given)
         for name, content in self.adds.items():
             file = place / "model" / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +228,7 @@ class Model:
 
 
 class Pickled(PythonModel):
-    def predict(self, context, model_input, params=None):
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
         for value in model_input["x"]:
             if type(value) is not float or value != value:
                 raise mlflow.MlflowException.invalid_parameter_value("no number")
@@ -225,10 +251,15 @@ CLIENT = "import os\nos.environ['SHOP_API_KEY']"
 LAZY = "if self.client is None:\n    self.client = object()"
 OPTIONAL_IMPORT = "try:\n    import cupy\nexcept ImportError:\n    cupy = None"
 TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import networkx"
+HELPER = "def times(options):\n    return (options or {}).get('times', 1)"
 SUM = "return pd.DataFrame({'y': [2 * float(x.sum())]})"
 SORTED = "return pd.DataFrame({'y': sorted(2 * x)})"
 LOOK_UP = "import socket\nsocket.getaddrinfo('localhost', 80)"
 FLOAT = MISSING + "\ntry:\n    return column.map(float)\nexcept ValueError: pass"
+SECRET_PARAM = ParamSchema([ParamSpec("api_key", DataType.string, "x")])
+CALL = "try:\n    socket.create_connection(('127.0.0.1', 9), 1)\nexcept OSError:\n    "
+SORRY = f"{CALL}pass"
+FAILED = f"{CALL}return ResponsesAgentResponse(output=[], status='failed')"
 MORE = "yield event(**self.create_text_delta('Well. ', 'm1'))"
 READ = "self.factor = float(open(context.artifacts['factor']).read())"
 TEMPORARY = "import tempfile\nwith tempfile.NamedTemporaryFile('w') as file:\n"
@@ -255,6 +286,8 @@ FAULTS = [
     Model("no-state", predict="global last\nlast = x"),
     Model("threads-apart", predict=SHARED, top="import time\nCACHE = []"),
     Model("params-arrive", predict=TIMED),
+    Model("params-arrive", predict="x = x * times(params)", end=HELPER),
+    Model("bad-values-are-refused-well", CATEGORY),
     Model("parts-pinned", top="PART = 'models:/part@champion'"),
     Model("parts-pinned", top="PART = 'models:/part/latest'"),
     Model("no-machine-paths", top="DATA = '/home/ada/data.csv'"),
@@ -287,7 +320,7 @@ FAULTS = [
     Model(
         "answers-json", check="if column.isna().any():\n    return column.astype(float)"
     ),
-    Model("reads-the-values", base=UNTYPED),
+    Model("reads-the-values", UNTYPED),
     Model("names-its-columns", answer="return pd.DataFrame({'z': 2 * x})"),
     Model("rows-apart", predict="x = x - x.mean()"),
     Model("rows-apart", answer=SORTED, input_example=FRAME.sort_values("x")),
@@ -299,7 +332,21 @@ FAULTS = [
         check=f"{REFUSE}mlflow.MlflowException(f'{{[*column]}}', 1000)",
     ),
     Model("columns-are-checked", signature=OPTIONAL),
-    Model("stream-says-the-same", stream=MORE, base=AGENT),
+    Model("stream-says-the-same", AGENT, stream=MORE),
+    Model("stream-says-the-same", AGENT, after=MORE),
+    Model("stream-says-the-same", AGENT, respond="request.input[0].content = 'so'"),
+    Model("failure-is-told", AGENT, respond=SORRY, top="import socket"),
+    Model("no-secrets", run={"openai_api_key": "x"}),
+    Model("no-secrets", signature=ModelSignature(ANY, Y, SECRET_PARAM)),
+    Model("no-pickle-inside", method="def f(self): np.load('w', allow_pickle=True)"),
+    Model("no-machine-paths", model_config={"weights": "/mnt/team/weights.bin"}),
+    Model("no-state", method="history = []", predict="self.history.append(len(x))"),
+    Model("rows-apart", input="model_input = model_input.dropna()"),
+    Model("rows-apart", input="model_input = model_input.drop_duplicates()"),
+    Model("rows-apart", predict="x = x - x.mean()", input_example=FRAME.head(1)),
+    Model("answers-json", predict="x = 1 / x"),
+    Model("answers-json", predict="x = np.log(x)"),
+    Model("one-index", pip_requirements=["git+https://example.org/pricing", PIN]),
 ]
 
 # Most come close to a fault.
@@ -361,4 +408,33 @@ FAULTLESS = [
     Model(None, predict=TEMPORARY),
     Model(None, predict="open('/proc/meminfo').read()"),
     Model(None, CONSTANT),
+    Model(None, CHAIN),
+    Model(
+        None, end="if __name__ == '__main__':\n    print(Model().predict(None, None))"
+    ),
+    Model(None, predict="seen = []\nseen.append(len(x))"),
+    Model(None, AGENT, respond=FAILED, top="import socket"),
 ]
+
+
+def main() -> None:
+    """Publish how many faults are found, and by which checks, and the false alarms."""
+    found = others = alarms = 0
+    with tempfile.TemporaryDirectory() as place:
+        for number, model in enumerate([*FAULTS, *FAULTLESS]):
+            results = check_model(model.save(Path(place) / str(number)))
+            names = {outcome.name for outcome in results if outcome.why}
+            found += model.finds in names
+            others += bool(model.finds and names - {model.finds})
+            alarms += bool(not model.finds and names)
+    faults = {"small models": "with one fault", "number": len(FAULTS)}
+    faults |= {"found by its check": found, "found by another": others}
+    faultless = {"small models": "without a fault", "number": len(FAULTLESS)}
+    faultless |= {"found by its check": "", "found by another": alarms}
+    measured = ["shared/check.py", "shared/check_answers.py"]
+    publish("check_model", {"What check-model finds": [faults, faultless]}, measured)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # MLflow's, on models that are wrong on purpose
+    main()

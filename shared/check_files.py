@@ -1,0 +1,367 @@
+"""What check-model reads in a logged model's files and code, before it is loaded.
+
+Each check is a generator of findings, of which the first is told; Skip says why it does
+not apply. check.md has a row for each, in the order in which they run.
+"""
+
+import ast
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+LARGE = 2**30  # bytes that each worker of each deployment has to fetch
+CHANGERS = {"append", "appendleft", "extend"}  # methods that change a list
+SECRET_NAME = re.compile(r"(.*_)?(key|token|secret|password)", re.I)
+SECRET = re.compile(
+    r"\bsk-(?=[\w-]*\d)[\w-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pos]_\w{30,}|\bhf_[A-Za-z]{30,}"
+    r"|\bxox[bp]-[\w-]{10,}|\bAIza[\w-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|://[^/\s:@]+:[^/\s:@{}$]+@"
+)
+PINNED = re.compile(r"[^=<>~!]+(===?\s*[^=<>~!*]+|@\s*\S+)(;.*)?")
+
+# What must not be in the model's texts, calls, files and requirements.
+UNPICKLE = (
+    r"(pickle|cloudpickle|dill|joblib)\.loads?\(|pandas\.read_pickle\("
+    r"|numpy\.load\(.*allow_pickle=True"
+)
+STORE = (
+    r"mlflow\.(set_(tracking_uri|registry_uri|experiment)\(|start_run\("
+    r"|pyfunc\.load_model\()"
+)
+MOVING_NAME = r"models:/[^/@]+(@.+|/[A-Za-z]+)$"
+MACHINE_PATH = r"(file://)?(/(home|Users|root|mnt|tmp|data|opt)/|[A-Za-z]:[\\/]|~/)\w"
+STRAY_FILE = r"(.*/)?(\.env|\.git|\.venv|\.ssh|\.aws|\.netrc|\.pypirc|id_rsa)(/|$)"
+OTHER_INDEX = r"(-i|-f|--(extra-)?index-url|--find-links)\b|.*://"
+
+
+class Skip(Exception):
+    """The check does not apply to this model; the message says why."""
+
+
+class Code:
+    """The syntax trees of the model's file, first, and of what came with it."""
+
+    def __init__(self, folder: Path, main: str) -> None:
+        paths = [folder / main, *sorted(folder.glob("code/**/*.py"))]
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        self.main = main
+        trees = [ast.parse(path.read_bytes()) for path in paths]
+        self.trees = dict(zip(names, trees, strict=True))
+
+    def nodes(self, kind: Any, without: Any = None) -> Iterator[tuple[str, Any]]:
+        """Yield the nodes of that kind with their places, file:line."""
+        for name, tree in self.trees.items():
+            for node in walk(tree, without) if without else ast.walk(tree):
+                if isinstance(node, kind):
+                    yield f"{name}:{node.lineno}", node
+
+    def calls(self, without: Any = None) -> Iterator[tuple[str, str]]:
+        """Yield the calls under their full names: joblib.load(x) for `load(x)`."""
+        full_names = {}
+        for _, node in self.nodes(ast.Import | ast.ImportFrom):
+            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                full_names[alias.asname or alias.name] = f"{module}{alias.name}"
+        for place, node in self.nodes(ast.Call, without):
+            function = ast.unparse(node.func)
+            first = function.split(".")[0]
+            name = full_names.get(first, first) + function.removeprefix(first)
+            yield place, name + ast.unparse(node).removeprefix(function)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the strings that are no docstrings."""
+        prose = {id(node.value) for _, node in self.nodes(ast.Expr)}
+        for place, node in self.nodes(ast.Constant):
+            if isinstance(node.value, str) and id(node) not in prose:
+                yield place, node.value
+
+
+class Files:
+    """A logged model as it lies in its folder."""
+
+    def __init__(self, folder: Path, run_params: dict[str, str]) -> None:
+        from mlflow.models import Model
+
+        self.folder = folder
+        self.run_params = run_params  # of the run that logged it
+        self.passed: set[str] = set()  # the checks that found nothing
+        self.meta = Model.load(str(folder))
+        self.flavor = self.meta.flavors["python_function"]
+        self.files = [file for file in folder.rglob("*") if file.is_file()]
+        self.paths = [file.relative_to(folder).as_posix() for file in self.files]
+        self.config = self.flavor.get("config") or {}
+        self.task = str((self.meta.metadata or {}).get("task", ""))
+
+    def after(self, name: str) -> None:
+        """Skip the check unless that other one found nothing."""
+        if name not in self.passed:
+            raise Skip(f"{name} comes first")
+
+    @functools.cached_property
+    def code(self) -> Code:
+        main = self.flavor.get("model_code_path")
+        if not main:
+            raise Skip("there is no code to read")
+        # An absolute path, of the system that the model was logged on.
+        return Code(self.folder, PureWindowsPath(main).name)
+
+    @functools.cached_property
+    def requirements(self) -> list[str]:
+        """Return the lines of requirements.txt, without comments and hashes."""
+        file = self.folder / "requirements.txt"
+        lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+        lines = [re.split(r"(^|\s)#|\s--hash|\\$", line)[0].strip() for line in lines]
+        return [line for line in lines if line]
+
+    @property
+    def packages(self) -> list[str]:
+        """Return the requirements that name a package of an index."""
+        return [r for r in self.requirements if r[0] != "-" and "/" not in r]
+
+
+def is_if(node: ast.AST, *words: str) -> bool:
+    return isinstance(node, ast.If) and any(w in ast.unparse(node.test) for w in words)
+
+
+def is_later(node: ast.AST) -> bool:
+    """Tell what does not run when MLflow imports the file."""
+    functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    return isinstance(node, functions) or is_if(node, "__name__")
+
+
+def is_optional(node: ast.AST) -> bool:
+    """Tell code that the model can do without."""
+    return isinstance(node, ast.Try) or is_if(node, "__name__", "TYPE_CHECKING")
+
+
+def walk(node: ast.AST, without: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
+    if not without(node):
+        yield node
+        for part in ast.iter_child_nodes(node):
+            yield from walk(part, without)
+
+
+def reached(model_class: ast.ClassDef) -> Iterator[ast.FunctionDef]:
+    """Yield predict and predict_stream, and the methods that they call."""
+    methods = {n.name: n for n in model_class.body if isinstance(n, ast.FunctionDef)}
+    waiting = ["predict", "predict_stream"]
+    while waiting:
+        method = methods.pop(waiting.pop(), None)
+        if method:
+            yield method
+            attributes = [n for n in ast.walk(method) if isinstance(n, ast.Attribute)]
+            waiting += [node.attr for node in attributes]
+
+
+def changed(method: ast.FunctionDef, lists: set[str]) -> Iterator[str]:
+    """Yield what of the object, of globals and of these lists the method changes.
+
+    `if self.client is None: self.client = ...` and what is done with a lock is allowed.
+    """
+    allowed: set[ast.AST] = set()
+    for node in ast.walk(method):
+        if is_if(node, "self.") or is_locked(node):
+            allowed |= set(ast.walk(node))
+        if node in allowed:
+            continue
+        if isinstance(node, ast.Global):
+            yield node.names[0]
+        if isinstance(node, ast.Attribute | ast.Subscript):
+            name = ast.unparse(node)
+            owner, _, attribute = name.rpartition(".")
+            if name.startswith("self.") and isinstance(node.ctx, ast.Store):
+                yield name
+            if attribute in CHANGERS and (owner in lists or "self." in owner[:5]):
+                yield owner
+
+
+def is_locked(node: ast.AST) -> bool:
+    items = node.items if isinstance(node, ast.With) else []
+    return any("lock" in ast.unparse(item).lower() for item in items)
+
+
+def is_pickle(file: Path) -> bool:
+    """Tell a pickle, or a zip that holds one, by its name or its content."""
+    if {".pkl", ".pickle", ".joblib"} & {*file.suffixes}:
+        return True
+    if zipfile.is_zipfile(file):
+        return any(n.endswith(".pkl") for n in zipfile.ZipFile(file).namelist())
+    with file.open("rb") as content:
+        if not re.match(b"\x80[\2-\5]", content.read(2)):
+            return False
+        content.seek(-1, os.SEEK_END)
+        return content.read() == b"."
+
+
+def brought_by(requirements: list[str]) -> tuple[set[str], set[str]]:
+    """Return the packages that the requirements bring, and those not installed here."""
+    brought: set[str] = set()
+    absent: set[str] = set()
+    waiting = list(requirements)
+    while waiting:
+        line = waiting.pop()
+        name = canonical(re.split(r"[^\w.-]", line)[0])
+        extras = line.partition("[")[2].partition("]")[0]
+        if name in brought and not extras:
+            continue
+        brought.add(name)
+        try:
+            lines = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            absent.add(name)
+            continue
+        for line in lines:
+            extra = re.search(r"extra == ['\"](.*?)['\"]", line)
+            if not extra or extra[1] in extras:
+                waiting.append(line)
+    return brought, absent
+
+
+def makers(module: str) -> set[str]:
+    """Return the installed packages that a module comes from; takes a second."""
+    return {
+        *map(canonical, importlib.metadata.packages_distributions().get(module, []))
+    }
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def matching(pattern: str, texts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the texts that begin like the pattern, with their places."""
+    return (f"{place}: {text:.80}" for place, text in texts if re.match(pattern, text))
+
+
+# The checks.
+
+
+def is_code(model: Files) -> Iterator[str]:
+    if "python_model" in model.flavor:
+        yield f"the model is a pickled object, {model.flavor['python_model']}"
+
+
+def no_pickle_inside(model: Files) -> Iterator[str]:
+    yield from matching(UNPICKLE, model.code.calls())
+    yield from (f"{file.name} is a pickle" for file in model.files if is_pickle(file))
+
+
+def set_model_last(model: Files) -> Iterator[str]:
+    is_set = False
+    for statement in model.code.trees[model.code.main].body:
+        calls = [n for n in walk(statement, is_later) if isinstance(n, ast.Call)]
+        names = [ast.unparse(call.func) for call in calls]
+        if is_set and names:
+            place = f"{model.code.main}:{statement.lineno}"
+            yield f"{place}: {names[0]}() runs after set_model"
+        is_set = is_set or any(name.endswith("set_model") for name in names)
+    if not any("set_model(" in text for _, text in model.code.calls()):
+        yield f"{model.code.main} does not call set_model"
+
+
+def store_untouched(model: Files) -> Iterator[str]:
+    return matching(STORE, model.code.calls(is_later))
+
+
+def no_state(model: Files) -> Iterator[str]:
+    lists = set()  # that the files may have as globals
+    for tree in model.code.trees.values():
+        for statement in tree.body:
+            if isinstance(statement, ast.Assign):
+                lists |= {ast.unparse(target) for target in statement.targets}
+    for place, node in model.code.nodes(ast.ClassDef):
+        for method in reached(node):
+            for name in changed(method, lists):
+                yield f"{place}: {node.name}.{method.name} changes {name}"
+
+
+def parts_pinned(model: Files) -> Iterator[str]:
+    return matching(MOVING_NAME, model.code.texts())
+
+
+def no_machine_paths(model: Files) -> Iterator[str]:
+    config = [(f"model_config: {name}", str(v)) for name, v in model.config.items()]
+    return matching(MACHINE_PATH, [*config, *model.code.texts()])
+
+
+def no_secrets(model: Files) -> Iterator[str]:
+    schema = model.meta.get_params_schema()
+    defaults = {p.name: p.default for p in schema.params} if schema else {}
+    named = {"model_config": model.config, "the signature's params": defaults}
+    named["the run's params"] = model.run_params
+    for place, values in named.items():
+        for name, value in values.items():
+            by_name = SECRET_NAME.fullmatch(name) and value and isinstance(value, str)
+            if by_name or SECRET.search(str(value)):
+                yield f"{place}: {name!r}"
+    for file in model.files:
+        if file.stat().st_size < 10**6:
+            hit = SECRET.search(file.read_text("utf-8", errors="ignore"))
+            if hit:
+                yield f"{file.relative_to(model.folder)} holds {hit[0][:6]}..."
+
+
+def no_stray_files(model: Files) -> Iterator[str]:
+    return matching(STRAY_FILE, [("it holds", path) for path in model.paths])
+
+
+def not_large(model: Files) -> Iterator[str]:
+    sizes = [(file.stat().st_size, file.name) for file in model.files]
+    total = sum(size for size, _ in sizes)
+    largest, name = max(sizes)
+    if total >= LARGE:
+        yield f"{total / 1e9:.1f} GB, {largest / 1e9:.1f} of it {name}"
+
+
+def package_names_free(model: Files) -> Iterator[str]:
+    for path in sorted(model.folder.glob("code/[!.]*")):
+        if path.suffix in ("", ".py") and importlib.util.find_spec(path.stem):
+            yield f"code/{path.name}: a package of that name is installed"
+
+
+def requirements_pinned(model: Files) -> Iterator[str]:
+    if not model.requirements:
+        yield "it has no requirements"
+    yield from (line for line in model.packages if not PINNED.fullmatch(line))
+
+
+def requirements_complete(model: Files) -> Iterator[str]:
+    model.after("loads")  # which says what is not here at all
+    brought, absent = brought_by(model.packages)
+    paths = [*model.folder.glob("*"), *model.folder.glob("code/*")]
+    own = {path.stem for path in paths} | sys.stdlib_module_names
+    for place, node in model.code.nodes(ast.Import | ast.ImportFrom, is_optional):
+        modules = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            modules = [] if node.level else [str(node.module)]
+        for name in {module.split(".")[0] for module in modules} - own:
+            if canonical(name) in brought or brought & makers(name):
+                continue
+            if absent and not importlib.util.find_spec(name):
+                raise Skip(f"not installed here: {', '.join(sorted(absent))}")
+            yield f"{place}: imports {name}, which no requirement brings"
+
+
+def one_index(model: Files) -> Iterator[str]:
+    return matching(OTHER_INDEX, [("requires", line) for line in model.requirements])
+
+
+def no_uv_lock(model: Files) -> Iterator[str]:
+    return matching("uv.lock$", [("it holds", path) for path in model.paths])
+
+
+def has_signature(model: Files) -> Iterator[str]:
+    if not model.meta.signature:
+        yield "it has no signature"
+
+
+def has_example(model: Files) -> Iterator[str]:
+    if not model.meta.saved_input_example_info:
+        yield "it has no input example"
