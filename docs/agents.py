@@ -32,7 +32,7 @@ FEED = """<?xml version="1.0" encoding="utf-8"?>
 ENTRY = """<entry><title>{0}</title><id>{1}#{2}</id><link href="{1}"/>
 <updated>{2}T00:00:00Z</updated><content type="html">{3}</content></entry>
 """
-BLOCK = re.compile(r'^(?:\?\?\?\+?|!!!) \w+ "(.*)"\n((?:\n| {4}.*\n?)+)', re.M)
+BLOCK = re.compile(r'^(?:\?\?\?\+?|!!!) [\w -]+ "(.*)"\n((?:\n| {4}.*\n?)+)', re.M)
 
 
 def write(navigation: list[dict[str, Any]]) -> None:

@@ -67,20 +67,19 @@ def test_an_error_or_its_traceback_leads_to_its_pitfall(first_found, locale):
     assert missed(first_found(locale), rows, pasted=True) == []
 
 
-def queries(name, later):
-    rows = [row for row in QUERIES[name] if row.get("later", False) == later]
-    return [(row["query"], row["page"]) for row in rows]
+def queries(name):
+    return [(row["query"], row["page"]) for row in QUERIES[name]]
 
 
 @pytest.mark.parametrize("locale", HOMES)
 def test_readers_find_the_page(first_found, locale):
-    rows = queries(locale, later=False)
+    rows = queries(locale)
     wrong = missed(first_found(locale), rows)
     assert len(wrong) <= 2, wrong  # of 20
 
 
 @pytest.mark.parametrize("locale", HOMES)
 def test_words_of_ours_lead_to_one_page(first_found, locale):
-    rows = queries("house", later=False)
+    rows = queries("house")
     chosen = [r for r in rows if r[1].startswith("zh/") == (locale == "zh")]
     assert missed(first_found(locale), chosen) == []

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
 
-from shared import CookbookError, log_all
+from shared import CookbookError
 from shared.recipes import ROOT, discover, find
 
 import axe_playwright_python
 import pytest
 from PIL import Image
 
-from docs import charts
+from docs import charts, recipe_pages
 from docs.generate import fill
 from docs.recipe_pages import reasons
 from tests.site.conftest import SITE, pages
@@ -196,13 +196,13 @@ def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
     monkeypatch, tmp_path
 ):
     circle, text = find("circle_area"), "<!-- output -->\n```text\nbefore\n```"
-    monkeypatch.setattr(
-        log_all, "output_file", lambda _: ROOT / "build" / "log" / "none.txt"
-    )
+    none = ROOT / "build" / "log" / "none.txt"
+    monkeypatch.setattr(recipe_pages, "output_file", lambda *_: none)
     with pytest.raises(CookbookError, match="none.txt is missing: make log-all"):
         fill(text, recipe=circle)
     (tmp_path / "said.txt").write_text("area 3.14")
-    monkeypatch.setattr(log_all, "output_file", lambda _: tmp_path / "said.txt")
+    said = tmp_path / "said.txt"
+    monkeypatch.setattr(recipe_pages, "output_file", lambda *_: said)
     shown = fill(text, recipe=circle)
     assert "area 3.14" in shown and "before" not in shown
     with pytest.raises(CookbookError, match="no such line"):

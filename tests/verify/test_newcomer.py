@@ -16,6 +16,7 @@ import yaml
 
 pytestmark = pytest.mark.verify("newcomer", recipe="circle_area")
 GUIDES = ROOT / "docs" / "guides"
+SERVER = r"^.* (?:--port|http\.server) (\d+).*\n\Z"  # a last line that starts one
 
 
 def guide_text(guide: str) -> str:
@@ -41,17 +42,14 @@ def follow(guide: str, folder: Path) -> None:
             if title == "prints":
                 assert printed.strip() == text.strip()
             elif title.endswith("terminal"):
-                commands, server, port = re.fullmatch(
-                    r"(.*?)(^[^\n]* (?:--port|http.server) (\d+)[^\n]*\n)?",
-                    text,
-                    re.M | re.S,
-                ).groups()
+                server = re.search(SERVER, text, re.M)
+                commands = text[: server.start()] if server else text
                 printed = run(commands, folder)
                 if server:
-                    page = "" if "http.server" in server else "health"
-                    address = f"http://127.0.0.1:{port}/{page}"
-                    command = ["bash", "-c", server]
-                    log = folder / f"{port}.txt"
+                    page = "" if "http.server" in server[0] else "health"
+                    address = f"http://127.0.0.1:{server[1]}/{page}"
+                    command = ["bash", "-c", server[0]]
+                    log = folder / f"{server[1]}.txt"
                     servers.enter_context(running_server(command, folder, address, log))
             else:
                 (folder / title).parent.mkdir(parents=True, exist_ok=True)
