@@ -112,5 +112,12 @@ def test_the_workflow(tmp_path):
     commands = [
         step["run"] for step in steps if "run" in step and step["name"] != "Install"
     ]
-    lines = ["export MLFLOW_TRACKING_URI=sqlite:///ci.db", *commands]
+    *_, register, promote = commands
+    lines = [
+        "export MLFLOW_TRACKING_URI=sqlite:///ci.db GITHUB_OUTPUT=output.txt VERSION=1",
+        *commands[:-1],
+        register,  # a newer version, before the first one is approved
+        promote,
+    ]
     assert run("\n".join(lines), tmp_path).endswith("champion: 1\n")
+    assert (tmp_path / "output.txt").read_text() == "version=1\nversion=2\n"
