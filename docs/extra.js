@@ -19,4 +19,5 @@ document$.subscribe(() => {
       });
   reach();
   setTimeout(reach, 300);
+  addEventListener("resize", () => setTimeout(reach, 100));
 });
