@@ -87,7 +87,7 @@ format: .venv/.check ## format the code and sort its imports
 check: .venv/.check ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: .venv/.recipes $(if $(RECIPE),,.venv/.spark) ## measure again, into benchmarks/results/; one recipe's with RECIPE=<name>
+bench: .venv/.recipes $(if $(filter-out spark,$(RECIPE)),,.venv/.spark) ## measure again, into benchmarks/results/; one recipe's with RECIPE=<name>
 	@$(BIN)/python -m benchmarks $(if $(RECIPE),"$$RECIPE")
 
 build/log-all.json: $(wildcard recipes/*/*.py recipes/*/*/*.py recipes/*/request.json) | .venv/.recipes

@@ -378,7 +378,7 @@ def stored_mb(folder: Path) -> float:
 
 
 def shared_weights(code: str) -> str:
-    """Return the code with the weights of another model, as "From a pickled object to code"
+    """Return the code with the weights of another model, as "Migrate a pickled object to code"
     shows."""
     own = 'context.artifacts["weights"],'
     assert code.count(own) == 1

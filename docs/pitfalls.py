@@ -33,6 +33,10 @@ LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 COLON = {"en": ":", "zh": "："}
 CHECKS = "guides/check-a-model.md#the-checks"
 UPSTREAM = "https://github.com/mlflow/mlflow/issues"
+RUN = (
+    "Each way was run in a folder of its own. Files that the right way doesn't show are "
+    "those of the wrong way."
+)
 GROUPS = (
     "Deployment",
     "Input and answers",
@@ -130,7 +134,8 @@ def both_ways(case: Pitfall, locale: str) -> list[str]:
         printed = kept()["output"][case.name][way]
         blocks = [f"**{translated(way.title(), locale)}**"]
         for name, text in case.ways[way].items():
-            blocks.append(fence(name, text, case.ways[other].get(name, "")))
+            title = "elsewhere/load.py" if name == "load.py" else name
+            blocks.append(fence(title, text, case.ways[other].get(name, "")))
         blocks.append(fence(translated("prints", locale), printed))
         block = "\n\n".join(blocks)
         parts.append(
@@ -178,7 +183,8 @@ def page(case: Pitfall, locale: str) -> str:
     finder = translated("Found by check-model", locale)
     checks = found_by(case, f"../{CHECKS}")
     nobody = translated("No check finds it in a logged model.", locale)
-    foot = [f"{finder}{colon} {checks}" if checks else nobody]
+    foot = [translated(RUN, locale)]
+    foot.append(f"{finder}{colon} {checks}" if checks else nobody)
     links = [f"[mlflow #{n}]({UPSTREAM}/{n})" for n in case.head.get("issues", [])]
     if links:
         foot.append(f"{translated('Upstream', locale)}{colon} {', '.join(links)}")

@@ -190,16 +190,17 @@ def top(recipe: Recipe, head: dict[str, Any], locale: str) -> str:
     if not re.search(rf"\] {recipe.name} +ok\b", checked):
         raise CookbookError(f"{recipe.name} is not ok in build/smoke-all.txt")
     downloads = f"../downloads/{recipe.name}"
-    starter = translated("Starter (zip)", locale)
+    notebook = translated("Download the notebook", locale)
+    starter = translated("Download the starter", locale)
     lines = [
         f"[{starter}]({downloads}.zip){{ .md-button .md-button--primary download }}\n"
-        f"[Notebook]({downloads}.ipynb){{ .md-button download }}",
+        f"[{notebook}]({downloads}.ipynb){{ .md-button download }}",
         f"- Last run {ran(recipe)}: green\n"
         f"- {minutes(recipe)} min to read\n"
         f"- **Teaches:** {head['teaches']}",
     ]
     text = translated("\n\n".join(lines), locale)
-    return f'<div class="top" data-search-exclude markdown>\n\n{text}\n\n</div>'
+    return f'<div class="top" markdown>\n\n{text}\n\n</div>'
 
 
 def notebook(recipe: Recipe) -> str:

@@ -26,6 +26,7 @@ QUIET = {
 }
 # Each script is a process forked from one that has imported these, which takes most of
 # the time.
+COMMANDS = ("python log.py", "cd elsewhere && MODEL=../model python load.py")
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "mlflow.pyfunc.scoring_server"])
 
@@ -58,9 +59,8 @@ def script(path: Path, place: Path, environment: dict[str, str]) -> None:
 
 def run(case: Pitfall, way: str, folder: Path) -> str:
     """Write the way's files and run them; return what they print."""
-    here, elsewhere = folder / "here", folder / "elsewhere"
-    for place in (here, elsewhere):
-        place.mkdir(parents=True)
+    here, elsewhere = folder / "here", folder / "here" / "elsewhere"
+    elsewhere.mkdir(parents=True)
     files = (
         case.ways["wrong"] | case.ways["right"]
         if way == "right"
@@ -74,7 +74,8 @@ def run(case: Pitfall, way: str, folder: Path) -> str:
         "MODEL": f"{here}/model",
     }
     shown = ""
-    for name, place in (("log.py", here), ("load.py", elsewhere)):
+    steps = (("log.py", here, COMMANDS[0]), ("load.py", elsewhere, COMMANDS[1]))
+    for name, place, command in steps:
         if name in files:
             path = here / name
             process = PROCESSES.Process(
@@ -82,7 +83,7 @@ def run(case: Pitfall, way: str, folder: Path) -> str:
             )
             process.start()
             process.join(300)
-            shown += f"$ python {name}\n{path.with_suffix('.out').read_text()}"
+            shown += f"$ {command}\n{path.with_suffix('.out').read_text()}"
             if case.head.get("warnings"):
                 warned = re.findall(
                     r"WARNING mlflow\S*: (.*)", path.with_suffix(".err").read_text()
