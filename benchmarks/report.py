@@ -26,7 +26,7 @@ Rows = list[dict[str, Any]]
 RESULTS = ROOT / "benchmarks" / "results"
 # In a table that begins with one of these the rows are rivals, and one can be the best.
 RIVALS = {"", "model", "rule", "way", "reader"}
-CODE = {".py", ".txt", ".json", ".csv"}
+CODE = {".py", ".txt", ".json", ".csv", ".yml"}
 
 
 def cell(value: Any) -> str:
