@@ -37,8 +37,7 @@ DTYPES = [
     "double[pyarrow]", "string[pyarrow]",
 ]  # fmt: skip
 NAMES = ["", 0, None, ("a", "b"), "é😀", "x" * 10_000, 1.5]
-EDITS = ["cell"] * 4 + ["dtype"] * 2
-EDITS += ["constant", "drop", "twice", "rename", "extra", "rows", "index"]
+EDITS = ["cell"] * 4 + ["dtype"] * 2 + ["constant", "name", "twice", "drop"]
 
 
 def value(choices: list) -> st.SearchStrategy:
@@ -47,61 +46,47 @@ def value(choices: list) -> st.SearchStrategy:
     return st.one_of(st.sampled_from(choices).map(copy.deepcopy), drawn)
 
 
-def put(frame: pd.DataFrame, rows: list[int], column: int, new) -> pd.DataFrame:
-    """Return the frame with some cells replaced, in a column of objects."""
-    fresh = frame.iloc[:, column].astype(object).copy()
+def retyped(column: pd.Series, dtype: str) -> pd.Series:
+    """Return the column in another dtype, if pandas can."""
+    try:
+        return column.astype(dtype)  # type: ignore[call-overload]
+    except Exception:  # whatever pandas or pyarrow say of this pair
+        return column
+
+
+def with_cells(column: pd.Series, rows: list[int], new: Any) -> pd.Series:
+    """Return the column with some cells replaced, as objects."""
+    fresh = column.astype(object).copy()
     for row in rows:
         fresh.array[row] = new
-    return replaced(frame, column, fresh)
-
-
-def replaced(frame: pd.DataFrame, column: int, fresh: pd.Series) -> pd.DataFrame:
-    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    columns[column] = fresh
-    return pd.concat(columns, axis=1)
-
-
-def retyped(frame: pd.DataFrame, column: int, dtype: str) -> pd.DataFrame:
-    """Return the frame with a column of another dtype, if pandas can."""
-    try:
-        fresh = frame.iloc[:, column].astype(dtype)  # type: ignore[call-overload]
-    except Exception:  # whatever pandas or pyarrow say of this pair
-        return frame
-    return replaced(frame, column, fresh)
+    return fresh
 
 
 @st.composite
 def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with one to three edits."""
-    for _ in range(draw(st.integers(1, 3))):
-        edit, (rows, width) = draw(st.sampled_from(EDITS)), frame.shape
-        if not rows or not width:
-            return frame
-        column = draw(st.integers(0, width - 1))
+    """The frame with one to three edits of its columns, some with other rows too."""
+    rows = range(len(frame))
+    columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
+    for edit in draw(st.lists(st.sampled_from(EDITS), min_size=1, max_size=3)):
+        at = draw(st.integers(0, len(columns) - 1))
         if edit == "cell":
-            row = draw(st.integers(0, rows - 1))
-            frame = put(frame, [row], column, draw(value(VALUES)))
-        elif edit == "dtype":
-            frame = retyped(frame, column, draw(st.sampled_from(DTYPES)))
+            row = draw(st.sampled_from(rows))
+            columns[at] = with_cells(columns[at], [row], draw(value(VALUES)))
         elif edit == "constant":
-            frame = put(frame, list(range(rows)), column, draw(value(VALUES)))
-        elif edit == "drop":
-            frame = frame.iloc[:, [i for i in range(width) if i != column]]
+            columns[at] = with_cells(columns[at], list(rows), draw(value(VALUES)))
+        elif edit == "dtype":
+            columns[at] = retyped(columns[at], draw(st.sampled_from(DTYPES)))
+        elif edit == "name":
+            columns[at] = columns[at].copy()
+            columns[at].name = draw(st.sampled_from(NAMES))
         elif edit == "twice":
-            frame = frame.iloc[:, [*range(width), column]]
-        elif edit == "rename":
-            names = list(frame.columns)
-            names[column] = draw(st.sampled_from(NAMES))
-            frame = frame.set_axis(pd.Index(names, tupleize_cols=False), axis=1)
-        elif edit == "extra":
-            frame = frame.assign(extra=draw(value(JSON_VALUES[:8])))
-        elif edit == "rows":
-            frame = frame.iloc[draw(st.sampled_from([[], [0], [0] * 50, [0, 0]]))]
-        elif edit == "index":
-            some = [["a"] * rows, list(range(rows, 0, -1)), [None] * rows]
-            labels = draw(st.sampled_from([*some, [MEGABYTE] * rows]))
-            frame = frame.set_axis(labels, axis=0)
-    return frame
+            columns.append(columns[at])
+        elif edit == "drop" and len(columns) > 1:
+            del columns[at]
+    table = pd.concat(columns, axis=1)
+    labels = [["a"] * len(rows), rows[::-1], [None] * len(rows), [MEGABYTE] * len(rows)]
+    table = table.set_axis(draw(st.sampled_from([frame.index] * 8 + labels)), axis=0)
+    return table.iloc[draw(st.sampled_from([rows] * 8 + [[], [0], [0] * 50]))]
 
 
 def containers(frame: pd.DataFrame) -> st.SearchStrategy:
