@@ -147,17 +147,16 @@ def intervals(scored: pd.DataFrame, draws: int = 1000) -> dict[str, str]:
     for _ in range(draws):
         rows = by_seed[rng.integers(SEEDS)]
         groups = [*rows.groupby(["group", "defect"], sort=False).indices.values()]
-        chosen = [
-            groups[number] for number in rng.integers(len(groups), size=len(groups))
-        ]
-        drawn.append(summary(rows.iloc[np.concatenate(chosen)]))
+        numbers = rng.integers(len(groups), size=len(groups))
+        chosen = np.concatenate([groups[number] for number in numbers])
+        drawn.append(summary(rows.iloc[chosen]))
     low, high = pd.DataFrame(drawn).quantile([0.025, 0.975]).to_dict("records")
     return {name: f"{low[name]:.2f} to {high[name]:.2f}" for name in MEASURES}
 
 
 def beside(tuning: pd.DataFrame, report: pd.DataFrame) -> dict[str, float]:
     """Return the measures of the tiles for reporting, each beside that for tuning."""
-    row = {}
+    row: dict[str, float] = {}
     ours, tuned = means(report), means(tuning)
     for measure in MEASURES:
         row |= {measure: ours[measure], f"{measure}, tuning": tuned[measure]}

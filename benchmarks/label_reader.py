@@ -10,7 +10,6 @@ import base64
 import io
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
@@ -39,7 +38,7 @@ from weights import recognition_weights  # noqa: E402
 NUMBER = 2400  # labels for the model
 FEW = 600  # labels for the model with a step left out
 MOST_WRONG = 0.005  # of the codes given, in each of the fonts for choosing
-STEPS: dict[str, dict[str, Callable[..., Any]]] = {  # what stands in place of a step
+STEPS: dict[str, dict[str, Any]] = {  # what stands in place of a step
     "the model": {},
     "O and 0, I and 1 not told apart": {"tell_look_alikes_apart": lambda text: text},
     "whole picture, line not cut": {
@@ -62,7 +61,7 @@ def unjudged(text: str, confidence: float, inside: bool) -> tuple[str, float, st
     return model_code.tell_look_alikes_apart(text), confidence if inside else -1.0, ""
 
 
-def read(labels: list[Label], steps: dict[str, Callable[..., Any]]) -> pd.DataFrame:
+def read(labels: list[Label], steps: dict[str, Any]) -> pd.DataFrame:
     """Return a row per label: answer, confidence, whether it is a code, and right."""
     with patch.multiple(model_code, judge=unjudged, **steps):
         table = read_all(session_reader(), labels)
@@ -178,9 +177,14 @@ def threads(files: pd.DataFrame) -> Rows:
             ask = partial(ask_at_once, pool, session_reader(number), [files] * clients)
             wall = interleave({"ask": ask}, 5)["ask"].median()
             cpu = interleave({"ask": ask}, 5, time.process_time)["ask"].median()
-        row = {"threads of the session": number, "clients at once": clients}
-        row |= {"pictures a second": pictures / wall}
-        rows.append(row | {"CPU ms a picture": 1000 * cpu / pictures})
+        rows.append(
+            {
+                "threads of the session": number,
+                "clients at once": clients,
+                "pictures a second": pictures / wall,
+                "CPU ms a picture": 1000 * cpu / pictures,
+            }
+        )
     return rows
 
 

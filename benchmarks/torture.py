@@ -8,6 +8,7 @@ import argparse
 import subprocess
 import sys
 import time
+from typing import Any
 
 from shared.recipes import ROOT, discover
 
@@ -22,11 +23,12 @@ def tables() -> dict[str, Rows]:
     counted = pd.read_json(COUNTED, lines=True)
     order = [recipe.name for recipe in discover()]
     counted = counted.sort_values("recipe", key=lambda names: names.map(order.index))
-    found = {}
+    found: dict[str, Rows] = {}
     for test, rows in counted.groupby("test"):
         rows = rows.drop(columns="test").dropna(axis=1, how="all").fillna(0)
         columns = sorted(rows.columns, key=lambda name: name.startswith("MLflow's own"))
-        found[str(test)] = rows.convert_dtypes()[columns].to_dict("records")
+        ordered: Any = rows.convert_dtypes()[columns].to_dict("records")
+        found[str(test)] = ordered
     return found
 
 

@@ -22,7 +22,7 @@ def table(given: object) -> pd.DataFrame | None:
     return None
 
 
-def keys(frame: pd.DataFrame, columns: list[str]) -> list[tuple]:
+def keys(frame: pd.DataFrame, columns: list) -> list[tuple]:
     """Return each row's cells, with None for what is missing."""
     cells = [[None if c != c else c for c in frame[name].tolist()] for name in columns]
     return list(zip(*cells, strict=True))
@@ -64,7 +64,7 @@ def unlike_known(recipe, asked: pd.DataFrame, rows: list[dict]) -> list[str]:
     columns, answers = list(frame), response["predictions"]
     if not set(columns) <= set(asked) or not asked.columns.is_unique:
         return []
-    found = []
+    found: list[tuple[Any, Any]] = []
     try:
         asked_keys, known_keys = keys(asked, columns), keys(frame, columns)
         if by_row(recipe):

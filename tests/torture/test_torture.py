@@ -12,6 +12,7 @@ import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from shared.recipes import discover
 
@@ -24,6 +25,7 @@ import requests
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from tests.conftest import picture_file, siblings
 from tests.torture import hostile
 from tests.torture.oracles import check
 
@@ -35,6 +37,7 @@ CROWDED = [recipe for recipe in RECIPES if recipe.name != "graph_agent"]
 # The others get 1,000 rows.
 MILLION = ("circle_area", "clv_composite", "pc_causal_discovery", "pc_fast")
 CLIENTS = 32
+(LABELS,) = siblings("label_reader", "labels")
 
 
 def of(recipes):
@@ -176,7 +179,8 @@ def different_request(recipe, at: int) -> str:
         return json.dumps({"input": [question]})
     frame = hostile.first_frame(asked)
     if "image" in frame:
-        rows = pd.DataFrame({"image": [cropped(frame["image"].iloc[0], at)]})
+        picture = picture_file(different_picture(recipe, frame["image"].iloc[0], at))
+        rows = pd.DataFrame({"image": [base64.b64encode(picture).decode()]})
     elif "text" in frame:
         rows = pd.DataFrame({"text": [f"The lamp for ${at + 1} is fine."]})
     elif "diameter" in frame:
@@ -189,11 +193,14 @@ def different_request(recipe, at: int) -> str:
     return json.dumps({"dataframe_split": cells.to_dict("split", index=False)})
 
 
-def cropped(image: bytes, at: int) -> str:
-    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+def different_picture(recipe, file: bytes, at: int) -> np.ndarray:
+    """Return a label with a code of its own, or another part of the picture."""
+    if recipe.name == "label_reader":
+        (label,) = LABELS.make_labels(at, 1, ["DejaVuSans"])
+        return label.picture
+    picture: Any = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_GRAYSCALE)
     top, left = divmod(at, 40)
-    cut = picture[top : top - 40, left : left - 40]
-    return base64.b64encode(cv2.imencode(".png", cut)[1].tobytes()).decode()
+    return picture[top : top - 40, left : left - 40]
 
 
 @of(CROWDED)
