@@ -70,7 +70,7 @@ test: .venv/.check ## all tests
 passages: .venv/.recipes ## embed the entries of reference_qa again, into its entries.parquet
 	@$(BIN)/python recipes/reference_qa/passages.py
 
-torture: build/log-all.json ## 10,000 hostile inputs for each recipe, crowds, kills: build/torture.json (half an hour)
+torture: build/log-all.json ## 10,000 hostile inputs for each recipe, and many clients (half an hour)
 	@$(BIN)/python -m benchmarks.torture
 
 # The longest first.

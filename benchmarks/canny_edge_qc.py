@@ -11,12 +11,12 @@ two folders the tables of the last run stay.
 
 import io
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from types import ModuleType
 from typing import Any
 
@@ -26,10 +26,8 @@ import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy.stats import beta
-from sklearn.metrics import roc_auc_score
 
-from benchmarks.report import Rows, publish, resident_mb
+from benchmarks.report import Rows, interleave, publish, resident_mb
 
 RECIPE = find("canny_edge_qc")
 sys.path.insert(0, str(RECIPE.path))  # where its files find each other
@@ -75,6 +73,7 @@ def shaded(picture: np.ndarray) -> np.ndarray:
 
 
 CHANGES: dict[str, Change] = {
+    "none": np.asarray,
     "turned by 90 degrees": np.rot90,
     "shadow to 75 % at one side": shaded,
     "JPEG, quality 60": lambda picture: read_grey(jpeg(picture, 60)),
@@ -106,12 +105,12 @@ def read_tiles(folder: Path) -> pd.DataFrame:
 
 
 def score(
-    tiles: pd.DataFrame, rule: Rule, golden: int = 150, change: Change = np.asarray
+    tiles: pd.DataFrame, rule: Rule = edge_rule, change: Change = np.asarray
 ) -> pd.DataFrame:
     """Return a row per tested tile and seed; look-alikes are on one side of each split.
 
-    Golden parts: at most `golden` from 60 % of the good groups. Test: all bad tiles and
-    the good ones of the other groups, changed.
+    Golden parts: at most 150 from 60 % of the good groups. Test: all bad tiles and the
+    good ones of the other groups, changed.
     """
     changed = tiles["picture"].map(change)
     good = tiles[tiles["defect"] == "good"]
@@ -121,7 +120,7 @@ def score(
         rng = np.random.default_rng(seed)
         for_calibration = rng.permutation(groups)[: int(0.6 * len(groups))]
         candidates = good.index[good["group"].isin(for_calibration)]
-        chosen = rng.permutation(candidates)[:golden]
+        chosen = rng.permutation(candidates)[:150]
         test = tiles.drop(candidates)
         scorer = rule([*tiles["picture"][chosen]])
         answers = [scorer(picture) for picture in changed[test.index]]
@@ -140,116 +139,74 @@ def intervals(scored: pd.DataFrame, draws: int = 1000) -> dict[str, str]:
     """Return a 95 % interval of each measure, for one calibration and other tiles.
 
     Each draw of the bootstrap takes the calibration of one seed, and draws its groups
-    of look-alikes with replacement: a row counts as often as its group is drawn.
+    of look-alikes with replacement.
     """
     rng = np.random.default_rng(0)
     by_seed = [rows for _, rows in scored.groupby("seed")]
     drawn = []
     for _ in range(draws):
         rows = by_seed[rng.integers(SEEDS)]
-        is_bad = (rows["defect"] != "good").to_numpy()
-        group, names = pd.factorize(rows["group"] + rows["defect"])
-        times = np.bincount(rng.integers(len(names), size=len(names)))
-        weight = np.pad(times, (0, len(names) - len(times)))[group]
-        if weight[is_bad].sum() == 0 or weight[~is_bad].sum() == 0:
-            continue
-        failed = rows["failed"].to_numpy()
-        drawn.append(
-            {
-                "AUROC": roc_auc_score(is_bad, rows["score"], sample_weight=weight),
-                "found": np.average(failed[is_bad], weights=weight[is_bad]),
-                "false alarms": np.average(failed[~is_bad], weights=weight[~is_bad]),
-            }
-        )
+        groups = [*rows.groupby(["group", "defect"], sort=False).indices.values()]
+        numbers = rng.integers(len(groups), size=len(groups))
+        chosen = np.concatenate([groups[number] for number in numbers])
+        drawn.append(summary(rows.iloc[chosen]))
     low, high = pd.DataFrame(drawn).quantile([0.025, 0.975]).to_dict("records")
     return {name: f"{low[name]:.2f} to {high[name]:.2f}" for name in MEASURES}
 
 
-def beside(
-    what: str, report: dict[str, pd.DataFrame], tuning: dict[str, pd.DataFrame]
-) -> Rows:
-    """Return a row per key, with the measures of both parts beside each other."""
-    rows: Rows = []
-    for key in report:
-        row: dict[str, Any] = {what: key}
-        ours, tuned = means(report[key]), means(tuning[key])
-        for measure in MEASURES:
-            row |= {measure: ours[measure], f"{measure}, tuning": tuned[measure]}
-        rows.append(row)
-    return rows
-
-
-def of_rules(tiles: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    rules: dict[str, Rule] = {"the model": edge_rule}
-    rules |= {name: changed_model(*texts) for name, texts in WITHOUT.items()}
-    rules["too many Canny edges (50, 150)"] = density_rule
-    return {name: score(tiles, rule) for name, rule in rules.items()}
-
-
-def of_defects(whole: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    is_good = whole["defect"] == "good"
-    defects = sorted(set(whole["defect"]) - {"good"})
-    return {defect: whole[is_good | (whole["defect"] == defect)] for defect in defects}
-
-
-def of_numbers(tiles: pd.DataFrame, whole: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the scores with 20, 60 and 150 good parts."""
-    few = {str(number): score(tiles, edge_rule, number) for number in (20, 60)}
-    return few | {"150": whole}
-
-
-def expected_rate(number: int) -> str:
-    """Return the range of false alarms of nine in ten calibrations on so many parts."""
-    rank = int(np.ceil(0.95 * (number + 1)))
-    low, high = beta.ppf([0.05, 0.95], number + 1 - rank, rank)
-    return f"{low:.3f} to {high:.3f}"
+def beside(tuning: pd.DataFrame, report: pd.DataFrame) -> dict[str, float]:
+    """Return the measures of the tiles for reporting, each beside that for tuning."""
+    row: dict[str, float] = {}
+    ours, tuned = means(report), means(tuning)
+    for measure in MEASURES:
+        row |= {measure: ours[measure], f"{measure}, tuning": tuned[measure]}
+    return row
 
 
 def quality(tuning: pd.DataFrame, report: pd.DataFrame) -> dict[str, Rows]:
-    rules, tuned_rules = of_rules(report), of_rules(tuning)
-    whole, tuned = rules["the model"], tuned_rules["the model"]
+    rules: dict[str, Rule] = {"the model": edge_rule}
+    rules |= {name: changed_model(*texts) for name, texts in WITHOUT.items()}
+    rules["too many Canny edges (50, 150)"] = density_rule
+    tuned, whole = score(tuning), score(report)
     numbers, tuned_numbers, ranges = means(whole), means(tuned), intervals(whole)
-    first: Rows = []
-    for measure in MEASURES:
-        row: dict[str, Any] = {"measure": measure}
-        row[f"{len(report)} tiles for reporting"] = numbers[measure]
-        row["95 % interval"] = ranges[measure]
-        row[f"{len(tuning)} tiles for tuning"] = tuned_numbers[measure]
-        first.append(row)
-    defects = of_defects(whole)
-    by_defect = beside("defect", defects, of_defects(tuned))
-    for row in by_defect:
-        tiles = int((report["defect"] == row["defect"]).sum())
-        del row["false alarms"], row["false alarms, tuning"]
-        row |= {"95 % of found": intervals(defects[row["defect"]])["found"]}
-        row |= {"tiles": tiles}
-    by_number = beside(
-        "good parts", of_numbers(report, whole), of_numbers(tuning, tuned)
-    )
-    for row in by_number:
-        row |= {"9 of 10 calibrations": expected_rate(int(row["good parts"]))}
-    changed: Rows = [{"change": "none"} | means(whole)]
-    for name, change in CHANGES.items():
-        scored = score(report, edge_rule, change=change)
-        changed.append({"change": name} | means(scored))
     return {
-        "The model on real tiles": first,
-        "What each step is worth": beside("rule", rules, tuned_rules),
-        "By defect": by_defect,
-        "By number of good parts": by_number,
-        "Pictures changed after the calibration": changed,
+        "The model on real tiles": [
+            {
+                "measure": measure,
+                f"{len(report)} tiles for reporting": numbers[measure],
+                "95 % interval": ranges[measure],
+                f"{len(tuning)} tiles for tuning": tuned_numbers[measure],
+            }
+            for measure in MEASURES
+        ],
+        "What each step is worth": [
+            {"rule": name, **beside(score(tuning, rule), score(report, rule))}
+            for name, rule in rules.items()
+        ],
+        "By defect": [
+            by_defect(defect, tuned, whole)
+            for defect in sorted(set(whole["defect"]) - {"good"})
+        ],
+        "Pictures changed after the calibration": [
+            {"change": name, **means(score(report, change=change))}
+            for name, change in CHANGES.items()
+        ],
     }
 
 
-def seconds_for(picture: bytes | np.ndarray, calibration: dict[str, float]) -> float:
-    started = time.process_time()
-    grey = read_grey(picture) if isinstance(picture, bytes) else picture
-    inspect(grey, calibration)
-    return time.process_time() - started
+def by_defect(defect: str, tuned: pd.DataFrame, whole: pd.DataFrame) -> dict[str, Any]:
+    """Return how well one defect is told from good tiles."""
+    kinds = ["good", defect]
+    tuned, whole = (part[part["defect"].isin(kinds)] for part in (tuned, whole))
+    row: dict[str, Any] = {"defect": defect, **beside(tuned, whole)}
+    del row["false alarms"], row["false alarms, tuning"]
+    row["95 % of found"] = intervals(whole)["found"]
+    row["tiles"] = int((whole["defect"] == defect).sum() / SEEDS)
+    return row
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def read_and_inspect(picture: bytes, calibration: dict[str, float]) -> None:
+    inspect(read_grey(picture), calibration)
 
 
 def costs() -> dict[str, Rows]:
@@ -257,19 +214,24 @@ def costs() -> dict[str, Rows]:
     golden = make_parts(0, 32, 0, 0).golden
     parts = [cv2.resize(part, (332, 332)) for part in golden]
     calibration = calibrate(parts)
-    files = [jpeg(part) for part in parts]
-    rows: Rows = []
-    for what, pictures in {"inspect": parts, "read JPEG, inspect": files}.items():
-        times = [seconds_for(picture, calibration) for picture in pictures * 10]
-        took = float(np.median(times))
-        row = {"one core": what, "CPU ms": 1000 * took, "pictures a second": 1 / took}
-        rows.append(row)
+    ways = {
+        "inspect": partial(inspect, parts[0], calibration),
+        "read JPEG, inspect": partial(read_and_inspect, jpeg(parts[0]), calibration),
+    }
+    seconds = interleave(ways, 300, time.process_time).median()
+    rows: Rows = [
+        {"one core": what, "CPU ms": 1000 * taken, "pictures a second": 1 / taken}
+        for what, taken in seconds.items()
+    ]
     large = cv2.resize(golden[0], (6000, 4000), interpolation=cv2.INTER_CUBIC)
     photograph = jpeg(np.dstack([large] * 3))
     before = resident_mb()
-    took = float(np.median([seconds_for(photograph, calibration) for _ in range(5)]))
-    further = {"picture": "colour JPEG, 6000 x 4000", "CPU s": took}
-    further["memory, MB"] = peak_mb() - before
+    ways = {"photograph": partial(read_and_inspect, photograph, calibration)}
+    further = {
+        "picture": "colour JPEG, 6000 x 4000",
+        "CPU s": interleave(ways, 5, time.process_time)["photograph"].median(),
+        "memory, MB": getrusage(RUSAGE_SELF).ru_maxrss / 1024 - before,
+    }
     return {"A picture of 110,000 pixels": rows, "A photograph of 24 MP": [further]}
 
 

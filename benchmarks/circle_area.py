@@ -62,21 +62,21 @@ def respond(model: Any, body: dict[str, Any]) -> str:
     return ", ".join(f"{area:.2f}" for area in areas)
 
 
-def values_taken(models: dict[str, Any]) -> Rows:
+def answers(models: dict[str, Any], column: str, bodies: dict[str, Any]) -> Rows:
     rows: Rows = []
-    for value in VALUES:
-        body = {"inputs": [{"diameter": value}]}
-        answers = {way: respond(model, body) for way, model in models.items()}
-        rows.append({"diameter": f"`{json.dumps(value)}`", **answers})
+    for name, body in bodies.items():
+        row = {way: respond(model, body) for way, model in models.items()}
+        rows.append({column: name} | row)
     return rows
+
+
+def values_taken(models: dict[str, Any]) -> Rows:
+    bodies = {f"`{json.dumps(v)}`": {"inputs": [{"diameter": v}]} for v in VALUES}
+    return answers(models, "diameter", bodies)
 
 
 def forms_taken(models: dict[str, Any]) -> Rows:
-    rows: Rows = []
-    for form, body in FORMS.items():
-        answers = {way: respond(model, body) for way, model in models.items()}
-        rows.append({"body of the request": form, **answers})
-    return rows
+    return answers(models, "body of the request", FORMS)
 
 
 def cost(rows: int = 100_000) -> Rows:
@@ -96,8 +96,8 @@ def cost(rows: int = 100_000) -> Rows:
         "a table, column of any type": partial(column.predict, table),
         "a list of circles": partial(typed.predict, circles),
     }
-    seconds = interleave(rivals, rounds=5)
-    bare = min(seconds.values())
+    seconds = interleave(rivals, rounds=5).median()
+    bare = seconds.min()
     return [
         {"way": way, "ms": 1000 * s, "times as long as bare NumPy": s / bare}
         for way, s in seconds.items()

@@ -10,7 +10,6 @@ five minutes.
 """
 
 import warnings
-from collections.abc import Iterator
 
 import lifetimes
 import numpy as np
@@ -82,17 +81,18 @@ def forecasts(
     }
 
 
-def by_cutoff(orders: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Yield one row for each cutoff and model."""
+def by_cutoff(orders: pd.DataFrame) -> pd.DataFrame:
+    """Return a row of scores for each cutoff and model."""
+    rows = []
     for cutoff in CUTOFFS:
         print(f"fitting: {cutoff.date()}", flush=True)
         weeks = (END - cutoff) / pd.Timedelta(weeks=1)
         ids = customer_table(orders, cutoff).index
         spent = outcomes(orders, ids, cutoff, weeks)["value"]
         for model, forecast in forecasts(orders, cutoff, weeks).items():
-            yield {"cutoff": cutoff, "weeks": weeks, "model": model} | scores(
-                spent, forecast
-            )
+            row = {"cutoff": cutoff, "weeks": weeks, "model": model}
+            rows.append(row | scores(spent, forecast))
+    return pd.DataFrame(rows)
 
 
 def means(found: pd.DataFrame) -> Rows:
@@ -100,22 +100,21 @@ def means(found: pd.DataFrame) -> Rows:
 
     The regressions alone are a part of the composite, so they don't compete.
     """
-    rivals = found[found["model"] != "regressions alone"]
-    deviance = rivals.pivot(index="cutoff", columns="model", values="deviance")
-    gini = rivals.pivot(index="cutoff", columns="model", values="Gini")
-    best_deviance = deviance.idxmin(axis=1).value_counts()
-    best_gini = gini.idxmax(axis=1).value_counts()
+    rivals = found[found["model"] != "regressions alone"].set_index("model")
+    by_cutoff = rivals.groupby("cutoff")
+    best_deviance = by_cutoff["deviance"].idxmin().value_counts()
+    best_gini = by_cutoff["Gini"].idxmax().value_counts()
     rows: Rows = []
     for model, table in found.groupby("model", sort=False):
         error = table[TOTAL].abs()
         row = {
             "model": model,
-            "mean total error (%)": float(error.mean()),
-            "worst (%)": float(error.max()),
-            "deviance": float(table["deviance"].mean()),
-            "Gini": float(table["Gini"].mean()),
+            "mean total error (%)": error.mean(),
+            "worst (%)": error.max(),
+            "deviance": table["deviance"].mean(),
+            "Gini": table["Gini"].mean(),
         }
-        if model in deviance:
+        if model in rivals.index:
             row["best in deviance"] = f"{best_deviance.get(model, 0)} of {len(CUTOFFS)}"
             row["best in Gini"] = f"{best_gini.get(model, 0)} of {len(CUTOFFS)}"
         rows.append(row)
@@ -126,11 +125,8 @@ def totals(found: pd.DataFrame) -> Rows:
     """Return each model's error of the total, one row per cutoff."""
     rows: Rows = []
     for cutoff, table in found.groupby("cutoff"):
-        row = {
-            "cutoff": f"{cutoff:%Y-%m-%d}",
-            "weeks ahead": float(table["weeks"].iloc[0]),
-        }
         errors = table.set_index("model")[TOTAL]
+        row = {"cutoff": f"{cutoff:%Y-%m-%d}", "weeks ahead": table["weeks"].iloc[0]}
         for model in ("composite", "BG/NBD", "Pareto/NBD"):
             row[f"{model} (%)"] = f"{errors[model]:+.0f}"
         rows.append(row)
@@ -139,34 +135,34 @@ def totals(found: pd.DataFrame) -> Rows:
 
 def by_size(orders: pd.DataFrame) -> Rows:
     """Return how far the total is off with few customers, over random samples."""
-    ids = orders["customer_id"].unique()
-    weeks = (END - CUTOFF) / pd.Timedelta(weeks=1)
-    rows = []
+    rows: Rows = []
     for size in SIZES:
         print(f"fitting: {SAMPLES} samples of {size} customers", flush=True)
-        errors, ginis, returners = [], [], []
-        for seed in range(SAMPLES):
-            chosen = np.random.default_rng(seed).choice(ids, size, replace=False)
-            sample = orders[orders["customer_id"].isin(chosen)]
-            returners.append(count_returners(sample))
-            customers = customer_table(sample, CUTOFF)
-            composite = compose(fit(sample, CUTOFF))
-            horizon = {"horizon_weeks": weeks}
-            forecast = composite.predict(None, customers, horizon)["clv"]
-            spent = outcomes(sample, customers.index, CUTOFF, weeks)["value"]
-            score = scores(spent, forecast)
-            errors.append(abs(score[TOTAL]))
-            ginis.append(score["Gini"])
+        samples = [score_sample(orders, size, seed) for seed in range(SAMPLES)]
+        found = pd.DataFrame(samples)
+        returners, error = found["returners"], found[TOTAL].abs()
         rows.append(
             {
                 "customers": size,
-                "of whom returned": f"{min(returners)} to {max(returners)}",
-                "median total error (%)": float(np.median(errors)),
-                "worst (%)": max(errors),
-                "lowest Gini": min(ginis),
+                "of whom returned": f"{returners.min():.0f} to {returners.max():.0f}",
+                "median total error (%)": error.median(),
+                "worst (%)": error.max(),
+                "lowest Gini": found["Gini"].min(),
             }
         )
     return rows
+
+
+def score_sample(orders: pd.DataFrame, size: int, seed: int) -> dict[str, float]:
+    ids = orders["customer_id"].unique()
+    chosen = np.random.default_rng(seed).choice(ids, size, replace=False)
+    sample = orders[orders["customer_id"].isin(chosen)]
+    customers = customer_table(sample, CUTOFF)
+    weeks = (END - CUTOFF) / pd.Timedelta(weeks=1)
+    composite = compose(fit(sample, CUTOFF))
+    forecast = composite.predict(None, customers, {"horizon_weeks": weeks})["clv"]
+    spent = outcomes(sample, customers.index, CUTOFF, weeks)["value"]
+    return scores(spent, forecast) | {"returners": count_returners(sample)}
 
 
 def count_returners(orders: pd.DataFrame) -> int:
@@ -179,26 +175,17 @@ def count_returners(orders: pd.DataFrame) -> int:
     ].nunique()
 
 
-def main() -> None:
+if __name__ == "__main__":
     orders = cdnow.load()
-    found = pd.DataFrame(by_cutoff(orders))
+    found = by_cutoff(orders)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what few customers make of a fit is counted
         few = by_size(orders)
+    title = f"Means over {len(CUTOFFS)} cutoffs, each scored to the end of the data"
     tables = {
-        f"Means over {len(CUTOFFS)} cutoffs, each scored to the end of the data": means(
-            found
-        ),
+        title: means(found),
         "Error of the total at each cutoff": totals(found),
         f"How many customers it needs: {SAMPLES} samples of each size": few,
     }
-    best = {
-        "mean total error (%)": "min",
-        "deviance": "min",
-        "Gini": "max",
-    }
+    best = {"mean total error (%)": "min", "deviance": "min", "Gini": "max"}
     publish("clv_composite", tables, best=best)
-
-
-if __name__ == "__main__":
-    main()

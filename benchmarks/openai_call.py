@@ -7,8 +7,7 @@ on loopback that answers at once, so that only the client's side is measured.
 """
 
 import time
-import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,16 +18,16 @@ from shared.recipes import ROOT
 
 import openai
 import pandas as pd
+from scipy.stats import binomtest
 
 from benchmarks.fake_service import elsewhere
-from benchmarks.report import Rows, interleave, publish, wilson
+from benchmarks.report import Rows, interleave, publish
 from recipes.openai_call import driver, model_code
 
 SETTINGS = driver.SETTINGS | {"row_seconds": 3600}  # the machine may be busy
 MODEL = model_code.FeedbackReader()
 MODEL.load_context(SimpleNamespace(model_config=SETTINGS))
 TEXTS = pd.DataFrame({"text": ["fine"] * 16})
-EACH = [TEXTS[n : n + 1] for n in TEXTS.index]
 PARTS = {  # of the labelled lines, by their column `part`
     "held out": "held out: no part in any choice",
     "read": "looked at while the prompt was changed",
@@ -38,7 +37,8 @@ PARTS = {  # of the labelled lines, by their column `part`
 
 def share(right: pd.Series) -> str:
     """Return a count of right answers with the 95 % interval of their share."""
-    low, high = wilson(right.mean(), len(right))
+    test = binomtest(int(right.sum()), len(right))
+    low, high = test.proportion_ci(method="wilson")
     return f"{right.sum()} of {len(right)} ({low * 100:.0f}-{high * 100:.0f} %)"
 
 
@@ -63,75 +63,48 @@ def quality() -> dict[str, Rows]:
 
     held_out = labels[labels["part"] == "held out"]
     with patch.object(model_code, "EXAMPLES", []):
-        bare = MODEL.predict(None, held_out[["text"]])
+        bare = MODEL.predict(None, held_out[["text"]]).set_axis(held_out.index)
+    ways = {"as logged": answer.loc[held_out.index], "without the two examples": bare}
     worth = [
-        {"20 lines held out": "as logged"}
-        | right_answers(answer.loc[held_out.index], held_out),
-        {"20 lines held out": "without the two examples"}
-        | right_answers(bare.set_axis(held_out.index), held_out),
+        {"20 lines held out": way} | right_answers(said, held_out)
+        for way, said in ways.items()
     ]
 
-    no_price = labels["price"].isna()
-    has_made_up = answer["made_up"].fillna("").str.contains("price")[no_price]
-    said_null = (answer["price"].isna() & answer["error"].isna())[no_price]
+    priceless = answer[labels["price"].isna()]
+    made_up = priceless["made_up"].fillna("").str.contains("price")
+    said_null = priceless["price"].isna() & priceless["error"].isna() & ~made_up
     cases = {
-        "the service made one up": has_made_up,
-        "it said null": said_null & ~has_made_up,
-        "a price came through": answer["price"].notna()[no_price],
+        "the service made one up": made_up,
+        "it said null": said_null,
+        "a price came through": priceless["price"].notna(),
     }
-    title = f"{no_price.sum()} lines without a price"
-    priceless = [
-        {title: case, "lines": int(rows.sum())} for case, rows in cases.items()
-    ]
+    title = f"{len(priceless)} lines without a price"
     return {
         "Right answers of the local model, with 95 % intervals": lines,
         "What the examples are worth": worth,
-        "Prices where there are none": priceless,
+        "Prices where there are none": [
+            {title: case, "lines": int(rows.sum())} for case, rows in cases.items()
+        ],
     }
 
 
-def costs(ways: Mapping[str, Callable[[], object]], rounds: int = 9) -> Rows:
-    """Return what 16 texts cost each way: median CPU time of a text, most memory."""
-    seconds = interleave(ways, rounds, time.process_time)
-    return [
-        {
-            "16 texts": way,
-            "CPU ms each": 1000 * taken / len(TEXTS),
-            "MB": memory(ways[way]),
-        }
-        for way, taken in seconds.items()
-    ]
-
-
-def memory(work: Callable[[], object]) -> float:
-    """Return the most memory that Python allocates during the work, in MB."""
-    tracemalloc.start()
-    work()
-    peak = tracemalloc.get_traced_memory()[1] / 1e6
-    tracemalloc.stop()
-    return peak
-
-
-def main() -> None:
-    with local_llm():
-        tables = quality()
-    with elsewhere(), openai.OpenAI() as kept:
-        settings = MODEL.settings
-        read = partial(model_code.read, settings=settings, label=0, text="fine")
+def costs() -> Rows:
+    """Return the CPU time of a text, each way."""
+    each = [TEXTS[n : n + 1] for n in TEXTS.index]
+    with elsewhere(), openai.OpenAI() as client:
+        read = partial(model_code.read, client, MODEL.settings, 0, "fine")
         ways: dict[str, Callable[[], Any]] = {
-            "the call alone, one client": lambda: [read(kept) for _ in TEXTS.index],
+            "the call alone, one client": lambda: [read() for _ in TEXTS.index],
             "the model, a request for each": lambda: [
-                MODEL.predict(None, text) for text in EACH
+                MODEL.predict(None, text) for text in each
             ],
             "the model, one request": lambda: MODEL.predict(None, TEXTS),
         }
-        tables["What a text costs the client"] = costs(ways)
-        bomb = pd.DataFrame({"text": ["[gzip bomb] x"]})
-        peak = memory(lambda: MODEL.predict(None, bomb))
-        reply = "100 kB of gzip that unpack to 100 MB"
-        tables["What one reply can take"] = [{"reply": reply, "MB": peak}]
-    publish("openai_call", tables)
+        ms = interleave(ways, 9, time.process_time).median() * 1000 / len(TEXTS)
+    return [{"16 texts": way, "CPU ms each": taken} for way, taken in ms.items()]
 
 
 if __name__ == "__main__":
-    main()
+    with local_llm():
+        tables = quality()
+    publish("openai_call", tables | {"What a text costs the client": costs()})

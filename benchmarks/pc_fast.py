@@ -1,10 +1,11 @@
 """PC as a package beside causal-learn's pc(): CPU seconds, distance from the truth."""
 
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
-from statistics import mean, median
-from time import process_time
+from statistics import mean
+from typing import Any
 
 from shared.recipes import find
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 from causallearn.search.ConstraintBased.PC import pc
 
-from benchmarks.report import Rows, cell, publish
+from benchmarks.report import Rows, interleave, publish, spread
 
 sys.path.insert(0, str(find("pc_fast").path))  # where model_code.py finds its package
 
@@ -58,21 +59,6 @@ def theirs(data: np.ndarray, alpha: float, test: str) -> np.ndarray:
     return found.G.graph == -1
 
 
-def cpu_seconds(rivals: dict[str, Callable[[], object]]) -> dict[str, object]:
-    """Return the median CPU seconds of each rival and their range; they take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for _ in range(ROUNDS):
-        for name, run in rivals.items():
-            start = process_time()
-            run()
-            seconds[name].append(process_time() - start)
-    row: dict[str, object] = {}
-    for name, times in seconds.items():
-        row[f"{name}, CPU s"] = median(times)
-        row[f"{name}, range"] = f"{cell(min(times))} to {cell(max(times))}"
-    return row
-
-
 def speed() -> Rows:
     """Return CPU seconds from a table to its edges, causal-learn's beside ours."""
     tables = {
@@ -96,7 +82,12 @@ def speed() -> Rows:
         if table.shape[1] < 500:  # there it takes many minutes
             rivals["causal-learn"] = partial(theirs, data, 0.05, test)
         size = {"rows": len(table), "columns": table.shape[1]}
-        rows.append({"table": name} | size | cpu_seconds(rivals))
+        row: dict[str, Any] = {"table": name, **size}
+        seconds = interleave(rivals, ROUNDS, time.process_time)
+        for rival in rivals:
+            row[f"{rival}, CPU s"] = seconds[rival].median()
+            row[f"{rival}, range"] = spread(seconds[rival])
+        rows.append(row)
     return rows
 
 

@@ -38,17 +38,19 @@ def interpreter(minor: str) -> str | None:
     return None
 
 
-def python_with(requirements: Path, python: str) -> list[str]:
-    """Return the command of a Python that has these requirements and nothing else."""
-    uv = [str(Path(sys.executable).with_name("uv")), "run", "-q", "--no-project"]
-    uv += ["--isolated", "--no-python-downloads", "--python", python]
-    return [*uv, "--with-requirements", str(requirements), "--", "python"]
+def make_environment(folder: Path, python: str, *requirements: str) -> Path:
+    """Make an environment of that Python with these requirements; return its Python."""
+    uv = str(Path(sys.executable).with_name("uv"))
+    made = folder / "bin/python"
+    subprocess.run([uv, "venv", "-q", "-p", python, folder], check=True)
+    subprocess.run([uv, "pip", "install", "-q", "-p", made, *requirements], check=True)
+    return made
 
 
-def try_model(python: list[str], model: Path) -> str:
+def try_model(python: Path, model: Path) -> str:
     """Return `works`, `wrong answer`, `error: <its last line>` or `crash: <signal>`."""
     try:
-        response = ask(str(model), CIRCLE.path, python)
+        response = ask(str(model), CIRCLE.path, [str(python)])
     except CookbookError as error:
         reason = str(error).partition(" did not answer: ")[2]
         return reason if reason.startswith("crash") else f"error: {reason}"
@@ -57,31 +59,25 @@ def try_model(python: list[str], model: Path) -> str:
 
 if __name__ == "__main__":
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "true"
-    cloudpickle.register_pickle_by_value(
-        model_code
-    )  # else the pickle holds no more than its name
+    # Else the pickle holds no more than its name.
+    cloudpickle.register_pickle_by_value(model_code)
     models = {
         "model from code": CIRCLE.path / "model_code.py",
         "pickled": model_code.CircleArea(),
     }
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        (asked := Path(name) / "requirements.txt").write_text(
-            "\n".join(PINS), encoding="utf-8"
-        )
+        folder = Path(name)
         for way, model in models.items():
             how = {"signature": SIGNATURE, "pip_requirements": PINS}
-            mlflow.pyfunc.save_model(Path(name) / way, python_model=model, **how)
+            mlflow.pyfunc.save_model(folder / way, python_model=model, **how)
         for minor in ("3.10", "3.11", "3.12", "3.13"):
             print(f"      Python {minor}", flush=True)
             row = {"Python": minor, **dict.fromkeys(models, "absent here")}
-            if python := interpreter(minor):
-                alone = python_with(asked, python)
-                row |= {way: try_model(alone, Path(name) / way) for way in models}
+            if found := interpreter(minor):
+                python = make_environment(folder / minor, found, *PINS)
+                row |= {way: try_model(python, folder / way) for way in models}
             rows.append(row)
     stored = ".".join(map(str, sys.version_info[:2]))
-    publish(
-        "pythons",
-        {f"Stored by Python {stored}, loaded by": rows},
-        ["recipes/circle_area"],
-    )
+    tables = {f"Stored by Python {stored}, loaded by": rows}
+    publish("pythons", tables, ["recipes/circle_area"])

@@ -8,7 +8,6 @@ needs the library reference, as `make passages` does.
 
 import sys
 import time
-from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +18,10 @@ from shared.recipes import ROOT
 import mlflow
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from benchmarks.report import Rows, interleave, publish, wilson
+from benchmarks.report import Rows, interleave, publish
 from recipes.reference_qa import model_code
 
 sys.path.insert(0, str(ROOT / "recipes/reference_qa"))
@@ -30,20 +30,15 @@ import passages  # noqa: E402
 
 READ = pd.read_csv(ROOT / "benchmarks/reference_qa.csv")
 QUESTIONS = pd.read_csv(evaluation.QUESTIONS, keep_default_na=False)
+VERDICTS = ["answers", "answer among the names", "beside the point", "false", "refused"]
+CHAIN: Any = model_code.ReferenceAgent()
+CHAIN.load_context(
+    SimpleNamespace(artifacts={"entries": str(passages.FILE)}, model_config={})
+)
 
 
-def agent(**config: Any) -> model_code.ReferenceAgent:
-    chain = model_code.ReferenceAgent()
-    place = SimpleNamespace(
-        artifacts={"entries": str(passages.FILE)}, model_config=config
-    )
-    chain.load_context(place)
-    return chain
-
-
-def interval(share: float, count: int) -> str:
-    low, high = wilson(share, count)
-    return f"{low:.2f} to {high:.2f}"
+def predict(body: dict[str, Any]) -> dict[str, Any]:
+    return CHAIN.predict(body).model_dump()
 
 
 def read_by_hand() -> Rows:
@@ -55,12 +50,10 @@ def read_by_hand() -> Rows:
     return table
 
 
-VERDICTS = ["answers", "answer among the names", "beside the point", "false", "refused"]
-
-
 def shares() -> Rows:
     """Return what the driver measures, with its interval."""
     rows = evaluation.ask(SimpleNamespace(predict=predict), QUESTIONS)
+    mlflow.tracing.disable()  # which asking has enabled
     if rows["error"].notna().any():
         sys.exit(f"failed: {rows['error'].dropna().iloc[0]}")
     parts = {part: evaluation.figures(some) for part, some in rows.groupby("part")}
@@ -68,18 +61,17 @@ def shares() -> Rows:
     for name, share in parts["held out"].items():
         kind = name.removeprefix("refused ") if "refused" in name else "in scope"
         unseen = rows[(rows["kind"] == kind) & (rows["part"] == "held out")]
-        line = {"measure": name, "held out": round(share, 3)}
-        line["95 % interval"] = interval(share, len(unseen))
-        line["choosing"] = round(parts["choosing"][name], 3)
-        table.append(line)
+        test = binomtest(round(share * len(unseen)), len(unseen))
+        low, high = test.proportion_ci(method="wilson")
+        table.append(
+            {
+                "measure": name,
+                "held out": round(share, 3),
+                "95 % interval": f"{low:.2f} to {high:.2f}",
+                "choosing": round(parts["choosing"][name], 3),
+            }
+        )
     return table
-
-
-CHAIN: Any = agent()
-
-
-def predict(body: dict[str, Any]) -> dict[str, Any]:
-    return CHAIN.predict(body).model_dump()
 
 
 def recall(
@@ -135,28 +127,21 @@ def worth_of_each_part() -> Rows:
 
 def costs() -> Rows:
     question = QUESTIONS["question"][0]
-    body = evaluation.request(question)
-
-    def too_long() -> None:
-        with suppress(mlflow.MlflowException):
-            CHAIN.predict(evaluation.request("name? " * 100_000))
-
+    long = ("name? " * 200)[:1000]
     ways = {
         "the embedding of a question alone": lambda: CHAIN.embed(question),
-        "the question to the model": lambda: CHAIN.predict(body),
-        "one of 1,000 characters": lambda: CHAIN.predict(
-            evaluation.request(("name? " * 200)[:1000])
-        ),
-        "one of 600,000 characters, refused": too_long,
+        "one of 1,000 characters": lambda: predict(evaluation.request(long)),
+        "the question to the model": lambda: predict(evaluation.request(question)),
     }
-    seconds = interleave(ways, 20, time.process_time)
+    seconds = interleave(ways, 20, time.process_time).median()
     mlflow.tracing.enable()
     traced = {"the same, traced": ways["the question to the model"]}
-    seconds |= interleave(traced, 20, time.process_time)
+    traced_seconds = interleave(traced, 20, time.process_time).median()
     mlflow.tracing.disable()
-    order = [*ways]
-    order.insert(2, "the same, traced")
-    return [{"what": what, "CPU ms": 1000 * seconds[what]} for what in order]
+    return [
+        {"what": what, "CPU ms": 1000 * taken}
+        for what, taken in [*seconds.items(), *traced_seconds.items()]
+    ]
 
 
 if __name__ == "__main__":
@@ -165,7 +150,6 @@ if __name__ == "__main__":
     with local_llm(), local_embeddings():
         tables = {"Answers to the held-out questions, read by hand": read_by_hand()}
         tables["Questions in a user's words"] = shares()
-        mlflow.tracing.disable()
         tables["What each part adds"] = worth_of_each_part()
         tables["What a question costs"] = costs()
     best = {

@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -21,11 +20,13 @@ from typing import Any
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT
 
+import pandas as pd
+
 Rows = list[dict[str, Any]]
 RESULTS = ROOT / "benchmarks" / "results"
 # In a table that begins with one of these the rows are rivals, and one can be the best.
 RIVALS = {"", "model", "rule", "way", "reader"}
-CODE = {".py", ".txt", ".json", ".csv"}
+CODE = {".py", ".txt", ".json", ".csv", ".yml"}
 
 
 def cell(value: Any) -> str:
@@ -58,8 +59,7 @@ def markdown(rows: Rows, best: dict[str, str] | None = None) -> str:
             if line[place] == winner:
                 line[place] = f"**{winner}**"
     lines = [head, ["---"] * len(head), *body]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return text.replace("| +- |", "| ± |")
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def titled(title: str, table: str, chart: str = "") -> str:
@@ -123,13 +123,16 @@ def page(name: str, charts: Mapping[str, str] | None = None) -> str:
     )
 
 
-def provenance(packages: Collection[str]) -> dict[str, Any]:
-    """Return date, commit, machine and the versions of `packages`."""
+def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> None:
+    """Write what was made, `more`, as JSON with its digest, date, commit and machine.
+
+    `packages` are those whose versions are kept.
+    """
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     versions = {
         d.name: d.version for d in distributions() if d.name.lower() in packages
     }
-    return {
+    kept = {
         "date": date.today().isoformat(),
         "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
         "machine": {
@@ -139,12 +142,9 @@ def provenance(packages: Collection[str]) -> dict[str, Any]:
             "load_average": [round(load, 2) for load in os.getloadavg()],
             "versions": dict(sorted(versions.items())),
         },
+        "digest": digest,
+        **more,
     }
-
-
-def keep(file: Path, packages: Collection[str], digest: str, **more: Any) -> None:
-    """Write what was made, `more`, as JSON with its provenance and its digest."""
-    kept = {**provenance(packages), "digest": digest, **more}
     file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
@@ -152,29 +152,28 @@ def interleave(
     rivals: Mapping[str, Callable[[], object]],
     rounds: int = 7,
     timer: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
-    """Return the median seconds of each callable, called in turns.
+) -> pd.DataFrame:
+    """Return the seconds of each callable, a column each, with a row for each round.
 
     Taking turns spreads a machine's ups and downs over all rivals, so that ratios hold;
     each is called once beforehand, uncounted. Garbage collection is off while one is
     timed. With `time.process_time` as timer they are this process's CPU seconds.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for run in rivals.values():
         run()
-    for _ in range(rounds):
-        for name, run in rivals.items():
-            seconds[name].append(timeit.timeit(run, timer=timer, number=1))
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    seconds = [
+        {
+            name: timeit.timeit(run, timer=timer, number=1)
+            for name, run in rivals.items()
+        }
+        for _ in range(rounds)
+    ]
+    return pd.DataFrame(seconds)
 
 
-def wilson(share: float, number: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share that was seen in so many."""
-    z = 1.96
-    middle = share + z**2 / (2 * number)
-    half = z * math.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
-    scale = 1 + z**2 / number
-    return (middle - half) / scale, (middle + half) / scale
+def spread(times: pd.Series) -> str:
+    """Return the least and the most of the times."""
+    return f"{cell(times.min())} to {cell(times.max())}"
 
 
 def resident_mb() -> float:

@@ -55,27 +55,27 @@ def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows
 
     def udf() -> None:
         area = mlflow.pyfunc.spark_udf(spark, model, "struct<area: double>")
-        table = spark.read.parquet(source).repartition(
-            spark.sparkContext.defaultParallelism
-        )
-        table.withColumn("answer", area("diameter")).write.mode("overwrite").parquet(
-            target
-        )
+        cores = spark.sparkContext.defaultParallelism
+        table = spark.read.parquet(source).repartition(cores)
+        scored = table.withColumn("answer", area("diameter"))
+        scored.write.mode("overwrite").parquet(target)
 
     ways = {"one process": alone, "make score-spark": ours, "spark_udf": udf}
-    found: Rows = []
-    for way, seconds in interleave(ways, rounds).items():
-        found.append({"rows": rows, "way": way, "rows/s": rows / seconds})
-        found[-1]["times faster than one process"] = (
-            found[-1]["rows/s"] / found[0]["rows/s"]
-        )
-    return found
+    seconds = interleave(ways, rounds).median()
+    return [
+        {
+            "rows": rows,
+            "way": way,
+            "rows/s": rows / taken,
+            "times faster than one process": seconds["one process"] / taken,
+        }
+        for way, taken in seconds.items()
+    ]
 
 
 if __name__ == "__main__":
-    logging.getLogger("mlflow").setLevel(
-        logging.ERROR
-    )  # spark_udf warns of its environment
+    # spark_udf warns of its environment
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     start = time.perf_counter()
     spark = start_spark("benchmark")
     spark.range(1).count()

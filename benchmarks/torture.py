@@ -1,12 +1,10 @@
-"""Hostile inputs, crowds and kills on what was logged here; what came of each.
+"""Hostile inputs and crowds on what was logged here; what came of each.
 
-The counts of a test are kept once it has passed, in build/torture.json; when all have
-passed, they are published. Exits 0 only if all that was tried is as it must be.
+The counts of the tests are published when all have passed. Exits 0 only if all that was
+tried is as it must be.
 """
 
 import argparse
-import json
-import re
 import subprocess
 import sys
 import time
@@ -14,32 +12,23 @@ from typing import Any
 
 from shared.recipes import ROOT, discover
 
-from benchmarks.report import publish
+import pandas as pd
 
-COUNTED = ROOT / "build" / "torture.json"
-
-
-def row(recipe: str, counted: dict[str, Any], columns: list[str]) -> dict[str, Any]:
-    return {"recipe": recipe, **{column: counted.get(column, 0) for column in columns}}
+from benchmarks.report import Rows, publish
+from tests.torture.conftest import COUNTED
 
 
-def tables(kept: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def tables() -> dict[str, Rows]:
     """Return a table for each test, a row for each recipe."""
-    tests: dict[str, dict[str, Any]] = {}
-    for node, counted in kept.items():
-        name, recipe = re.findall(r"::test_(\w+)(?:\[(.+)\])?$", node)[0]
-        tests.setdefault(name.replace("_", " "), {})[recipe or "all"] = counted
-    found = {}
+    counted = pd.read_json(COUNTED, lines=True)
     order = [recipe.name for recipe in discover()]
-    for name, parts in sorted(tests.items()):
-        columns = sorted({column for counted in parts.values() for column in counted})
-        columns.sort(
-            key=lambda column: (column != "cases", column.startswith("MLflow's own"))
-        )
-        recipes = sorted(
-            parts, key=lambda recipe: order.index(recipe) if recipe in order else -1
-        )
-        found[name] = [row(recipe, parts[recipe], columns) for recipe in recipes]
+    counted = counted.sort_values("recipe", key=lambda names: names.map(order.index))
+    found: dict[str, Rows] = {}
+    for test, rows in counted.groupby("test"):
+        rows = rows.drop(columns="test").dropna(axis=1, how="all").fillna(0)
+        columns = sorted(rows.columns, key=lambda name: name.startswith("MLflow's own"))
+        ordered: Any = rows.convert_dtypes()[columns].to_dict("records")
+        found[str(test)] = ordered
     return found
 
 
@@ -55,20 +44,12 @@ def main() -> None:
     )
     cases, start = words.parse_args().cases, time.perf_counter()
     COUNTED.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "tests/torture",
-        "-vv",
-        "--here",
-        f"--cases={cases}",
-    ]
-    if failed := subprocess.run([*command, "--dist=worksteal"], cwd=ROOT).returncode:
+    command = [sys.executable, "-m", "pytest", "tests/torture", "-vv", "--here"]
+    command += [f"--cases={cases}", "--dist=worksteal"]
+    if failed := subprocess.run(command, cwd=ROOT).returncode:
         sys.exit(failed)
     tried = [f"recipes/{recipe.name}" for recipe in discover()]
-    kept = json.loads(COUNTED.read_text(encoding="utf-8"))
-    publish("torture", tables(kept), [*tried, "shared/store.py", "tests/torture"])
+    publish("torture", tables(), [*tried, "tests/torture"])
     print(f"{(time.perf_counter() - start) / 60:.0f} minutes")
 
 

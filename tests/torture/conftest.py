@@ -1,50 +1,59 @@
-"""What the tests under attack share: the counts that are kept."""
+"""The logged models that are under attack, and the counts that are kept."""
 
 import json
+import re
 from collections import Counter
 
+from shared.local_embeddings import EMBEDDING_MODEL
 from shared.recipes import ROOT
 
 import mlflow
 import pytest
-from filelock import FileLock
 
+from benchmarks.fake_service import completion, text_of
 from tests.conftest import store
 
+COUNTED = ROOT / "build" / "torture.jsonl"
 
-@pytest.fixture(scope="module", autouse=True)
-def untraced(logged):
-    """Keep no traces of an agent's calls.
 
-    None is sampled here; where tracing is disabled, loading a composite waits for ever.
+def echo(handler, body):
+    """Answer with the number in the text; embed as ever."""
+    if handler.path.endswith("/embeddings"):
+        return handler.send_vectors(body)
+    number = re.search(r"\d{1,9}", text_of(body))
+    fields = {"product": None, "price": float(number[0]) if number else None}
+    text = json.dumps(fields | {"sentiment": "positive"})
+    handler.send_json(completion("", text))
+
+
+@pytest.fixture
+def model(recipe, logged, folder, service, monkeypatch):
+    """The logged model; a recipe that asks a service asks a fake one.
+
+    No trace is sampled here; where tracing is disabled, loading a composite waits for
+    ever.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(*store(logged).popitem())
-        patch.setenv("MLFLOW_TRACE_SAMPLING_RATIO", "0")
-        mlflow.tracing.reset()
-        with mlflow.start_span("the first one"):  # reads the ratio
-            pass
-    yield
+    service.always = echo
+    monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", EMBEDDING_MODEL)
+    monkeypatch.setenv(*store(logged).popitem())
+    monkeypatch.setenv("MLFLOW_TRACE_SAMPLING_RATIO", "0")
+    mlflow.tracing.reset()
+    with mlflow.start_span("the first one"):  # reads the ratio
+        pass
+    yield mlflow.pyfunc.load_model(str(folder(recipe)))
     mlflow.tracing.reset()
 
 
 @pytest.fixture
-def counts():
-    """Keep what came of a test's cases in build/torture.json."""
-    return Counter()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    counted = getattr(item, "funcargs", {}).get("counts")
-    if call.when == "call" and call.excinfo is None and counted:
-        path = ROOT / "build" / "torture.json"
-        path.parent.mkdir(exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            kept = json.loads(path.read_text()) if path.is_file() else {}
-            kept[item.nodeid] = dict(sorted(counted.items()))
-            path.write_text(json.dumps(kept, indent=2) + "\n")
-    return (yield)
+def counts(request, recipe):
+    """Count what comes of a test's cases; benchmarks/torture.py shows it."""
+    counted: Counter[str] = Counter()
+    yield counted
+    name = request.node.originalname.removeprefix("test_").replace("_", " ")
+    COUNTED.parent.mkdir(exist_ok=True)
+    with COUNTED.open("a") as file:
+        line = {"test": name, "recipe": recipe.name, **counted}
+        file.write(json.dumps(line) + "\n")
 
 
 @pytest.fixture
