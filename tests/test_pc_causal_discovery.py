@@ -47,23 +47,22 @@ def test_units_change_nothing(scale):
     assert arrows(CELLS.assign(Raf=CELLS["Raf"] * scale)) == arrows(CELLS)
 
 
-STEPS = np.random.default_rng(2).permutation(100)
-WHOLE, MORE, HALVES = STEPS % 20, STEPS % 21, STEPS % 20 + 0.5
-KINDS = {
-    "20 values, 5 rows of each": (WHOLE, WHOLE, "gsq"),
-    "text and whole numbers": (STEPS % 3 > 0, WHOLE * 1.0, "gsq"),
-    "21 values": (MORE, MORE, "fisherz"),
-    "one column of measurements": (WHOLE, HALVES, "fisherz"),
-    "a half among objects": (np.array([0.5, *MORE[1:]], object), MORE, "fisherz"),
-}
+def test_the_test_follows_from_the_columns():
+    def test_for(first, second):
+        table = pd.DataFrame({"x": first, "y": np.roll(second, 1)})
+        test = model_code.choose_test(table, "auto")
+        is_numeric = model_code.encode(table, test).dtype == float
+        assert is_numeric == (test == "fisherz")
+        return test
 
-
-@pytest.mark.parametrize("first, second, test", KINDS.values(), ids=KINDS)
-def test_the_test_follows_from_the_columns(first, second, test):
-    table = pd.DataFrame({"x": first, "y": np.roll(second, 1)})
-    assert model_code.choose_test(table, "auto") == test
-    numeric = model_code.encode(table, test).dtype == float
-    assert numeric == (test == "fisherz")
+    steps = np.random.default_rng(2).permutation(100)
+    whole, more = steps % 20, steps % 21
+    assert test_for(whole, whole) == "gsq"  # 20 values, 5 rows of each
+    assert test_for(steps % 3 > 0, whole * 1.0) == "gsq"
+    assert test_for(more, more) == "fisherz"
+    assert test_for(whole, whole + 0.5) == "fisherz"
+    a_half_among_objects = np.array([0.5, *more[1:]], object)
+    assert test_for(a_half_among_objects, more) == "fisherz"
 
 
 @pytest.mark.parametrize("drawn, shd, recall", [(False, 11, 0.47), (True, 0, 1)])

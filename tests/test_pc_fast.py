@@ -114,21 +114,18 @@ def test_separating_sets_separate():
         assert test.p_values(np.array([question]))[0] > 0.05
 
 
-@pytest.mark.parametrize(
-    "pairs, collider",
-    [
-        ([(0.5, 0.01)], True),  # joining y makes x and z dependent
-        ([(0.5, 0.06)], False),  # not at the level
-        ([(0.04, 0.01)], False),  # they were dependent without y already
-        # leaving y out of another set does so more clearly, less clearly
-        ([(0.5, 0.01), (0.001, 0.5)], False),
-        ([(0.5, 0.001), (0.01, 0.5)], True),
-    ],
-)
-def test_a_collider_is_confirmed_where_dependence_appears_with_it(pairs, collider):
-    without, with_y = np.array(pairs).T
-    is_confirmed = orientation.confirmed(without[None], with_y[None], alpha=0.05)
-    assert is_confirmed.tolist() == [collider]
+def test_a_collider_is_confirmed_where_dependence_appears_with_it():
+    def confirmed(*p_values):
+        """Take a pair for each set: given the set, and given y too."""
+        without, with_y = np.array(p_values).T
+        return orientation.confirmed(without[None], with_y[None], alpha=0.05).item()
+
+    assert confirmed((0.5, 0.01))  # joining y makes x and z dependent
+    assert not confirmed((0.5, 0.06))  # not at the level
+    assert not confirmed((0.04, 0.01))  # they were dependent without y already
+    # Leaving y out of another set does so more clearly, or less clearly.
+    assert not confirmed((0.5, 0.01), (0.001, 0.5))
+    assert confirmed((0.5, 0.001), (0.01, 0.5))
 
 
 # Settings and columns.
