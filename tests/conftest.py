@@ -20,7 +20,6 @@ from shared.local_llm import local_llm
 from shared.recipes import ROOT, discover, find
 from shared.store import create_store
 
-import pandas as pd
 import pytest
 from filelock import FileLock
 
@@ -179,21 +178,6 @@ def siblings(recipe: str, *names: str) -> list[Any]:
         for name in names:
             patch.delitem(sys.modules, name, raising=False)
         return [importlib.import_module(name) for name in names]
-
-
-def lengthened(value: Any) -> Any:
-    """Return a table or params with names, labels and texts 1,000 characters longer.
-
-    A message about them quotes 80 at most.
-    """
-    if isinstance(value, pd.DataFrame):
-        labels = [lengthened(str(label)) for label in value.index]
-        return value.rename(columns=lengthened).set_axis(labels, axis=0)
-    if isinstance(value, dict):
-        return {name: lengthened(inside) for name, inside in value.items()}
-    if isinstance(value, list):
-        return [lengthened(inside) for inside in value]
-    return value + "x" * 1000 if isinstance(value, str) else value
 
 
 def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:

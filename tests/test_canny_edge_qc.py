@@ -13,13 +13,12 @@ from tests.conftest import picture_file, siblings
 evaluation, model_code, pieces, photographs = siblings(
     "canny_edge_qc", "evaluation", "model_code", "parts", "photographs"
 )
-calibrate, inspect = model_code.calibrate, model_code.inspect
-own_parts, DEFECTS, Parts = photographs.own_parts, pieces.DEFECTS, pieces.Parts
+inspect, own_parts, Parts = model_code.inspect, photographs.own_parts, pieces.Parts
 BOX = ["x", "y", "width", "height"]
 GREY = np.tile(np.arange(40, dtype=np.uint8) * 5, (40, 1))
 PARTS = pieces.make_parts(0, golden=60, good=20, bad=10)
 BAD = [part for _, part in PARTS.bad]
-CALIBRATION = calibrate(PARTS.golden)
+CALIBRATION = model_code.calibrate(PARTS.golden)
 
 
 def load(calibration: dict, folder):
@@ -40,18 +39,7 @@ def static(image: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, image.shape, "uint8")
 
 
-def test_the_seed_draws_the_same_parts():
-    """To a few grey levels of 100 million: the page's figures are of these parts."""
-    sums: dict[str, float] = dict.fromkeys(DEFECTS, 0.0)
-    for defect, part in PARTS.bad:
-        sums[defect] += float(part.sum())
-    expected = {
-        "chip": 80885406,
-        "crack": 80294120,
-        "pinhole": 78395394,
-        "uneven": 87270980,
-    }
-    assert sums == pytest.approx(expected, rel=1e-6)
+# What it finds, and what leaves a verdict alone.
 
 
 def test_quality_on_unseen_parts():
@@ -60,9 +48,7 @@ def test_quality_on_unseen_parts():
     numbers = evaluation.summary(scored)
     assert numbers["AUROC"] >= 0.9
     assert numbers["found"] >= 0.8
-    good_alone = evaluation.evaluate(Parts(PARTS.golden, [], []), evaluation.edge_rule)
-    assert evaluation.summary(good_alone)["false alarms"] <= 0.1
-    assert list(scored["defect"].unique()) == ["good", *DEFECTS]
+    assert list(scored["defect"].unique()) == ["good", *pieces.DEFECTS]
     textbook = evaluation.summary(evaluation.evaluate(PARTS, evaluation.density_rule))
     assert textbook["AUROC"] < 0.65
 
@@ -76,7 +62,7 @@ def test_with_good_parts_alone_each_is_scored_by_the_others():
     assert evaluation.summary(scored).keys() == {"false alarms"}
 
 
-@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+@pytest.mark.parametrize("quarters", [0, 1])
 def test_a_crack_is_boxed_where_it_was_drawn(quarters):
     part, crack = PARTS.good[1].copy(), np.zeros_like(PARTS.good[1])
     for image in (part, crack):
@@ -90,12 +76,9 @@ def test_a_crack_is_boxed_where_it_was_drawn(quarters):
 
 CHANGES = {
     "darker": lambda image: cv2.convertScaleAbs(image, alpha=0.8),
-    "brighter": lambda image: cv2.convertScaleAbs(image, alpha=1.2),
-    "20 more": lambda image: cv2.add(image, np.full_like(image, 20)),
     "shadow": lambda image: np.uint8(image * np.linspace(0.75, 1, image.shape[1])),
     "JPEG": lambda image: model_code.read_grey(picture_file(image, "JPEG", quality=90)),
     "turned by 90": lambda image: np.rot90(image),
-    "turned by 180": lambda image: np.rot90(image, 2),
 }
 
 
@@ -106,18 +89,8 @@ def test_verdicts_stay(change):
     assert (failed(unseen) != failed(changed)).sum() <= 2  # of 60
 
 
-@pytest.mark.parametrize("deviation", [3, 8, 20])
-def test_noise_turns_no_fail_into_a_pass(deviation):
-    noise = np.random.default_rng(0).normal(0, deviation, (400, 400))
-    noisy = [
-        cv2.add(part, noise[: len(part), : part.shape[1]], dtype=0) for part in BAD
-    ]
-    assert (failed(BAD) & ~failed(noisy)).sum() <= 3  # of 40, scores next to the limit
-
-
 TEXTURES = {
     "grey": ("too smooth", lambda part: np.full_like(part, 128)),
-    "black": ("too smooth", np.zeros_like),
     "out of focus": ("too smooth", lambda part: cv2.GaussianBlur(part, (0, 0), 3)),
     "static": ("too rough", static),
     "dithered": ("too rough", lambda part: np.uint8(255) * (part > static(part))),
@@ -127,73 +100,34 @@ TEXTURES = {
 @pytest.mark.parametrize("texture", TEXTURES)
 def test_another_texture_fails_whatever_its_edges(texture):
     reason, change = TEXTURES[texture]
-    for part in PARTS.good[:5]:
-        answer = inspect(change(part), CALIBRATION)
-        assert (answer["verdict"], answer["reason"]) == ("fail", reason)
-        assert np.isfinite(answer["defect_score"])
+    answer = inspect(change(PARTS.good[0]), CALIBRATION)
+    assert (answer["verdict"], answer["reason"]) == ("fail", reason)
+    assert np.isfinite(answer["defect_score"])
 
 
-@pytest.mark.parametrize("shape", [(64, 83), (83, 64), (33, 250), (250, 33)])
-def test_a_box_stays_inside_and_an_empty_one_empty(shape):
-    blank = inspect(np.full(shape, 99, np.uint8), CALIBRATION)
-    assert [blank[side] for side in BOX] == [0, 0, 0, 0]
-    assert blank["defect_score"] == 0
-    busy = inspect(static(np.empty(shape)), CALIBRATION | {"threshold": 100.0})
-    assert busy["width"] > 0
-    assert busy["x"] + busy["width"] <= shape[1]
-    assert busy["y"] + busy["height"] <= shape[0]
+# Its steps.
 
 
-def grooves(across_from: int = 0) -> np.ndarray:
-    """Return vertical grooves, 200 x 200 px, darker above the row `across_from`."""
-    levels = np.random.default_rng(0).integers(60, 200, 200, "uint8")
-    grey = np.tile(levels, (200, 1))
-    grey[:across_from] //= 2
-    return grey
+def grooves(darker_above: int) -> np.ndarray:
+    """Return the logarithm of vertical grooves, 200 x 200 px, darker above that row."""
+    levels = np.random.default_rng(0).uniform(60, 200, 200)
+    grey = np.tile(levels, (200, 1)).astype(np.float32)
+    grey[:darker_above] /= 2
+    return np.log(grey)
 
 
-def test_halving_averages_four_pixels():
-    grey = np.array([[0, 4, 9, 9], [8, 4, 9, 9]], np.uint8)
-    assert model_code.halve(grey).tolist() == [[4, 9]]
-    assert model_code.halve(np.zeros((35, 33), np.uint8)).shape == (17, 16)
-
-
-def test_a_shadow_leaves_the_surface_as_it_is():
-    grey = grooves().astype(np.float32) + model_code.DARK
-    shadow = np.linspace(0.7, 1, 200)[:, None]
-    surfaces = []
-    for light in (grey, grey * shadow):
-        levels = model_code.even_out_light(light - model_code.DARK)
-        surfaces.append(model_code.subtract_grain(levels.astype(np.float32)))
-    inner = np.s_[50:-50]
-    assert np.abs(surfaces[0] - surfaces[1])[inner].max() < 0.02
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_grooves_are_subtracted_along_the_grain(turned):
-    levels = np.log(grooves().astype(np.float32))
-    surface = model_code.subtract_grain(levels.T if turned else levels)
-    assert surface.shape == (200, 200)
-    assert np.abs(surface).max() < 1e-4
+def test_grooves_are_subtracted_along_the_grain():
+    levels = grooves(darker_above=0)
+    assert np.abs(model_code.subtract_grain(levels)).max() < 1e-4
+    assert np.abs(model_code.subtract_grain(levels.T)).max() < 1e-4
 
 
 def test_an_edge_across_the_grain_goes_at_its_ends_alone():
     def strongest(row: int) -> float:
-        levels = np.log(grooves(across_from=row).astype(np.float32))
-        return float(np.abs(model_code.subtract_grain(levels)[row - 3 : row + 3]).max())
+        surface = model_code.subtract_grain(grooves(darker_above=row))
+        return float(np.abs(surface[row - 3 : row + 3]).max())
 
-    assert strongest(100) > 3 * strongest(20)
-    assert strongest(180) < strongest(100) / 3
-
-
-def test_gradients_count_in_deviations():
-    surface = np.random.default_rng(0).normal(0, 1, (100, 100)).astype(np.float32)
-    dx, dy = model_code.gradients(surface)
-    assert dx.dtype == dy.dtype == np.int16
-    for factor in (0.01, 30):
-        scaled = model_code.gradients(surface * np.float32(factor))
-        assert np.abs(scaled[0] - dx).max() <= 1
-        assert np.abs(scaled[1] - dy).max() <= 1
+    assert strongest(100) > 3 * max(strongest(20), strongest(180))
 
 
 def test_the_largest_edge_is_the_one_with_the_most_energy_inside():
@@ -208,34 +142,26 @@ def test_the_largest_edge_is_the_one_with_the_most_energy_inside():
     assert model_code.largest_edge(dx * 0, dy * 0, 900.0) == (0.0, (0, 0, 0, 0))
 
 
-@pytest.mark.parametrize(
-    "strength, roughness, answer",
-    [
-        (2.0, 0.5, ("pass", 1.0, "largest edge")),
-        (2.1, 0.5, ("fail", 1.05, "largest edge")),
-        (1.0, 0.09, ("fail", 0.5, "too smooth")),
-        (1.0, 0.91, ("fail", 0.5, "too rough")),
-    ],
-)
-def test_a_part_fails_above_the_limit_or_with_another_texture(
-    strength, roughness, answer
-):
-    calibration = {"limit": 2.0, "smoothest": 0.1, "roughest": 0.9}
-    assert model_code.compare_with_limit(strength, roughness, calibration) == answer
+def test_a_part_fails_above_the_limit_or_with_another_texture():
+    def verdict(strength: float, roughness: float):
+        calibration = {"limit": 2.0, "smoothest": 0.1, "roughest": 0.9}
+        return model_code.compare_with_limit(strength, roughness, calibration)
+
+    assert verdict(2.0, 0.5) == ("pass", 1.0, "largest edge")
+    assert verdict(2.1, 0.5) == ("fail", 1.05, "largest edge")
+    assert verdict(1.0, 0.09) == ("fail", 0.5, "too smooth")
+    assert verdict(1.0, 0.91) == ("fail", 0.5, "too rough")
 
 
 def test_the_limit_is_the_conformal_quantile():
     scores = [inspect(part, CALIBRATION)["defect_score"] for part in PARTS.golden]
     assert sum(score > 1 for score in scores) == 2 and 1.0 in scores  # the 58th of 60
     fewest = PARTS.golden[:19]
-    calibration = calibrate(fewest)
+    calibration = model_code.calibrate(fewest)
     scores = [inspect(part, calibration)["defect_score"] for part in fewest]
     assert max(scores) == 1  # the worst of 19
-    roughness = [model_code.surface_roughness(part) for part in fewest]
-    assert calibration["smoothest"] == 0.6 * min(roughness)
-    assert calibration["roughest"] == 1.3 * max(roughness)
     with pytest.raises(ValueError, match="18 good parts; give at least 19"):
-        calibrate(fewest[:18])
+        model_code.calibrate(fewest[:18])
 
 
 def test_colour_turns_to_grey_by_luminance():
@@ -244,10 +170,7 @@ def test_colour_turns_to_grey_by_luminance():
     assert np.abs(model_code.read_grey(picture_file(colour)) - expected).max() <= 1
 
 
-@pytest.mark.parametrize(
-    "picture",
-    [GREY.astype(float), np.dstack([GREY] * 3), GREY[0], np.array(5, "uint8")],
-)
+@pytest.mark.parametrize("picture", [GREY.astype(float), np.dstack([GREY] * 3)])
 def test_the_plain_function_takes_grey_pictures_alone(picture):
     with pytest.raises(ValueError, match="give uint8"):
         inspect(picture, CALIBRATION)
@@ -261,15 +184,16 @@ def test_predict_is_the_plain_function(tmp_path):
     assert list(answer.index) == ["a", "b"] and list(answer) == model_code.COLUMNS
     expected = [inspect(image, CALIBRATION) for image in images]
     assert answer.to_dict("records") == expected
-    assert model.predict(None, frame.iloc[:0]).empty
 
 
-@pytest.mark.parametrize("value", [np.nan, 0.0, None, "1" * 1000, True, np.inf])
+@pytest.mark.parametrize("value", [np.nan, 0.0, None, np.inf])
 @pytest.mark.parametrize("key", CALIBRATION)
 def test_a_broken_calibration_is_refused(tmp_path, key, value):
-    message = f"{key} is .{{1,80}}; make the file with calibrate"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"{key} is .*; make the file with calibrate"):
         load(CALIBRATION | {key: value}, tmp_path)
+
+
+# Your own photographs.
 
 
 def photograph(folder, number: int, ending: str = ".JPG") -> None:
@@ -282,6 +206,8 @@ def photograph(folder, number: int, ending: str = ".JPG") -> None:
 
 
 def test_photographs_are_found_at_any_depth_and_counted(tmp_path, capsys):
+    (tmp_path / "goodness.txt").write_text("a file")
+    assert own_parts(tmp_path) is None
     photograph(tmp_path / "Good/line1", 20)
     photograph(tmp_path / "Good/line2/monday", 5, ".TIF")
     photograph(tmp_path / "BAD", 3, ".png")
@@ -294,12 +220,14 @@ def test_photographs_are_found_at_any_depth_and_counted(tmp_path, capsys):
         f"5 photographs in {tmp_path}/Good/line2/monday",
         f"3 photographs in {tmp_path}/BAD",
     ]
+    (tmp_path / "BAD/cut.jpg").write_bytes(picture_file(GREY, "JPEG")[:-40])
+    with pytest.raises(ValueError, match="BAD/cut.jpg: .* not a complete image"):
+        own_parts(tmp_path)
 
 
 @pytest.mark.parametrize(
     "folders, message",
     [
-        ({"good": 0}, "0 photographs in .*good; put at least 24 there"),
         ({"Good/line1": 23}, "23 photographs in .*Good; put at least 24 there"),
         ({"Bad": 3}, "no folder good beside it; put photographs of 24 good parts"),
         ({"good": 24, "bad": 0}, "no photographs in .*bad; put those of bad parts"),
@@ -309,23 +237,4 @@ def test_a_folder_of_your_own_is_never_passed_over(tmp_path, folders, message):
     for folder, number in folders.items():
         photograph(tmp_path / folder, number)
     with pytest.raises(ValueError, match=message):
-        own_parts(tmp_path)
-
-
-def test_the_least_sides():
-    inspect(np.zeros((32, 256), np.uint8), CALIBRATION)
-    for shape in ((31, 40), (32, 257)):
-        with pytest.raises(ValueError, match="send at least 32 px"):
-            inspect(np.zeros(shape, np.uint8), CALIBRATION)
-
-
-def test_without_folders_there_are_no_photographs(tmp_path):
-    (tmp_path / "goodness.txt").write_text("a file")
-    assert own_parts(tmp_path) is None
-
-
-def test_a_bad_photograph_is_named(tmp_path):
-    photograph(tmp_path / "good", 24)
-    (tmp_path / "good/cut.jpg").write_bytes(picture_file(GREY, "JPEG")[:-40])
-    with pytest.raises(ValueError, match="good/cut.jpg: .* not a complete image"):
         own_parts(tmp_path)

@@ -41,13 +41,11 @@ def same(name, file, picture):
     return np.array_equal(canny.read_grey(file), picture)
 
 
-TEXT = base64.encodebytes(picture_file(GREY))  # in lines of 76 characters
+TEXT = base64.encodebytes(picture_file(GREY)).decode()  # in lines of 76 characters
 SENT = {
     "bytes": picture_file(GREY),
-    "bytearray": bytearray(picture_file(GREY)),
-    "base64 text": TEXT.replace(b"\n", b"").decode(),
-    "base64 text in lines": TEXT.decode(),
-    "data: URL": "data:image/png;base64," + TEXT.decode(),
+    "base64 text": TEXT,
+    "data: URL": "data:image/png;base64," + TEXT,
     "BMP": picture_file(GREY, "BMP"),
     "TIFF": picture_file(GREY, "TIFF"),
     "WEBP": picture_file(GREY, "WEBP", lossless=True),
@@ -62,7 +60,7 @@ def test_a_file_is_read_however_it_is_sent(name, way):
 
 
 @both
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [2, 6])
 def test_a_picture_is_turned_as_a_viewer_shows_it(name, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -72,30 +70,21 @@ def test_a_picture_is_turned_as_a_viewer_shows_it(name, orientation):
 
 
 PAGES = {"save_all": True, "append_images": [Image.fromarray(255 - GREY)]}
-TWO_PAGES = "pages; send one picture"
 REFUSED = {
     "nothing": (b"", "not an image file; send one"),
     "null": (None, "not an image file; send one"),
-    "a number": (7, "not an image file; send one"),
-    "base64 of junk": ("anVuaw==", "4 bytes are not a complete image .*; send BMP"),
     "not base64": ("n@t bas\ud800", "not an image file; send one"),
-    "data: URL without base64": ("data:image/svg+xml,<svg/>", "not a"),
     "GIF": (picture_file(GREY, "GIF"), "not a complete .*send BMP, JPEG, PNG, TIFF"),
     "cut JPEG": (picture_file(GREY, "JPEG")[:-40], "not a complete image"),
     "transparent": (picture_file(np.dstack([GREY] * 4)), "mode RGBA; send 8-bit grey"),
     "a grey is transparent": (picture_file(GREY, transparency=5), "without transpar"),
     "16 bits": (picture_file(GREY.astype(np.uint16) * 256), "mode I;16"),
-    "palette": (picture_file(GREY.astype(bool)), "mode 1"),
-    "TIFF of two pages": (picture_file(GREY, "TIFF", **PAGES), TWO_PAGES),
-    "PNG of two frames": (picture_file(GREY, "PNG", **PAGES), TWO_PAGES),
-    "WEBP of two frames": (picture_file(GREY, "WEBP", **PAGES), TWO_PAGES),
+    "two pages": (picture_file(GREY, "TIFF", **PAGES), "pages; send one picture"),
     # cut behind its header: refused before its pixels are looked for
     "over 50 million pixels": (
         picture_file(np.zeros((5000, 10001), np.uint8))[:99],
         "50005000 pixels; send a picture of at most 50000000",
     ),
-    "small": (picture_file(GREY[:11]), "40 x 11 px; send at least (12|32) px each way"),
-    "slim": (picture_file(np.zeros((32, 641), np.uint8)), "longer than (8|20) times"),
 }
 
 
@@ -109,3 +98,17 @@ def test_a_bad_image_is_refused_with_its_row(models, name, data, message):
     assert error.value.get_http_status_code() == 400
     assert str(error.value).startswith("column 'image', row 'second")
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "name, least, times", [("canny_edge_qc", 32, 8), ("label_reader", 12, 20)]
+)
+def test_the_least_sides(models, name, least, times):
+    def answer(height, width):
+        file = picture_file(np.zeros((height, width), np.uint8))
+        return models[name].predict(None, pd.DataFrame({"image": [file]}))
+
+    assert len(answer(least, times * least)) == 1
+    for shape in ((least - 1, 40), (least, times * least + 1)):
+        with pytest.raises(mlflow.MlflowException, match=f"send at least {least} px"):
+            answer(*shape)

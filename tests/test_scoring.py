@@ -25,7 +25,7 @@ class Inverse:
         return pd.DataFrame({"y": 1 / rows["x"], "by": (params or {}).get("by")})
 
 
-@pytest.mark.parametrize("bad_rows", [[], [0], [6], [2, 3], range(7)])
+@pytest.mark.parametrize("bad_rows", [[], [0], [2, 3], range(7)])
 def test_each_row_keeps_its_place_and_bad_ones_their_reason(bad_rows):
     x = np.arange(1.0, 8)
     x[list(bad_rows)] = 0
@@ -56,20 +56,15 @@ def test_a_model_that_reads_a_table_is_refused_row_by_row():
         answer_rows(Sum(), pd.DataFrame({"x": [1, 2, 3]}), None)
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ('{"alpha"', "give JSON"),
-        ("[1]", "give JSON"),
-        ('{"alhpa": 1}', "no param alhpa; its params: alpha"),
-    ],
-)
-def test_params_are_json_and_known_to_the_model(text, message):
+def test_params_are_json_and_known_to_the_model():
     schema = ParamSchema([ParamSpec("alpha", "double", 0.05)])
     model = Model(signature=ModelSignature(params=schema))
     assert read_params(model, '{"alpha": 0.01}') == {"alpha": 0.01}
     assert read_params(model, "{}") is read_params(model, "") is None
-    with pytest.raises(CookbookError, match=message):
-        read_params(model, text)
+    for text in ('{"alpha"', "[1]"):
+        with pytest.raises(CookbookError, match="give JSON"):
+            read_params(model, text)
+    with pytest.raises(CookbookError, match="no param alhpa; its params: alpha"):
+        read_params(model, '{"alhpa": 1}')
     with pytest.raises(CookbookError, match="its params: none"):
         read_params(Model(), '{"alpha": 1}')
