@@ -28,6 +28,7 @@ PAGE = (HERE / "README.md").read_text()
 REFUND = "Refund customer 311 12.50 dollars, the disc was scratched"
 STOP = "Refund $12.50 to customer 311? Answer yes or no."
 BOOKED = "Refunded $12.50 to customer 311: refund number 1."
+WRITE_LETTER = model_code.write_letter  # most tests have a shorter one
 STAND_IN = """
 import mlflow, pandas as pd
 class Forecast(mlflow.pyfunc.PythonModel):
@@ -39,9 +40,6 @@ mlflow.models.set_model(Forecast())
 
 
 pytestmark = pytest.mark.usefixtures("own_store", "local_services")
-
-
-WRITE_LETTER = model_code.write_letter
 
 
 @pytest.fixture(name="letter", autouse=True)
@@ -130,7 +128,7 @@ def test_five_turns(own_store, file):
 @pytest.mark.parametrize(
     ("message", "numbers"),
     [
-        ("1,250.00 dollars for customer 3", {"amount": 1250.0, "customer": 3}),
+        ("refund 1,250.00 to customer 3", {"amount": 1250.0, "customer": 3}),
         ("give $20 back to client 47", {"amount": 20.0, "customer": 47}),
         ("customer 9, next 12 weeks", {"weeks": 12, "customer": 9}),
         ("and 311?", {"customer": 311}),

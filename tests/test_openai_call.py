@@ -96,43 +96,34 @@ LIMIT = {"max_completion_tokens": 200}
 ONLY_DEFAULT = "Unsupported value: 'temperature' does not support 0"
 UNKNOWN = 'Unknown name "store": Cannot find field.'
 EXTRA = {"loc": ["body", "max_completion_tokens"], "msg": "extra"}
-DROP = "drop '{}' from `request`"
-ANOTHER_FORMAT = "set `response_format` in model_config to another value"
 REFUSALS = {  # the refused field, status and body, what the row says, what helps
     "reasoning model": (
         "temperature",
         400,
         {"error": {"message": ONLY_DEFAULT, "param": "temperature"}},
-        DROP.format("temperature"),
+        "drop 'temperature' from `request`",
         {"request": LIMIT},
     ),
     "no store": (
         "store",
         400,
         [{"error": {"message": UNKNOWN}}],
-        DROP.format("store"),
+        "drop 'store' from `request`",
         {"request": LIMIT | {"temperature": 0}},
     ),
     "no max_completion_tokens": (
         "max_completion_tokens",
         422,
         {"detail": [EXTRA]},
-        DROP.format("max_completion_tokens"),
+        "drop 'max_completion_tokens' from `request`",
         {"request": {"temperature": 0, "max_tokens": 200}},
     ),
     "no json_schema": (
         "json_schema",
         400,
         {"error": {"message": "This response_format type is unavailable now"}},
-        ANOTHER_FORMAT,
+        "set `response_format` in model_config to another value",
         {"response_format": "json_object"},
-    ),
-    "no response_format": (
-        "response_format",
-        400,
-        {"object": "error", "message": "unknown field: response_format"},
-        ANOTHER_FORMAT,
-        {"response_format": None},
     ),
 }
 

@@ -142,25 +142,18 @@ def test_an_entry_is_retrieved_once_by_the_text_that_fits_best():
     assert len({best.id, *[entry.id for entry in others]}) == 3
 
 
-@pytest.mark.parametrize(
-    ("question", "refused"),
-    [
-        ("Read a file in Rust.", True),
-        ("How do I sort a vector in C++?", True),
-        ("Trust a certificate", False),
-    ],
-)
-def test_a_question_that_names_another_library_is_refused(question, refused):
+def test_a_question_that_names_another_library_is_refused():
     agent = make_agent(least_score=-2)
     best = agent.retrieve(agent.vectors[0])[0]
-    assert agent.can_answer(question, best) != refused
+    assert agent.can_answer("Trust a certificate", best)
+    for question in ("Read a file in Rust.", "How do I sort a vector in C++?"):
+        assert not agent.can_answer(question, best)
 
 
 BAD = [
     ([], "must end in a message"),
     ([{"role": "user", "content": " "}], "send 1 to 1000"),
     ([{"role": "user", "content": "x" * 100_000}], "blank or too long .100000"),
-    ([{"role": "assistant", "content": "hi"}], "must end in a message"),
     ([{"type": "function_call_output", "call_id": "1", "output": "x"}], "must end in"),
 ]
 
@@ -178,7 +171,6 @@ def test_bad_input_is_refused_without_a_call(fake, messages, reason):
         ([{"embedding": [1.0] * 3}], "a vector of 3 numbers; the entries' have 384"),
         ([{"embedding": [0.0] * 384}], "zero, or not finite"),
         ([{"embedding": [float("nan")] * 384}], "zero, or not finite"),
-        ([{"embedding": ["a"] * 384}], "ValueError"),
         ([None], "OPENAI_EMBEDDING_BASE_URL failed"),
         ("html", "OPENAI_EMBEDDING_BASE_URL failed"),
     ],
@@ -255,22 +247,14 @@ def test_a_failed_service_is_no_refusal(fake):
     assert evaluation.figures(rows)["refused near"] == 1
 
 
-@pytest.mark.parametrize(
-    ("table", "reason"),
-    [
-        ("part,question\nchoosing,x", "lacks the columns answer, kind"),
-        (
-            "part,kind,question,answer\nchoosing,in scope,x,len\nchoosing,near,y,",
-            "held out: needs questions in scope, and others",
-        ),
-    ],
-)
-def test_questions_that_evaluate_nothing_are_refused(
-    table, reason, monkeypatch, tmp_path
-):
-    (tmp_path / "q.csv").write_text(table)
+def test_questions_that_evaluate_nothing_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation, "QUESTIONS", tmp_path / "q.csv")
-    with pytest.raises(SystemExit, match=reason):
+    (tmp_path / "q.csv").write_text("part,question\nchoosing,x")
+    with pytest.raises(SystemExit, match="lacks the columns answer, kind"):
+        evaluation.read_questions(ENTRIES)
+    table = "part,kind,question,answer\nchoosing,in scope,x,len\nchoosing,near,y,"
+    (tmp_path / "q.csv").write_text(table)
+    with pytest.raises(SystemExit, match="held out: needs questions in scope, and"):
         evaluation.read_questions(ENTRIES)
 
 
