@@ -64,34 +64,27 @@ def newest(count):
 
 @pytest.fixture(name="fake")
 def fake_services(service):
-    """Both services: they say the vector of an entry, and words that wait for `go`."""
+    """Both services; the vector of any question is that of an entry."""
     vector = np.frombuffer(ENTRIES["vector"][0], np.int8).tolist()
-    service.status, service.go = 200, threading.Event()
-    service.data = [{"embedding": vector, "index": 0}]
-    service.always = answer_as_told
+    usage = {"prompt_tokens": 7, "total_tokens": 7}
+
+    def answer(handler, body):
+        if handler.path.endswith("/embeddings"):
+            return handler.send_json({"data": [{"embedding": vector}], "usage": usage})
+        handler.answer(body)
+
+    service.always = answer
     return service
 
 
-def answer_as_told(handler, body):
-    fake = handler.server
-    if fake.status != 200:
+def fail(fake, status):
+    """Let the service fail, and quote the key with half of a surrogate."""
+
+    def answer(handler, _):
         error = {"message": f"Bearer {handler.key}\ud800"}
-        return handler.send_json({"error": error}, fake.status)
-    if handler.path.endswith("embeddings"):
-        usage = {"prompt_tokens": 7, "total_tokens": 7}
-        return handler.send_json({"data": fake.data, "usage": usage})
-    handler.send_response(200)
-    handler.end_headers()
-    usage = {"prompt_tokens": 20, "completion_tokens": 2, "total_tokens": 22}
-    for word in ("One ", "two"):
-        write(handler, {"choices": [{"index": 0, "delta": {"content": word}}]})
-        fake.go.wait(20)
-    write(handler, {"choices": [], "usage": usage})
-    handler.close_connection = True
+        handler.send_json({"error": error}, status)
 
-
-def write(handler, event):
-    handler.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+    fake.always = answer
 
 
 # The chain.
@@ -122,9 +115,23 @@ def test_answers_with_the_entry_cites_it_and_refuses(local_services):
 
 
 def test_the_first_words_come_before_the_last_are_written(fake):
+    go = threading.Event()
+
+    def write(handler, body):
+        if handler.path.endswith("/embeddings"):
+            return embed(handler, body)
+        handler.send_response(200)
+        handler.end_headers()
+        for word in ("One ", "two"):
+            event = {"choices": [{"index": 0, "delta": {"content": word}}]}
+            handler.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+            go.wait(20)
+        handler.close_connection = True
+
+    embed, fake.always = fake.always, write
     events = make_agent(answer="generate", least_score=-2).predict_stream(ask("x"))
-    assert next(events).delta == "One " and not fake.go.is_set()
-    fake.go.set()
+    assert next(events).delta == "One "
+    go.set()
     assert next(events).delta == "two"
     *_, done = events
     assert done.item["content"][0]["text"] == "One two"
@@ -176,14 +183,14 @@ def test_bad_input_is_refused_without_a_call(fake, messages, reason):
     ],
 )
 def test_a_vector_is_checked_before_it_is_used(fake, data, reason):
-    fake.data = data
+    fake.always = lambda handler, _: handler.send_json({"data": data})
     with pytest.raises(mlflow.MlflowException, match=reason) as failed:
         make_agent().predict(ask("x"))
     assert failed.value.get_http_status_code() == 503
 
 
 def test_a_failed_service_is_an_error_without_the_key(fake, traced):
-    fake.status = 401
+    fail(fake, 401)
     agent = make_agent()
     for call in (agent.predict, lambda body: list(agent.predict_stream(body))):
         with pytest.raises(mlflow.MlflowException, match="Authentic") as failed:
@@ -213,12 +220,11 @@ def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
 
 
 def test_a_trace_has_its_session_and_tokens(fake, traced):
-    fake.go.set()
     agent = make_agent(answer="generate", least_score=-2)
     agent.predict(ask("x", context={"conversation_id": "c7", "user_id": "u"}))
     (trace,) = newest(1)
     assert trace.info.trace_metadata["mlflow.trace.session"] == "c7"
-    tokens = {"input_tokens": 27, "output_tokens": 2, "total_tokens": 29}
+    tokens = {"input_tokens": 18, "output_tokens": 7, "total_tokens": 25}
     assert trace.info.token_usage == tokens
     kinds = {span.span_type for span in trace.data.spans}
     assert kinds == {"AGENT", "EMBEDDING", "RETRIEVER", "LLM"}
@@ -238,7 +244,7 @@ def test_score_spark_asks_each_question_by_itself(fake):
 
 
 def test_a_failed_service_is_no_refusal(fake):
-    fake.status = 500
+    fail(fake, 500)
     questions = pd.DataFrame({"kind": ["in scope", "near"], "question": ["x", "y"]})
     rows = evaluation.ask(make_agent(), questions.assign(answer=["len", ""]))
     assert rows["error"].str.contains("InternalServerError").all()
