@@ -1,6 +1,7 @@
 """openai_batch: odd replies over two APIs, streams, limits, interrupts, and the key."""
 
 import asyncio
+import gzip
 import json
 import logging
 import os
@@ -133,12 +134,19 @@ def send_lines(*lines):
     return answer
 
 
+def send_gzip(handler, _):
+    error = json.dumps({"error": {"message": f"the key: {KEY}"}})
+    data = gzip.compress(error.encode())
+    handler.send(data, {"Content-Encoding": "gzip"}, 401)
+
+
 PLACES = {
     "reason": send_lines(f"HTTP/1.1 401 {KEY}", "Content-Length: 0", "", ""),
     "status line": send_lines(KEY, "", ""),
     "name of a header": send_lines("HTTP/1.1 401 x", f"X-{KEY}: x", "", ""),
     "cookie": send_lines("HTTP/1.1 401 x", f"Set-Cookie: a={KEY}", "", ""),
     "address": send_lines("HTTP/1.1 307 x", f"Location: http://[{KEY}", "", ""),
+    "compressed": send_gzip,
 }
 ECHOES = ["body echoes the key", "answer echoes the key", "401 for ever"]
 
@@ -166,7 +174,7 @@ def test_the_key_is_in_no_row_log_trace_or_store(
         mlflow.set_tracking_uri(None)
     assert [text for text in texts if text not in traces] == []
     assert answer["error"].notna().all()
-    assert answer["detail"].tail(2).str.contains("***", regex=False).all()
+    assert answer["detail"].str.contains("***", regex=False).sum() >= 3
     logs = "\n".join(logging.Formatter().format(record) for record in caplog.records)
     assert "receive_response_headers" in logs
     for kept in (str(answer.to_dict("records")), str(streamed), logs, traces):
