@@ -331,9 +331,7 @@ def test_a_letter_that_fails_leaves_the_refund_booked(file, monkeypatch):
     monkeypatch.setattr(model_code, "write_letter", WRITE_LETTER)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     answer = say(agent, "yes")
-    assert answer.startswith(
-        f"{BOOKED} A letter for them: (none: the service of OPENAI"
-    )
+    assert answer.startswith(f"{BOOKED} A letter for them: (none: the service of OPEN")
     assert refunds(file) == [(311, 12.5)]
 
 
