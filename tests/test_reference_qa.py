@@ -120,11 +120,12 @@ def test_the_first_words_come_before_the_last_are_written(fake):
             return embed(handler, body)
         handler.send_response(200)
         handler.end_headers()
+        handler.close_connection = True
         for word in ("One ", "two"):
             event = {"choices": [{"index": 0, "delta": {"content": word}}]}
             handler.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
-            go.wait(20)
-        handler.close_connection = True
+            if not go.wait(5):
+                return
 
     embed, fake.always = fake.always, write
     events = make_agent(answer="generate", least_score=-2).predict_stream(ask("x"))
