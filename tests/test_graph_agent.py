@@ -113,7 +113,7 @@ def test_five_turns(own_store, file):
     assert "Customer 311 will spend about $78.00 in the next 26 weeks" in second
     assert say(agent, "They want their money back") == "How many dollars?"
     assert say(agent, "12.50") == STOP
-    answer = say(agent, "yes")
+    answer = say(agent, "Yes!")
     assert answer == f"{BOOKED} A letter for them: So sorry."
     assert refunds(file) == [(311, 12.5)]
     assert "39 weeks" in say(agent, "What is customer 42 worth?")
