@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import mlflow
@@ -38,22 +39,16 @@ class Validator(ResponsesAgentValidator):
         return super().validate_and_convert_request(data)
 
 
-def opening(item: str, index: int) -> Iterator[Event]:
-    """Yield the events that announce an item and its text."""
-    empty = {"type": "message", "id": item, "role": "assistant", "content": []}
-    part = {"type": "output_text", "text": "", "annotations": []}
+def opening(place: Event) -> Iterator[Event]:
+    """Yield the events that announce a message and its text."""
+    message = {"type": "message", "role": "assistant", "content": []}
     yield {
         "type": "response.output_item.added",
-        "output_index": index,
-        "item": empty | {"status": "in_progress"},
+        "output_index": place["output_index"],
+        "item": message | {"id": place["item_id"], "status": "in_progress"},
     }
-    yield {
-        "type": "response.content_part.added",
-        "item_id": item,
-        "output_index": index,
-        "content_index": 0,
-        "part": part,
-    }
+    part = {"type": "output_text", "text": "", "annotations": []}
+    yield place | {"type": "response.content_part.added", "part": part}
 
 
 def closing(item: Event, place: Event) -> Iterator[Event]:
@@ -80,7 +75,7 @@ def whole_protocol(events: Iterator[Event], response: Event) -> Iterator[Event]:
         place = {"item_id": item, "output_index": index, "content_index": 0}
         message = event.get("item", {"type": "message"})["type"] == "message"
         if message and opened != item:
-            yield from opening(item, index)
+            yield from opening(place)
             opened = item
         if event["type"] == "response.output_text.delta":
             yield event | place
@@ -100,25 +95,28 @@ def whole_protocol(events: Iterator[Event], response: Event) -> Iterator[Event]:
 
 def failure(error: Exception) -> Event:
     """Return a stream's last event; the OpenAI client raises what `error` says."""
-    said = getattr(error, "message", None) or str(error)
-    code = getattr(
-        error, "error_code", None
-    )  # MLflow's, such as TEMPORARILY_UNAVAILABLE
-    detail = {"message": said, "code": code}
+    message = getattr(error, "message", None) or str(error)
+    # MLflow's, such as TEMPORARILY_UNAVAILABLE.
+    code = getattr(error, "error_code", None)
+    detail = {"message": message, "code": code}
     return {"type": "error", **detail, "error": detail}
 
 
+def new_response() -> Event:
+    return {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "model": "agent",
+        "output": [],
+    }
+
+
 def serve(uri: str, host: str, port: int) -> None:
+    """Serve the agent until Ctrl-C."""
     model = mlflow.pyfunc.load_model(uri)
     if "agent" not in str((model.metadata.metadata or {}).get("task")):
         sys.exit("this model is no ResponsesAgent: make serve serves it")
-
-    def new_response() -> Event:
-        about = {"object": "response", "model": "agent", "output": []}
-        return about | {
-            "id": f"resp_{uuid.uuid4().hex}",
-            "created_at": int(time.time()),
-        }
 
     # A handler that is not async would hold up all others, /health too, while it runs.
     @invoke()
@@ -130,20 +128,18 @@ def serve(uri: str, host: str, port: int) -> None:
     @stream()
     async def events(request: ResponsesAgentRequest) -> AsyncIterator[Event]:
         body = request.model_dump(exclude_none=True)
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
+        queue = asyncio.Queue[Event | None]()
+        put = partial(asyncio.get_running_loop().call_soon_threadsafe, queue.put_nowait)
 
-        def produce() -> (
-            None
-        ):  # in one thread: MLflow's context must end where it began
-            number = 0
+        # In one thread: MLflow's context must end where it began.
+        def produce() -> None:
             try:
-                for event in whole_protocol(model.predict_stream(body), new_response()):
-                    event["sequence_number"] = number
-                    loop.call_soon_threadsafe(queue.put_nowait, event)
-                    number += 1
+                events = whole_protocol(model.predict_stream(body), new_response())
+                for number, event in enumerate(events):
+                    put(event | {"sequence_number": number})
             except Exception as error:
-                loop.call_soon_threadsafe(queue.put_nowait, failure(error))
-            loop.call_soon_threadsafe(queue.put_nowait, None)
+                put(failure(error))
+            put(None)
 
         producer = asyncio.create_task(asyncio.to_thread(produce))
         while event := await queue.get():
@@ -166,8 +162,8 @@ def serve(uri: str, host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    words = argparse.ArgumentParser()
-    words.add_argument("uri")
-    words.add_argument("--host", required=True)
-    words.add_argument("--port", type=int, required=True)
-    serve(**vars(words.parse_args()))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("uri")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    serve(**vars(parser.parse_args()))

@@ -1,19 +1,13 @@
-"""reference_qa: the chain, failing services, the sources, servers, MLflow's traps."""
+"""reference_qa: the chain, failing services, the evaluation, the sources, a server."""
 
-import importlib
-import importlib.metadata
 import json
-import os
 import re
-import sqlite3
-import subprocess
 import sys
 import threading
-from contextlib import closing
 from types import SimpleNamespace
 
 from shared.processes import free_port, running_server
-from shared.recipes import ROOT
+from shared.recipes import ROOT, find
 from shared.spark import answer_questions
 
 import mlflow
@@ -25,6 +19,7 @@ import pytest
 from tests.conftest import KEY, siblings
 
 HERE = ROOT / "recipes/reference_qa"
+PAGE = (HERE / "README.md").read_text()
 evaluation, library, corpus, sources, driver, model_code = siblings(
     "reference_qa",
     "evaluation",
@@ -40,6 +35,8 @@ ENTRIES = pd.read_parquet(corpus.FILE)
 EVENTS = ["created", "output_item.added", "content_part.added", "output_text.delta"]
 EVENTS += ["output_text.annotation.added", "output_text.done", "content_part.done"]
 EVENTS += ["output_item.done", "completed"]
+
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 def ask(text, **more):
@@ -58,65 +55,37 @@ def content(response):
     return message["content"][0]
 
 
-pytestmark = pytest.mark.usefixtures("own_store")
-
-
 def newest(count):
     mlflow.flush_trace_async_logging()
     return mlflow.search_traces(locations=["0"], return_type="list", max_results=count)
 
 
-def save(path, **more):
-    mlflow.tracing.enable()  # or it waits for ever: see the last trap
-    mlflow.pyfunc.save_model(
-        path,
-        python_model=HERE / "model_code.py",
-        artifacts={"entries": str(corpus.FILE)},
-        input_example=ask("x"),
-        pip_requirements=["mlflow"],
-        **more,
-    )
-    mlflow.tracing.disable()
-    return str(path)
-
-
-@pytest.fixture(name="saved", scope="module")
-def saved_model(tmp_path_factory, own_store, local_services):
-    return save(tmp_path_factory.mktemp("saved") / "qa", model_config=model_code.CONFIG)
-
-
-ENTRY = np.frombuffer(ENTRIES["vector"][0], np.int8).tolist()
-
-
 @pytest.fixture(name="fake")
 def fake_services(service):
-    """Both services: they say the vector of an entry, and words that wait for `go`."""
-    service.status, service.go = 200, threading.Event()
-    service.data = [{"embedding": ENTRY, "index": 0}]
-    service.always = answer_as_told
+    """Both services; the vector of any question is that of an entry."""
+    vector = np.frombuffer(ENTRIES["vector"][0], np.int8).tolist()
+    usage = {"prompt_tokens": 7, "total_tokens": 7}
+
+    def answer(handler, body):
+        if handler.path.endswith("/embeddings"):
+            return handler.send_json({"data": [{"embedding": vector}], "usage": usage})
+        handler.answer(body)
+
+    service.always = answer
     return service
 
 
-def answer_as_told(handler, body):
-    fake = handler.server
-    if fake.status != 200:
+def fail(fake, status):
+    """Let the service fail, and quote the key with half of a surrogate."""
+
+    def answer(handler, _):
         error = {"message": f"Bearer {handler.key}\ud800"}
-        return handler.send_json({"error": error}, fake.status)
-    if handler.path.endswith("embeddings"):
-        usage = {"prompt_tokens": 7, "total_tokens": 7}
-        return handler.send_json({"data": fake.data, "usage": usage})
-    handler.send_response(200)
-    handler.end_headers()
-    usage = {"prompt_tokens": 20, "completion_tokens": 2, "total_tokens": 22}
-    for word in ("One ", "two"):
-        write(handler, {"choices": [{"index": 0, "delta": {"content": word}}]})
-        fake.go.wait(20)
-    write(handler, {"choices": [], "usage": usage})
-    handler.close_connection = True
+        handler.send_json({"error": error}, status)
+
+    fake.always = answer
 
 
-def write(handler, event):
-    handler.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+# The chain.
 
 
 def test_answers_with_the_entry_cites_it_and_refuses(local_services):
@@ -127,35 +96,47 @@ def test_answers_with_the_entry_cites_it_and_refuses(local_services):
     assert note["url"].endswith("/library/collections.html#collections.Counter")
     first, others = answer["text"].split("\n")
     sentence = ENTRIES["text"][ENTRIES["name"] == note["title"]].iloc[0]
-    assert first == f"collections.Counter: {sentence}" and others.startswith(
-        "See also: "
-    )
+    assert first == f"collections.Counter: {sentence}"
+    assert others.startswith("See also: list.count, ")
     for question in ("Good evening!", "How do I merge two pandas DataFrames?"):
         refusal = content(agent.predict(ask(question)))
         assert (refusal["text"], refusal["annotations"]) == (model_code.REFUSAL, [])
     later = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
     again = agent.predict({"input": [*later, ask(NAME)["input"][0]]})
     assert content(again)["text"] == answer["text"]
-
-
-@pytest.mark.parametrize("answer", ["extract", "generate"])
-def test_the_stream_holds_the_same_text(local_services, answer):
-    agent = make_agent(answer=answer)
-    events = list(agent.predict_stream(ask(NAME)))
-    assert events[-1].type == "response.output_item.done"
-    joined = "".join(event.delta for event in events[:-1])
-    assert joined == events[-1].item["content"][0]["text"] != ""
-    assert (len(events) > 2) == (answer == "generate")
+    parts = [
+        {"type": "input_text", "text": NAME},
+        {"type": "input_image", "image_url": "x"},
+    ]
+    assert content(agent.predict(ask(parts)))["text"] == answer["text"]
+    assert content(agent.predict(ask("half of a pair: \ud800")))["text"]
 
 
 def test_the_first_words_come_before_the_last_are_written(fake):
+    go = threading.Event()
+
+    def write(handler, body):
+        if handler.path.endswith("/embeddings"):
+            return embed(handler, body)
+        handler.send_response(200)
+        handler.end_headers()
+        handler.close_connection = True
+        for word in ("One ", "two"):
+            event = {"choices": [{"index": 0, "delta": {"content": word}}]}
+            handler.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+            if not go.wait(5):
+                return
+
+    embed, fake.always = fake.always, write
     events = make_agent(answer="generate", least_score=-2).predict_stream(ask("x"))
-    assert next(events).delta == "One " and not fake.go.is_set()
-    fake.go.set()
+    assert next(events).delta == "One "
+    go.set()
     assert next(events).delta == "two"
+    *_, done = events
+    assert done.item["content"][0]["text"] == "One two"
 
 
-def test_an_entry_is_retrieved_once_by_the_text_that_fits_best(fake):
+def test_an_entry_is_retrieved_once_by_the_text_that_fits_best():
     agent = make_agent(entries=3)
     rows = agent.entries["name"] == "collections.Counter"
     assert rows.sum() > 2
@@ -167,28 +148,18 @@ def test_an_entry_is_retrieved_once_by_the_text_that_fits_best(fake):
     assert len({best.id, *[entry.id for entry in others]}) == 3
 
 
-@pytest.mark.parametrize(
-    ("question", "refused"),
-    [
-        ("Read a file in Rust.", True),
-        ("How do I sort a vector in C++?", True),
-        ("Read a Node.js setting", True),
-        ("Trust a certificate", False),
-        ("Pause between two requests", False),
-    ],
-)
-def test_a_question_that_names_another_library_is_refused(question, refused):
-    assert model_code.names_any(question, ENTRIES.attrs["other_names"]) == refused
+def test_a_question_that_names_another_library_is_refused():
     agent = make_agent(least_score=-2)
     best = agent.retrieve(agent.vectors[0])[0]
-    assert agent.can_answer(question, best) != refused
+    assert agent.can_answer("Trust a certificate", best)
+    for question in ("Read a file in Rust.", "How do I sort a vector in C++?"):
+        assert not agent.can_answer(question, best)
 
 
 BAD = [
     ([], "must end in a message"),
     ([{"role": "user", "content": " "}], "send 1 to 1000"),
     ([{"role": "user", "content": "x" * 100_000}], "blank or too long .100000"),
-    ([{"role": "assistant", "content": "hi"}], "must end in a message"),
     ([{"type": "function_call_output", "call_id": "1", "output": "x"}], "must end in"),
 ]
 
@@ -200,52 +171,28 @@ def test_bad_input_is_refused_without_a_call(fake, messages, reason):
     assert refused.value.get_http_status_code() == 400 and fake.keys == []
 
 
-def test_another_language_and_parts_of_text(local_services):
-    agent = make_agent()
-    for odd in ("如何在列表中添加元素？" * 20, "half of a pair: \ud800"):
-        assert content(agent.predict(ask(odd)))["text"]
-    parts = [
-        {"type": "input_text", "text": NAME},
-        {"type": "input_image", "image_url": "x"},
-    ]
-    assert "collections.Counter" in content(agent.predict(ask(parts)))["text"]
-
-
-VECTORS = [
-    ([1.0] * 3, "a vector of 3 numbers; the entries' have 384"),
-    ([0.0] * 384, "zero, or not finite"),
-    ([float("nan")] * 384, "zero, or not finite"),
-    ([1e308] * 384, "zero, or not finite"),
-    (["a"] * 384, "ValueError"),
-    (None, "a vector of 1 numbers"),
-]
-
-
-@pytest.mark.parametrize(("vector", "reason"), VECTORS)
-def test_a_vector_is_checked_before_it_is_used(fake, vector, reason):
-    fake.data = [{"embedding": vector, "index": 0}]
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ([{"embedding": [1.0] * 3}], "a vector of 3 numbers; the entries' have 384"),
+        ([{"embedding": [0.0] * 384}], "zero, or not finite"),
+        ([{"embedding": [float("nan")] * 384}], "zero, or not finite"),
+        ([None], "OPENAI_EMBEDDING_BASE_URL failed"),
+        ("html", "OPENAI_EMBEDDING_BASE_URL failed"),
+    ],
+)
+def test_a_vector_is_checked_before_it_is_used(fake, data, reason):
+    fake.always = lambda handler, _: handler.send_json({"data": data})
     with pytest.raises(mlflow.MlflowException, match=reason) as failed:
         make_agent().predict(ask("x"))
     assert failed.value.get_http_status_code() == 503
 
 
-@pytest.mark.parametrize("data", [[{}], [None], "html", {"a": 1}])
-def test_a_reply_of_another_shape_is_a_failed_service(fake, data):
-    fake.data = data
-    with pytest.raises(
-        mlflow.MlflowException, match="OPENAI_EMBEDDING_BASE_URL failed"
-    ):
-        make_agent().predict(ask("x"))
-
-
-@pytest.mark.parametrize(
-    ("status", "code"), [(500, "InternalServerError"), (401, "Authentic")]
-)
-def test_a_failed_service_is_an_error_without_the_key(fake, traced, status, code):
-    fake.status = status
+def test_a_failed_service_is_an_error_without_the_key(fake, traced):
+    fail(fake, 401)
     agent = make_agent()
     for call in (agent.predict, lambda body: list(agent.predict_stream(body))):
-        with pytest.raises(mlflow.MlflowException, match=code) as failed:
+        with pytest.raises(mlflow.MlflowException, match="Authentic") as failed:
             call(ask("x"))
         assert "Bearer ***?" in str(failed.value) and KEY not in str(failed.value)
     traces = newest(2)
@@ -272,57 +219,47 @@ def test_vectors_of_another_model_are_never_compared(fake, monkeypatch):
 
 
 def test_a_trace_has_its_session_and_tokens(fake, traced):
-    fake.go.set()
     agent = make_agent(answer="generate", least_score=-2)
     agent.predict(ask("x", context={"conversation_id": "c7", "user_id": "u"}))
     (trace,) = newest(1)
     assert trace.info.trace_metadata["mlflow.trace.session"] == "c7"
-    tokens = {"input_tokens": 27, "output_tokens": 2, "total_tokens": 29}
+    tokens = {"input_tokens": 18, "output_tokens": 7, "total_tokens": 25}
     assert trace.info.token_usage == tokens
     kinds = {span.span_type for span in trace.data.spans}
     assert kinds == {"AGENT", "EMBEDDING", "RETRIEVER", "LLM"}
 
 
+def test_score_spark_asks_each_question_by_itself(fake):
+    class Loaded:
+        def predict(self, request):
+            return make_agent(least_score=-2).predict(request).model_dump()
+
+    answers = answer_questions(Loaded(), pd.Series(["x", " "]))
+    assert answers["_error"][0] is None and "send 1 to 1000" in answers["_error"][1]
+    assert answers["answer"][0] and len(fake.keys) == 1
+
+
 # The evaluation.
 
 
-def answers_and_failures(fake):
-    questions = pd.DataFrame(
-        {
-            "part": ["choosing", "choosing"],
-            "kind": ["in scope", "near"],
-            "question": ["x", "y"],
-            "answer": ["collections.Counter", ""],
-        }
-    )
-    return evaluation.ask(make_agent(), questions)
-
-
 def test_a_failed_service_is_no_refusal(fake):
-    fake.status = 500
-    rows = answers_and_failures(fake)
+    fail(fake, 500)
+    questions = pd.DataFrame({"kind": ["in scope", "near"], "question": ["x", "y"]})
+    rows = evaluation.ask(make_agent(), questions.assign(answer=["len", ""]))
     assert rows["error"].str.contains("InternalServerError").all()
     assert rows["answered"].isna().all()
     rows.loc[1, ["error", "answered", "rank"]] = [None, False, 0]
     assert evaluation.figures(rows)["refused near"] == 1
 
 
-@pytest.mark.parametrize(
-    ("table", "reason"),
-    [
-        ("part,question\nchoosing,x", "lacks the columns answer, kind"),
-        (
-            "part,kind,question,answer\nchoosing,in scope,x,len\nchoosing,near,y,",
-            "held out: needs questions in scope, and others",
-        ),
-    ],
-)
-def test_questions_that_evaluate_nothing_are_refused(
-    table, reason, monkeypatch, tmp_path
-):
-    (tmp_path / "q.csv").write_text(table)
+def test_questions_that_evaluate_nothing_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation, "QUESTIONS", tmp_path / "q.csv")
-    with pytest.raises(SystemExit, match=reason):
+    (tmp_path / "q.csv").write_text("part,question\nchoosing,x")
+    with pytest.raises(SystemExit, match="lacks the columns answer, kind"):
+        evaluation.read_questions(ENTRIES)
+    table = "part,kind,question,answer\nchoosing,in scope,x,len\nchoosing,near,y,"
+    (tmp_path / "q.csv").write_text(table)
+    with pytest.raises(SystemExit, match="held out: needs questions in scope, and"):
         evaluation.read_questions(ENTRIES)
 
 
@@ -345,42 +282,19 @@ def test_the_driver_registers_nothing_when_answers_failed(
     assert mlflow.MlflowClient().search_registered_models() == []
 
 
-# The sources.
+# The sources; `make verify` reads them anew and compares.
 
 
-def test_the_recorded_entries_are_those_that_the_page_counts():
-    """`make verify` makes them anew and compares."""
-    assert ENTRIES.attrs["other_names"] == sources.other_names(corpus.NEIGHBOURS)
-    assert corpus.FILE.stat().st_size < 3e6
-    assert {len(vector) for vector in ENTRIES["vector"]} == {384}
-    page = (HERE / "README.md").read_text()
+def test_the_page_counts_the_recorded_entries():
     entries = ENTRIES[ENTRIES["in_scope"]].drop_duplicates("name")
-    assert f"{len(entries):,} functions" in page
-    assert f"{corpus.FILE.stat().st_size / 1e6:.1f} MB" in page
+    assert f"{len(entries):,} functions" in PAGE
+    assert f"{corpus.FILE.stat().st_size / 1e6:.1f} MB" in PAGE
     phrases = pd.read_csv(HERE / "phrases.csv", keep_default_na=False)
     assert set(phrases["name"]) <= set(entries["name"])
-    assert f"{len(phrases):,} phrases" in page
+    assert f"{len(phrases):,} phrases" in PAGE
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "place"),
-    [
-        ("shutil.rmtree", "Delete an entire directory tree", "shutil.html#shutil"),
-        ("str.strip", "Return a copy of the string with", "stdtypes.html#str.strip"),
-        ("len", "Return the length (the number of items)", "functions.html#len"),
-        ("csv.DictReader", "Create an object that operates", "csv.html#csv.Dict"),
-        ("asyncio.sleep", "Block for delay seconds.", "asyncio-task.html#asyncio.s"),
-        ("list.append", "Append object to the end", "stdtypes.html#list"),  # docstrings
-        ("hashlib.sha256", "Returns a sha256 hash object", "hashlib.html"),
-    ],
-)
-def test_an_entry_has_its_own_sentence_and_page(name, text, place):
-    entry = ENTRIES[ENTRIES["name"] == name].iloc[0]
-    assert entry["text"].startswith(text)
-    assert f"/library/{place}" in entry["link"]
-
-
-PAGE = """
+HTML = """
 <h1>tea — Brew it<a class="headerlink">¶</a></h1><p>About the module.</p>
 <h2>Pots</h2>
 <dl class="py class"><dt class="sig" id="tea.Pot">class</dt><dd>
@@ -394,7 +308,7 @@ PAGE = """
 
 def test_a_page_of_the_reference_gives_each_name_its_paragraph():
     page = library.Page("https://x/tea.html")
-    page.feed(PAGE)
+    page.feed(HTML)
     pour = page.sections.pop("tea.Pot.pour")
     assert (pour.text, pour.is_part) == ("Pour a cup. Or two.", True)
     assert pour.link == "https://x/tea.html#tea.Pot.pour"
@@ -403,21 +317,13 @@ def test_a_page_of_the_reference_gives_each_name_its_paragraph():
     assert texts == {"tea.brew": "Make tea.", "tea.make": "Make tea."}
 
 
-def test_without_the_reference_the_package_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(library, "REFERENCE", tmp_path / "none")
-    with pytest.raises(SystemExit, match="none is missing: apt-get install python3"):
-        next(library.standard_library())
-
-
 def test_a_phrase_is_compared_for_its_entry(tmp_path, capsys):
     file = tmp_path / "phrases.csv"
     file.write_text("name,phrase\na,how do I a?\nz,nothing\na,a it\n")
     entries = [sources.Entry("a", "A.", prior=0.1), sources.Entry("b", "B.")]
     made = list(sources.with_phrases(entries, file))
     assert [entry.compared for entry in made] == ["", "how do I a?", "a it", ""]
-    assert {(entry.name, entry.text, entry.prior) for entry in made[:3]} == {
-        ("a", "A.", 0.1)
-    }
+    assert [entry.name for entry in made] == ["a", "a", "a", "b"]
     assert capsys.readouterr().out == "phrases.csv: no entry is called z\n"
 
 
@@ -429,8 +335,7 @@ Before the first heading.
 # Tea
 
 ## Green
-
-Steep it at 80 degrees:
+Steep it at 80 degrees. {more}
 
 - two minutes
 
@@ -441,57 +346,42 @@ Steep it at 80 degrees:
 
 pour()
 ```
-
-## Black
-Boiling water. {more}
-
-1. Pour.
-
-   Wait.
-
-2. Drink.
 """
 
 
-def test_markdown_keeps_headings_and_whole_lists(tmp_path):
+def test_markdown_is_cut_neither_in_a_list_nor_in_code(tmp_path):
     (tmp_path / "deep").mkdir()
     text = GUIDE.format(more="It is long. " * 80)
     (tmp_path / "deep/tea.md").write_text(text)
     entries = {entry.name: entry.text for entry in sources.markdown(tmp_path)}
-    assert list(entries) == ["deep/tea.md", "deep/tea.md: Green", "deep/tea.md: Black"]
+    names = ["deep/tea.md", "deep/tea.md: Green", "deep/tea.md: Green (2)"]
+    assert list(entries) == names
     assert entries["deep/tea.md"] == "Before the first heading."
-    assert "no milk" in entries["deep/tea.md: Green"]
-    assert entries["deep/tea.md: Green"].endswith("# not a heading\n\npour()\n```")
-    assert entries["deep/tea.md: Black"].endswith("1. Pour.\n\n   Wait.\n\n2. Drink.")
+    assert entries["deep/tea.md: Green"].endswith("\n\n- two minutes\n\n- no milk")
+    code = "```python\n# not a heading\n\npour()\n```"
+    assert entries["deep/tea.md: Green (2)"] == code
 
 
 def test_a_long_section_is_cut_between_paragraphs(tmp_path):
     paragraphs = [f"Paragraph {number}. {'word ' * 60}".strip() for number in range(5)]
     (tmp_path / "a.md").write_text("# A\n\n" + "\n\n".join(paragraphs))
     entries = list(sources.markdown(tmp_path))
-    assert [entry.name for entry in entries] == [
-        "a.md: A",
-        "a.md: A (2)",
-        "a.md: A (3)",
-    ]
+    names = ["a.md: A", "a.md: A (2)", "a.md: A (3)"]
+    assert [entry.name for entry in entries] == names
     assert "\n\n".join(entry.text for entry in entries) == "\n\n".join(paragraphs)
 
 
-def test_a_long_code_block_is_not_cut():
-    code = "```\n" + "one()\n" * 150 + "\n" + "two()\n" * 150 + "```"
-    assert sources.passages(f"Before.\n\n{code}")[-1].endswith(code)
-
-
-# The servers.
+# The server, and what the page shows.
 
 
 @pytest.fixture(name="base", scope="module")
-def agent_server(saved, tmp_path_factory, new_store):
-    """The process behind make serve-agent."""
+def agent_server(folder, local_services, tmp_path_factory, new_store):
+    """The process behind make serve-agent, in front of the logged model."""
+    model = str(folder(find("reference_qa")))
     place = tmp_path_factory.mktemp("server")
     base = f"http://127.0.0.1:{(port := free_port())}"
     where = f"--host=127.0.0.1 --port={port}".split()
-    command = [sys.executable, "-m", "shared.agent_server", saved, *where]
+    command = [sys.executable, "-m", "shared.agent_server", model, *where]
     new_store(place / "m.db")  # for its traces
     more = {"MLFLOW_TRACKING_URI": f"sqlite:///{place}/m.db"}
     with running_server(command, ROOT, f"{base}/health", place / "log", **more):
@@ -508,104 +398,31 @@ def test_the_openai_client_as_the_page_shows_it(base, capsys):
     assert kinds == [f"response.{kind}" for kind in EVENTS]
 
 
-@pytest.mark.parametrize("path", ["", "/v1"])
-def test_the_protocol_of_the_responses_api(base, path):
-    create = openai.OpenAI(base_url=base + path, api_key="x").responses.create
+def test_the_protocol_of_the_responses_api(base):
+    create = openai.OpenAI(base_url=f"{base}/v1", api_key="x").responses.create
     answer = create(model="m", input=NAME)
     assert answer.id.startswith("resp_") and answer.status == "completed"
     assert answer.output_text.startswith("collections.Counter: ")
-    events = [
-        event.model_dump() for event in create(model="m", input=NAME, stream=True)
-    ]
+    stream = create(model="m", input=NAME, stream=True)
+    events = [event.model_dump() for event in stream]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     items = {event["item_id"] for event in events if "item_id" in event}
     (item,) = events[-1]["response"]["output"]
     assert items == {item["id"]} and item["content"][0]["text"] == answer.output_text
-    for messages, reason in BAD:
-        with pytest.raises(openai.BadRequestError, match=reason):
-            create(model="m", input=messages)
-        if messages:
-            with pytest.raises(openai.APIError, match=reason):
-                list(create(model="m", input=messages, stream=True))
+    with pytest.raises(openai.BadRequestError, match="send 1 to 1000"):
+        create(model="m", input=" ")
+    with pytest.raises(openai.APIError, match="send 1 to 1000"):
+        list(create(model="m", input=" ", stream=True))
     for ignored in ({"instructions": "Be brief."}, {"previous_response_id": "resp_1"}):
         with pytest.raises(openai.BadRequestError, match=next(iter(ignored))):
             create(model="m", input=NAME, **ignored)
 
 
-def test_the_pages_pytest_file_passes(local_services, saved, tmp_path, new_store):
-    """With MLflow's plugin, as the page shows it."""
-    page = (HERE / "README.md").read_text()
-    (code,) = re.findall(r"```python\n([^`]*@mlflow\.test[^`]*)```", page)
-    (command,) = re.findall(r"python (-m pytest -p mlflow.*)$", page, re.M)
-    file = tmp_path / "test_answers.py"
-    file.write_text(code.replace("models:/reference_qa/latest", saved))
-    new_store(tmp_path / "m.db")
-    where = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/m.db", "PYTEST_ADDOPTS": ""}
-    done = subprocess.run(
-        [sys.executable, *command.split(), "-W", "ignore"],
-        env=os.environ | where,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert "1 passed" in done.stdout, done.stdout
-
-
-# What MLflow does at the moment, and the page warns of; red when MLflow mends it.
-
-
-def test_trap_agent_server_needs_httpx_but_does_not_require_it(monkeypatch):
-    needs = importlib.metadata.requires("mlflow") or []
-    assert not any(need.split(";")[0].strip().startswith("httpx") for need in needs)
-    monkeypatch.setitem(sys.modules, "httpx", None)
-    for name in [name for name in sys.modules if "agent_server" in name]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ImportError, match="httpx"):
-        importlib.import_module("mlflow.genai.agent_server")
-
-
-def test_trap_a_table_of_questions_gets_one_answer(fake):
-    from mlflow.pyfunc.loaders.responses_agent import _ResponsesAgentPyfuncWrapper
-
-    table = pd.DataFrame({"input": [ask("x")["input"], ask("y")["input"]]})
-    agent = _ResponsesAgentPyfuncWrapper(make_agent(least_score=-2), None)
-    assert len(agent.predict(table)["output"]) == 1 and len(fake.keys) == 1
-    # `make score-spark` asks each by itself.
-    alone = answer_questions(agent, pd.Series(["x", " "]))
-    assert alone["_error"][0] is None and "send 1 to 1000" in alone["_error"][1]
-    assert alone["answer"][0]
-
-
-def test_trap_models_serve_has_no_responses_and_does_not_stream(fake, saved):
-    from fastapi.testclient import TestClient
-    from mlflow.pyfunc.scoring_server import init
-
-    with TestClient(init(mlflow.pyfunc.load_model(saved))) as served:
-        assert served.post("/responses", json=ask("x")).status_code == 404
-        plain = served.post("/invocations", json=ask("x", stream=True))
-        assert plain.json()["object"] == "response"
-        for messages, reason in BAD:
-            refused = served.post("/invocations", json={"input": messages})
-            assert refused.status_code == 400
-            assert re.search(reason, refused.text), refused.text
-        fake.status = 500
-        assert served.post("/invocations", json=ask("x")).status_code == 503
-
-
-def test_trap_an_empty_input_reaches_the_agent():
-    assert mlflow.types.responses.ResponsesAgentRequest(input=[]).input == []
-
-
-def test_trap_a_trace_is_lost_while_others_write_to_sqlite(traced, monkeypatch):
-    from mlflow.store.db.utils import sql
-
-    text = sql.text  # it waits 20 s for its turn; here 0.2
-    monkeypatch.setattr(
-        sql, "text", lambda said: text(said.replace("= 20000", "= 200"))
-    )
-    before = {trace.info.trace_id for trace in newest(100)}
-    with closing(sqlite3.connect("mlflow.db")) as other:
-        other.execute("BEGIN IMMEDIATE")
-        mlflow.trace(len)("")
-        mlflow.flush_trace_async_logging()
-    assert {trace.info.trace_id for trace in newest(100)} == before
+@pytest.mark.filterwarnings("ignore")
+def test_the_page_s_test_of_its_answers_passes(folder, local_services, traced):
+    """What the test does; MLflow's plugin keeps it as a run."""
+    (code,) = re.findall(r"```python\n([^`]*@mlflow\.test[^`]*)```", PAGE)
+    model = str(folder(find("reference_qa")))
+    page = {}
+    exec(code.replace("models:/reference_qa/latest", model), page)
+    page["test_the_answer_names_the_entry"].__wrapped__()
