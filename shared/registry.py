@@ -47,8 +47,8 @@ def promote(recipe: Recipe, number: str = "") -> int:
     """Make the challenger, or the version of that number, the champion."""
     name = recipe.name
     registered = versions(name) if open_store() else []
-    holders = {alias: str(v.version) for v in registered for alias in v.aliases}
-    number = number or holders.get("challenger", "")
+    aliases = {alias: str(v.version) for v in registered for alias in v.aliases}
+    number = number or aliases.get("challenger", "")
     numbers = [str(version.version) for version in registered]
     if number not in numbers:
         wanted = f"version {number}" if number else "challenger"
@@ -56,11 +56,12 @@ def promote(recipe: Recipe, number: str = "") -> int:
         remedy = f"make register RECIPE={name}"
         raise CookbookError(f"{name} has no {wanted}; versions: {listed} ({remedy})")
     set_alias(name, "champion", number)
-    if number == holders.get("challenger"):
+    if number == aliases.get("challenger"):
         mlflow.MlflowClient().delete_registered_model_alias(name, "challenger")
         print(f'client.delete_registered_model_alias("{name}", "challenger")')
     print(f"models:/{name}@champion is version {number}")
-    if number != (before := holders.get("champion", number)):
+    before = aliases.get("champion", number)
+    if before != number:
         print(f"back: make promote RECIPE={name} VERSION={before}")
     return 0
 
