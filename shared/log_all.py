@@ -17,7 +17,7 @@ REPORT = re.compile(r"^run     (.+)\nmodel   models:/(.+)\nresult  (.*)$", re.M)
 
 def import_packages() -> None:
     """Import what several drivers use: half of each driver's time would go into it."""
-    import databricks.sdk
+    import databricks.sdk  # noqa: F401
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import mlflow.data.pandas_dataset

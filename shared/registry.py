@@ -49,12 +49,9 @@ def promote(recipe: Recipe, number: str = "") -> int:
     registered = versions(name) if open_store() else []
     aliases = {alias: str(v.version) for v in registered for alias in v.aliases}
     number = number or aliases.get("challenger", "")
-    numbers = [str(version.version) for version in registered]
-    if number not in numbers:
+    if number not in [str(version.version) for version in registered]:
         wanted = f"version {number}" if number else "challenger"
-        listed = ", ".join(numbers) or "none"
-        remedy = f"make register RECIPE={name}"
-        raise CookbookError(f"{name} has no {wanted}; versions: {listed} ({remedy})")
+        raise CookbookError(f"{name} has no {wanted}; make register RECIPE={name}")
     set_alias(name, "champion", number)
     if number == aliases.get("challenger"):
         mlflow.MlflowClient().delete_registered_model_alias(name, "challenger")

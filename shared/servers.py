@@ -1,4 +1,4 @@
-"""The programs that `make` starts: drivers, checks, and MLflow's servers on loopback."""
+"""Start what `make` runs: drivers, checks, and MLflow's servers on loopback."""
 
 import shlex
 import shutil

@@ -67,15 +67,13 @@ def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
 def read_params(model: Model, text: str) -> dict[str, Any] | None:
     """Return params out of JSON; CookbookError for one that MLflow would ignore."""
     schema = model.get_params_schema()
-    names = [param.name for param in schema.params] if schema else []
+    known = [param.name for param in schema.params] if schema else []
     try:
         params = dict(json.loads(text or "{}"))
     except (TypeError, ValueError):
         raise CookbookError('PARAMS: give JSON such as {"alpha": 0.01}') from None
-    for name in params:
-        if name not in names:
-            listed = ", ".join(names) or "none"
-            raise CookbookError(f"the model has no param {name}; its params: {listed}")
+    if unknown := set(params) - set(known):
+        raise CookbookError(f"no param {unknown}; the model's params: {known}")
     return params or None
 
 
@@ -183,7 +181,8 @@ def score(
 
     model = Model.load(path)
     columns = input_columns(model, rows.columns, group_by)
-    if is_agent(model):
+    asks_agent = is_agent(model)
+    if asks_agent:
         answer_type = StructType.fromDDL("answer string, cited array<string>")
     else:
         answer_type = spark_columns(model.get_output_schema())
@@ -195,7 +194,7 @@ def score(
     def answer(table: pd.DataFrame) -> pd.DataFrame:
         os.environ.update(services)
         loaded = SparkModelCache.get_or_load(archive)[0]
-        if is_agent(model):
+        if asks_agent:
             answers = answer_questions(loaded, table["question"])
         elif group_by:
             answers = answer_table(loaded, table.drop(columns=group_by), params)
