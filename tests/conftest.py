@@ -225,6 +225,12 @@ def environment(checkout: Path, **more: str) -> dict[str, str]:
     return processes.environment(PYTHONPATH=str(checkout), **more)
 
 
+def own_variables() -> dict[str, str]:
+    """Return the variables of a starter, which knows nothing of this checkout."""
+    ours = ("PYTHON", "MAKE", "MLFLOW", "VIRTUAL_ENV", "PYTEST", "UV_BUILD")
+    return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+
+
 def left_behind(
     checkout: Path, words: list[str], enough: int, how: int, **more: str
 ) -> dict:
