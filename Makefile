@@ -74,9 +74,9 @@ torture: build/log-all.json ## 10,000 hostile inputs for each recipe, crowds, ki
 	@$(BIN)/python -m benchmarks.torture
 
 # The longest first.
-verify: .venv/.spark .venv/.team .venv/.browser .venv/.sign ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
+verify: .venv/.spark .venv/.team .venv/.browser .venv/.sign ## use every recipe in every way; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify/test_s*.py tests/verify/test_c*.py tests/test_copies.py tests/verify/test_[!cs]*.py \
-		-m verify -n 2 --dist loadfile --no-loadscope-reorder -vv --recipe "$$RECIPE" --way "$$WAY"
+		-m verify -k "$${RECIPE:-test} and $${WAY:-test}" -n 2 --dist loadfile --no-loadscope-reorder -vv
 
 recipe: .venv/.check ## start a new recipe here:  make recipe NAME=bmi
 	@$(RUN) recipe && $(BIN)/ruff format -q recipes tests

@@ -14,7 +14,7 @@ from shared.recipes import find
 import pytest
 import yaml
 
-pytestmark = pytest.mark.verify("newcomer", recipe="circle_area")
+pytestmark = pytest.mark.verify
 GUIDES = ROOT / "docs" / "guides"
 SERVER = r"^.* (?:--port|http\.server) (\d+).*\n\Z"  # a last line that starts one
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.report import RESULTS
 
 
-@pytest.mark.verify("other Pythons", recipe="circle_area")
+@pytest.mark.verify
 def test_code_against_pickle():
     subprocess.run([sys.executable, "-m", "benchmarks.pythons"], cwd=ROOT, check=True)
     tables = json.loads((RESULTS / "pythons.json").read_text())["tables"]
