@@ -73,7 +73,7 @@ def postgresql(kind: str):
         user = ["runuser", "-u", "postgres", "--"]
 
     def run(program: str, *words: str) -> None:
-        command = [*user, programs / program, *words]
+        command = [*user, str(programs / program), *words]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
