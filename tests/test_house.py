@@ -126,12 +126,13 @@ def test_accept_shows_what_differs_and_writes_nothing_unasked(
     assert capsys.readouterr().out == f"{shown}the expected answer already\n"
 
 
-def test_one_failure_does_not_stop_the_others(fresh_checkout):
+def test_one_failure_does_not_stop_the_others(fresh_checkout, new_store):
     checkout = only(fresh_checkout("failing"), "circle_area")
     broken = shutil.copytree(
         checkout / "recipes/circle_area", checkout / "recipes/broken"
     )
     (broken / "driver.py").write_text("raise ValueError('no such column')")
+    new_store(checkout / ".mlflow/mlflow.db")
     done = make(checkout, "log-all")
     rows = {row["recipe"]: row for row in summary(checkout)}
     assert done.returncode != 0 and rows["circle_area"]["status"] == "ok"
