@@ -55,7 +55,7 @@ def without_paths(text: str, recipe: Recipe) -> str:
     return text.replace(f" RECIPE={recipe.name}", "")
 
 
-def module(path: Path, recipe: Recipe, slug: str) -> str:
+def rename_code(path: Path, recipe: Recipe, slug: str) -> str:
     """Return a module of the starter.
 
     The recipe's name stands in the driver, in its docstring and as NAME; elsewhere it
@@ -148,7 +148,7 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     for path in recipe_files(recipe):
         data = path.read_bytes()
         if path.suffix == ".py":
-            data = module(path, recipe, slug).encode()
+            data = rename_code(path, recipe, slug).encode()
         place = path.relative_to(recipe.path).as_posix()
         files[rename(place, new_names(recipe, slug))] = data
     texts = {**requirements(recipe), "README.md": readme(recipe, slug)}

@@ -1,4 +1,4 @@
-"""The one place that knows which recipes there are, and what they say of themselves."""
+"""Find the recipes, what their READMEs say of them, and their newest models."""
 
 import json
 import sys

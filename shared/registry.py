@@ -1,7 +1,8 @@
-"""The life of a registered model: versions, and the aliases champion and challenger.
+"""Register, promote and roll back models; rebuild one that is made of others.
 
 A version is a logged model and never changes; an alias says which version is in use.
-Promoting and rolling back move it. Each verb prints the client's call that it makes.
+Promoting and rolling back move the alias `champion`. Each function prints the client's
+call that it makes.
 """
 
 from typing import Any
