@@ -94,9 +94,13 @@ def ask(
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "answer.json"
-        command = [*python, "-I", "-c", PREDICT, model, request, output, env_manager]
+        arguments = [model, request, str(output), env_manager]
         done = subprocess.run(
-            command, cwd="/", env=variables, capture_output=True, text=True
+            [*python, "-I", "-c", PREDICT, *arguments],
+            cwd="/",
+            env=variables,
+            capture_output=True,
+            text=True,
         )
         if output.is_file():
             return json.loads(output.read_text(encoding="utf-8"))
