@@ -4,7 +4,6 @@ import io
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
 from benchmarks.report import marked_processes
-from tests.conftest import blocks, environment, left_behind
+from tests.conftest import blocks, environment
 from tests.torture.test_load import listening
 
 pytestmark = pytest.mark.verify
@@ -162,14 +161,6 @@ def test_bootstrap_replicates(logged):
         spread = edges[edges["replicate"] == replicate][list(alone.columns)]
         assert spread.to_dict("list") == alone.to_dict("list")
     assert "directed" in run(f"import pandas as pd\n{count}")
-
-
-def test_a_polite_kill_leaves_no_process_behind(logged, tmp_path):
-    (tmp_path / "circles.csv").write_text("diameter\n1\n")
-    words = ["score-spark", "RECIPE=circle_area", f"INPUT={tmp_path}/circles.csv"]
-    more = {"COOKBOOK_MARK": str(tmp_path), **LOOPBACK}
-    words.append(f"OUTPUT={tmp_path}/areas.parquet")
-    assert left_behind(logged.checkout, words, 4, signal.SIGTERM, **more) == {}
 
 
 def test_this_machines_spark_listens_on_loopback(tmp_path, monkeypatch):
