@@ -1,6 +1,6 @@
 # Bare `make` prints what there is. Every target makes the environment it needs first.
 PYTHON ?= python3
-# Values are data, never text for make or the shell: taken as they stand, handed on as environment.
+# The values of these variables are data: neither make nor the shell interprets them.
 DATA := PYTHON RECIPE NAME PORT FROM TO VERSION INPUT OUTPUT PARAMS GROUP_BY WAY TILES YES
 $(foreach name,$(DATA),$(eval override $(name) := $$(value $(name))))
 export $(DATA)
@@ -8,7 +8,7 @@ export $(DATA)
 BIN := .venv/bin
 UV := $(BIN)/uv pip
 export UV_PYTHON_DOWNLOADS = never
-# What builds a source package is pinned too. uv asks where pip asks.
+# Build dependencies are pinned too. uv uses the index and certificate that pip is told to use.
 export UV_BUILD_CONSTRAINT = locks/dev.txt
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(value PIP_INDEX_URL)
@@ -22,7 +22,7 @@ endif
 # Warnings are errors in recipe runs; MLflow warns of its own type hints when it is imported.
 RUN := $(BIN)/python -W error -W ignore::UserWarning:mlflow.types.type_hints -m shared.cli
 
-# One recipe's packages will do, unless all are there.
+# Install the packages of the named recipe alone, unless those of all recipes are installed.
 KNOWN := $(filter $(RECIPE),$(patsubst recipes/%/model_code.py,%,$(wildcard recipes/*/model_code.py)))
 ONE := .venv/.$(or $(if $(wildcard .venv/.recipes),recipes),$(if $(KNOWN),one-$(KNOWN)),base)
 ANY := .venv/.$(if $(wildcard .venv/.recipes),recipes,base)
@@ -73,10 +73,10 @@ passages: .venv/.recipes ## embed the entries of reference_qa again, into its en
 torture: build/log-all.json ## 10,000 hostile inputs for each recipe, and many clients (half an hour)
 	@$(BIN)/python -m benchmarks.torture
 
-# The longest first.
-verify: .venv/.spark .venv/.team .venv/.browser .venv/.sign ## every recipe in every way it is used; part of it with RECIPE=<name> WAY=isolated
+# The tests that take longest come first.
+verify: .venv/.spark .venv/.team .venv/.browser .venv/.sign ## use every recipe in every way; part of it with RECIPE=<name> WAY=isolated
 	@$(BIN)/python -m pytest tests/verify/test_s*.py tests/verify/test_c*.py tests/test_copies.py tests/verify/test_[!cs]*.py \
-		-m verify -n 2 --dist loadfile --no-loadscope-reorder -vv --recipe "$$RECIPE" --way "$$WAY"
+		-m verify -k "$${RECIPE:-test} and $${WAY:-test}" -n 2 --dist loadfile --no-loadscope-reorder -vv
 
 recipe: .venv/.check ## start a new recipe here:  make recipe NAME=bmi
 	@$(RUN) recipe && $(BIN)/ruff format -q recipes tests
@@ -93,7 +93,7 @@ bench: .venv/.recipes $(if $(filter-out spark,$(RECIPE)),,.venv/.spark) ## measu
 build/log-all.json: $(wildcard recipes/*/*.py recipes/*/*/*.py recipes/*/request.json) | .venv/.recipes
 	@$(RUN) log-all
 
-# What pages show as it was printed: made again when a recipe has changed.
+# Output that the site shows as it was printed; made again when a recipe has changed.
 build/log-all.txt: build/log-all.json
 	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.table(json.load(open("$<"))))' > $@
 build/smoke-all.txt: build/log-all.json
@@ -110,7 +110,7 @@ build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.
 	@$(BIN)/python -m docs.transcript
 SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/checked build/transcript.txt
 
-# The pages alone: python -m docs.generate.
+# `python -m docs.generate` writes the pages without building the site.
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
@@ -144,7 +144,7 @@ lock: .venv/.recipes ## resolve the groups of pyproject.toml into locks/ again
 clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 	rm -rf build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# A stamp for each part of the environment. uv comes first, at the version in the lock.
+# Each part of the environment has a stamp file. uv comes first, at the version in the lock.
 .venv/bin/uv:
 	@"$$PYTHON" -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]}: 3.11 to 3.13 is needed, e.g. make PYTHON=python3.11")'
 	@echo "setting up .venv"

@@ -12,31 +12,28 @@ from shared import CookbookError
 from shared.processes import stop_on_term
 from shared.recipes import find
 
-# make target: (module and function, which returns the exit code; variables it takes)
+# make target: module and function, which returns the exit code; variables it takes
 COMMANDS = {
-    "list": ("recipes.print_recipes", []),
-    "log": ("servers.log", ["RECIPE"]),
-    "log-all": ("servers.log_all", []),
-    "smoke": ("servers.smoke", ["RECIPE"]),
-    "smoke-all": ("servers.smoke_all", []),
-    "isolated": ("smoke.isolated", ["RECIPE"]),
-    "check-model": ("servers.check_model", ["RECIPE"]),
-    "accept": ("smoke.accept", ["RECIPE"]),
-    "new": ("new.make", ["FROM", "TO"]),
-    "starters": ("new.starters", []),
-    "recipe": ("new.recipe", ["NAME"]),
-    "serve": ("servers.serve", ["RECIPE", "PORT"]),
-    "serve-agent": ("servers.serve_agent", ["RECIPE", "PORT"]),
-    "dockerfile": ("servers.dockerfile", ["RECIPE"]),
-    "ui": ("servers.ui", ["PORT"]),
-    "register": ("registry.register", ["RECIPE"]),
-    "promote": ("registry.promote", ["RECIPE", "VERSION"]),
-    "rebuild": ("registry.rebuild", ["RECIPE"]),
-    "registry": ("registry.print_versions", []),
-    "score-spark": (
-        "spark.score_file",
-        ["RECIPE", "INPUT", "OUTPUT", "PARAMS", "GROUP_BY"],
-    ),
+    "list": "recipes.print_recipes",
+    "log": "servers.log RECIPE",
+    "log-all": "servers.log_all",
+    "smoke": "smoke.smoke RECIPE",
+    "smoke-all": "servers.smoke_all",
+    "isolated": "smoke.isolated RECIPE",
+    "check-model": "servers.check_model RECIPE",
+    "accept": "smoke.accept RECIPE",
+    "new": "new.make FROM TO",
+    "starters": "new.starters",
+    "recipe": "new.recipe NAME",
+    "serve": "servers.serve RECIPE PORT",
+    "serve-agent": "servers.serve_agent RECIPE PORT",
+    "dockerfile": "servers.dockerfile RECIPE",
+    "ui": "servers.ui PORT",
+    "register": "registry.register RECIPE",
+    "promote": "registry.promote RECIPE VERSION",
+    "rebuild": "registry.rebuild RECIPE",
+    "registry": "registry.print_versions",
+    "score-spark": "spark.score_file RECIPE INPUT OUTPUT PARAMS GROUP_BY",
 }
 
 
@@ -59,7 +56,7 @@ def main(words: list[str]) -> int:
     if len(words) != 1 or words[0] not in COMMANDS:
         print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    place, variables = COMMANDS[words[0]]
+    place, *variables = COMMANDS[words[0]].split()
     module, function = place.split(".")
     try:
         values = [read_variable(variable, words[0]) for variable in variables]
@@ -79,6 +76,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    import shared.run  # noqa: F401  # a command is short: no search for garbage
-
     sys.exit(main(sys.argv[1:]))

@@ -1,29 +1,27 @@
 """Run a function for each recipe, as many at a time as there are cores.
 
-Each runs in a fork of this process: it begins with MLflow imported, which takes longer
-than most of what it does then, and ends without a trace in the others.
+Each runs in a fork of this process: it begins with what is imported here, and ends
+without a trace in the others.
 """
 
-import gc
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shared import ROOT
+from shared import ROOT, CookbookError
 from shared.recipes import Recipe
 from shared.run import print_error
 
 
 def run_in_forks(
-    work: Callable[[Recipe], object], recipes: list[Recipe], folder: str
+    work: Callable[[Recipe], int], recipes: list[Recipe], folder: str
 ) -> Iterator[tuple[Recipe, int, float]]:
     """Yield each recipe as it ends, its exit code (negative: a signal), its seconds.
 
-    What it prints is in build/<folder>/<recipe>.txt.
+    Prints a line for each. What the function prints is in build/<folder>/<recipe>.txt.
     """
-    gc.freeze()  # the imported modules stay
     (ROOT / "build" / folder).mkdir(parents=True, exist_ok=True)
     waiting = list(recipes)
     running: dict[int, tuple[Recipe, float]] = {}
@@ -36,7 +34,11 @@ def run_in_forks(
             running[process] = recipe, time.monotonic()
         process, status = os.wait()
         recipe, start = running.pop(process)
-        yield recipe, os.waitstatus_to_exitcode(status), time.monotonic() - start
+        exit_code, seconds = os.waitstatus_to_exitcode(status), time.monotonic() - start
+        count = f"[{len(recipes) - len(waiting) - len(running)}/{len(recipes)}]"
+        verdict = "failed" if exit_code else "ok"
+        print(f"{count} {recipe.name:<22} {verdict:<8}{seconds:6.1f} s", flush=True)
+        yield recipe, exit_code, seconds
 
 
 def output_file(folder: str, recipe: Recipe) -> Path:
@@ -44,7 +46,7 @@ def output_file(folder: str, recipe: Recipe) -> Path:
     return ROOT / "build" / folder / f"{recipe.name}.txt"
 
 
-def run(work: Callable[[Recipe], object], recipe: Recipe, output: Path) -> int:
+def run(work: Callable[[Recipe], int], recipe: Recipe, output: Path) -> int:
     """Run the function in this process, which was forked for it; return its exit code.
 
     An error is a line in the output.
@@ -53,13 +55,11 @@ def run(work: Callable[[Recipe], object], recipe: Recipe, output: Path) -> int:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
-        work(recipe)
-    except SystemExit as ended:
-        print(ended, file=sys.stderr)
-        return 1
+        return work(recipe)
+    except (SystemExit, CookbookError) as end:
+        print(end, file=sys.stderr)
     except BaseException as error:
         print_error(type(error), error, error.__traceback__)
-        return 1
     finally:
         sys.stdout.flush()
-    return 0
+    return 1

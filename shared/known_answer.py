@@ -24,11 +24,19 @@ from pathlib import Path
 from typing import Any
 
 from shared import CookbookError
-from shared.store import check_file, store_file, tracking_uri
+from shared.store import open_store
 
-# The `mlflow` command, in a process that can't import the repository.
-MLFLOW = "import runpy, sys; sys.modules['shared'] = sys.modules['recipes'] = None; "
-MLFLOW += "runpy.run_module('mlflow', run_name='__main__')"
+# What `mlflow models predict` does, in a process that can't import the repository; the
+# command itself takes two seconds more to start.
+PREDICT = """
+import sys
+sys.modules["shared"] = sys.modules["recipes"] = None
+import mlflow
+model, request, answer, env_manager = sys.argv[1:]
+mlflow.models.predict(
+    model, input_path=request, output_path=answer, env_manager=env_manager
+)
+"""
 
 
 def differences(
@@ -39,22 +47,24 @@ def differences(
     Numbers under a key of `tolerance` may differ by that fraction (by that much, near
     zero); all else must be equal, and true is not 1.
     """
-    kinds = type(answer), type(expected)
-    if kinds == (dict, dict) and answer.keys() == expected.keys():
-        parts = [(f"{place}.{key}", answer[key], expected[key]) for key in expected]
-    elif kinds == (list, list) and len(answer) == len(expected):
-        numbers = range(len(answer))
-        parts = [(f"{place}[{n}]", answer[n], expected[n]) for n in numbers]
-    else:
-        is_same = kinds[0] is kinds[1] and answer == expected
-        if set(kinds) <= {int, float}:
-            key = place.rsplit(".", 1)[-1].split("[")[0]
-            allowed = tolerance.get(key, 0.0)
-            is_same = math.isclose(answer, expected, rel_tol=allowed, abs_tol=allowed)
-        return [] if is_same else [f"{place}: got {answer!r}, expected {expected!r}"]
+    kinds = {type(answer), type(expected)}
     lines = []
-    for part, part_answer, part_expected in parts:
-        lines += differences(part_answer, part_expected, tolerance, part)
+    if kinds == {dict} and answer.keys() == expected.keys():
+        for key in expected:
+            part = f"{place}.{key}"
+            lines += differences(answer[key], expected[key], tolerance, part)
+    elif kinds == {list}:
+        pairs = zip_longest(answer, expected, fillvalue="nothing")
+        for number, pair in enumerate(pairs):
+            lines += differences(*pair, tolerance, f"{place}[{number}]")
+    else:
+        is_same = len(kinds) == 1 and answer == expected
+        if kinds <= {int, float}:
+            column = place.rpartition(".")[2].partition("[")[0]
+            allowed = tolerance.get(column, 0.0)
+            is_same = math.isclose(answer, expected, rel_tol=allowed, abs_tol=allowed)
+        if not is_same:
+            lines.append(f"{place}: got {answer!r}, expected {expected!r}")
     return lines
 
 
@@ -75,20 +85,18 @@ def ask(
     Prints MLflow's command for it. Raises CookbookError with the last line that the
     process printed if there is no answer.
     """
-    if file := store_file():
-        if not file.exists():
-            raise CookbookError("nothing logged yet; make log")
-        check_file(file)
+    if not open_store():
+        raise CookbookError("nothing logged yet; make log")
+    request = str(folder / "request.json")
+    words = ["-m", model, "-i", request, "-t", "json", "--env-manager", env_manager]
+    print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
+    variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
+    variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "answer.json"
-        words = ["models", "predict", "-m", model, "-i", str(folder / "request.json")]
-        words += ["-t", "json", "--env-manager", env_manager]
-        print(f"$ mlflow {shlex.join(words)}", flush=True)
-        variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
-        variables["MLFLOW_TRACKING_URI"] = tracking_uri()
-        variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
+        arguments = [model, request, str(output), env_manager]
         done = subprocess.run(
-            [*python, "-I", "-c", MLFLOW, *words, "-o", str(output)],
+            [*python, "-I", "-c", PREDICT, *arguments],
             cwd="/",
             env=variables,
             capture_output=True,
@@ -103,7 +111,7 @@ def ask(
 
 
 def accept(answer: dict[str, Any], folder: Path) -> int:
-    """Show how an answer differs from the folder's response.json, and write it.
+    """Show where an answer differs from the folder's response.json, and write it.
 
     Asks before it writes; where nobody can be asked, YES=1 in the environment agrees.
     The `tolerance` stays. Returns 1 if a different answer was not written.
@@ -111,18 +119,11 @@ def accept(answer: dict[str, Any], folder: Path) -> int:
     file = folder / "response.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     tolerance = before.pop("tolerance", {})
-    # A table has its rows in `predictions`; what an agent answers is one object.
-    rows = answer.get("predictions", [answer])
-    if "predictions" in answer:  # a copy may have dropped a column
-        tolerance = {k: v for k, v in tolerance.items() if k in str(rows[:1])}
-    rows_before = before.get("predictions", [before])
-    if not differences(rows, rows_before, tolerance):
+    faults = differences(answer, before, tolerance)
+    if not faults:
         print("the expected answer already")
         return 0
-    pairs = zip_longest(rows, rows_before, fillvalue="no row")
-    for number, (row, row_before) in enumerate(pairs):
-        if differences(row, row_before, tolerance):
-            print(f"row {number}\n  - {json.dumps(row_before)}\n  + {json.dumps(row)}")
+    print(*faults, sep="\n")
     agreed = os.environ.get("YES") == "1"
     if not agreed and sys.stdin.isatty():
         agreed = input(f"write it to {file}? [y/N] ").lower() == "y"
@@ -133,13 +134,16 @@ def accept(answer: dict[str, Any], folder: Path) -> int:
     return 0
 
 
-def response_text(response: dict[str, Any], tolerance: dict[str, float]) -> str:
+def response_text(answer: dict[str, Any], tolerance: dict[str, float]) -> str:
     """Return response.json: a line for each row of a table."""
-    if "predictions" not in response:
-        kept = {**response, "tolerance": tolerance} if tolerance else response
-        return json.dumps(kept, indent=2) + "\n"
-    rows = ",\n    ".join(json.dumps(row) for row in response["predictions"])
-    end = f',\n  "tolerance": {json.dumps(tolerance)}' if tolerance else ""
+    text = json.dumps(answer)
+    # A copy may have dropped a column.
+    kept = {column: tolerance[column] for column in tolerance if f'"{column}"' in text}
+    if "predictions" not in answer:
+        whole = {**answer, "tolerance": kept} if kept else answer
+        return json.dumps(whole, indent=2) + "\n"
+    rows = ",\n    ".join(json.dumps(row) for row in answer["predictions"])
+    end = f',\n  "tolerance": {json.dumps(kept)}' if kept else ""
     return f'{{\n  "predictions": [\n    {rows}\n  ]{end}\n}}\n'
 
 

@@ -1,7 +1,7 @@
 """Run every driver; print a table and write build/log-all.json."""
 
 import json
-import os
+import re
 import runpy
 import sys
 from typing import Any
@@ -11,10 +11,13 @@ from shared.recipes import ROOT, Recipe, discover
 from shared.store import OWN_STORE, tracking_uri, use_store
 
 SUMMARY = ROOT / "build" / "log-all.json"
+# The first lines of what shared.run.report prints.
+REPORT = re.compile(r"^run     (.+)\nmodel   models:/(.+)\nresult  (.*)$", re.M)
 
 
 def import_packages() -> None:
     """Import what several drivers use: half of each driver's time would go into it."""
+    import databricks.sdk  # noqa: F401
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import mlflow.data.pandas_dataset
@@ -23,42 +26,36 @@ def import_packages() -> None:
     import openai  # noqa: F401
     import scipy.stats  # noqa: F401
     import sklearn.linear_model  # noqa: F401
-    from mlflow.utils.requirements_utils import (
-        warn_dependency_requirement_mismatches,
-    )
-
-    # It keeps the list of all installed packages, which log_model reads.
-    warn_dependency_requirement_mismatches(["mlflow"])
 
 
-def drive(recipe: Recipe) -> None:
+def drive(recipe: Recipe) -> int:
     """Run the recipe's driver in this process."""
-    if "databricks" not in tracking_uri():
-        sys.modules["databricks.sdk"] = None  # type: ignore[assignment]  # 2 s to import
-    result = output_file("log", recipe).with_suffix(".json")
-    result.unlink(missing_ok=True)
-    os.environ["COOKBOOK_RESULT"] = str(result)
     driver = recipe.path / "driver.py"
     sys.argv = [str(driver)]
     sys.path.insert(0, str(driver.parent))
     runpy.run_path(str(driver), run_name="__main__")
+    return 0
 
 
 def summarize(recipe: Recipe, exit_code: int, seconds: float) -> dict[str, Any]:
     """Return the recipe's row of the summary."""
-    row: dict[str, Any] = {"recipe": recipe.name, "seconds": round(seconds, 2)}
-    output = output_file("log", recipe)
-    result = output.with_suffix(".json")
-    if exit_code == 0 and result.is_file():
-        row |= json.loads(result.read_text(encoding="utf-8"))
-        model_id = row["model_uri"].removeprefix("models:/")
-        return row | {"model_id": model_id, "status": "ok", "error": None}
-    text = output.read_text(encoding="utf-8", errors="replace").strip()
-    error = (text or "nothing printed").splitlines()[-1]
-    if exit_code == 0:
-        error = f"it did not report a model; {error}"
-    row |= dict.fromkeys(["run_id", "model_uri", "result", "model_id"])
-    return row | {"status": "failed", "error": error}
+    printed = output_file("log", recipe).read_text(encoding="utf-8", errors="replace")
+    report = REPORT.search(printed)
+    error = None
+    if exit_code or not report:
+        error = (printed.strip() or "nothing printed").splitlines()[-1]
+        report = None
+    run_id, model_id, result = report.groups() if report else (None, None, None)
+    return {
+        "recipe": recipe.name,
+        "seconds": round(seconds, 2),
+        "run_id": run_id,
+        "model_uri": model_id and f"models:/{model_id}",
+        "model_id": model_id,
+        "result": result,
+        "status": "failed" if error else "ok",
+        "error": error,
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -78,11 +75,7 @@ def main() -> int:
     use_store(recipes[0].name)  # a new one is made before the drivers want it
     rows = {}
     for recipe, exit_code, seconds in run_in_forks(drive, recipes, "log"):
-        row = summarize(recipe, exit_code, seconds)
-        rows[recipe.name] = row
-        count = f"[{len(rows)}/{len(recipes)}]"
-        status = row["status"]
-        print(f"{count} {recipe.name:<22} {status:<8}{seconds:6.1f} s", flush=True)
+        rows[recipe.name] = summarize(recipe, exit_code, seconds)
     in_order = [rows[recipe.name] for recipe in recipes]
     SUMMARY.write_text(json.dumps(in_order, indent=2) + "\n", encoding="utf-8")
     print(f"\n{table(in_order)}")

@@ -10,9 +10,11 @@ from shared import ROOT, CookbookError
 from shared.recipes import FILES, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
-# What the copied helpers and the test use; the first two are for the SQLite store.
-FRAME = ("alembic", "sqlalchemy", "filelock", "pytest", "uv")
 NEUTRAL = "my_model"  # the name that a starter to download has
+# What the drivers and the test use; the first two are for the SQLite store.
+HELPERS = ["__init__.py", "known_answer.py", "run.py", "store.py", "check*.*"]
+PACKAGES = ["alembic", "sqlalchemy", "filelock", "pytest", "uv"]
+SHOWN = ["README.md", "client.py", "typed.py"]  # on the recipe's page alone
 
 
 def check_name(name: str) -> str:
@@ -25,18 +27,15 @@ def check_name(name: str) -> str:
     return name
 
 
-def renames(recipe: Recipe, slug: str) -> dict[str, str]:
+def new_names(recipe: Recipe, slug: str) -> dict[str, str]:
     """Return old -> new name of the model's class and of the recipe's packages.
 
     A package keeps no name of the cookbook's: loaded in one process, two models that
     each bring a `pc_fast` would both run the code of the first.
     """
     code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
-    last = re.search(r"^mlflow\.models\.set_model\((\w+)\(.*\)\s*\Z", code, re.M)
-    if not last:
-        fault = "does not end in mlflow.models.set_model(...)"
-        raise CookbookError(f"{recipe.name}/model_code.py {fault}")
-    names = {last[1]: "".join(part.capitalize() for part in slug.split("_"))}
+    model = re.findall(r"^mlflow\.models\.set_model\((\w+)", code, re.M)[-1]
+    names = {model: "".join(part.capitalize() for part in slug.split("_"))}
     for init in recipe.path.glob("*/__init__.py"):
         own = init.parent.name.removeprefix(recipe.name).removeprefix("_")
         names[init.parent.name] = f"{slug}_{own}".removesuffix("_")
@@ -48,6 +47,12 @@ def rename(text: str, names: dict[str, str]) -> str:
     words = "|".join(map(re.escape, names))
     whole = rf"(?<![^\W_])({words})(?![^\W_])"
     return re.sub(whole, lambda word: names[word[1]], text)
+
+
+def without_paths(text: str, recipe: Recipe) -> str:
+    """Return the text with the starter's paths and commands."""
+    text = text.replace(f"recipes/{recipe.name}/", "")
+    return text.replace(f" RECIPE={recipe.name}", "")
 
 
 def rename_code(path: Path, recipe: Recipe, slug: str) -> str:
@@ -62,41 +67,26 @@ def rename_code(path: Path, recipe: Recipe, slug: str) -> str:
         docstring = rename(docstring, {recipe.name: slug})
         rest = rest.replace(f'NAME = "{recipe.name}"', f'NAME = "{slug}"')
         code = docstring + quotes + rest
-    return rename(code, renames(recipe, slug))
+    return rename(code, new_names(recipe, slug))
 
 
-def without_paths(text: str, recipe: Recipe) -> str:
-    """Return the text with the starter's paths and commands."""
-    text = text.replace(f"recipes/{recipe.name}/", "")
-    return text.replace(f" RECIPE={recipe.name}", "")
+def recipe_files(recipe: Recipe) -> list[Path]:
+    """Return the files of a recipe that its starter has."""
+    return [
+        path
+        for path in recipe.path.rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and str(path.relative_to(recipe.path)) not in SHOWN
+    ]
 
 
-def used(recipe: Recipe) -> set[Path]:
-    """Return what a starter takes of the recipe and of shared/.
-
-    That is what it imports or names in a string, beginning with the driver and the
-    test, and its known answer.
-    """
-    near = [*recipe.path.iterdir(), *(ROOT / "shared").glob("*.*")]
-    waiting = [recipe.path / "model_code.py", recipe.path / "driver.py"]
+def helpers(recipe: Recipe) -> list[Path]:
+    """Return the files of shared/ that the recipe's starter has."""
+    patterns = [*HELPERS]
     if service := recipe.front_matter.get("runs_with"):
-        waiting.append(ROOT / "shared" / f"{service}.py")
-    known_answer = {recipe.path / "request.json", recipe.path / "response.json"}
-    found = {*waiting, *known_answer, *recipe.path.glob("requirements*.txt")}
-    waiting.append(TEMPLATES / "test_starter.py")
-    while waiting:
-        text = waiting.pop().read_text(encoding="utf-8")
-        for path in near:
-            module, file = re.escape(path.stem), re.escape(path.name)
-            pattern = rf"(?:import|from) {module}\b|[\"'/]{file}[\"']"
-            if path.parent.name == "shared":
-                pattern = rf"from shared(?:\.| import .*\b){module}\b"
-            if re.search(pattern, text):
-                files = {path} if path.is_file() else {*path.rglob("*.*")}
-                new_files = {f for f in files if "__pycache__" not in f.parts} - found
-                found |= new_files
-                waiting += [file for file in new_files if file.suffix == ".py"]
-    return found | {ROOT / "shared" / "__init__.py"}
+        patterns += {f"{service}.py", "local_llm.py"}  # which serves for both
+    return [path for name in patterns for path in (ROOT / "shared").glob(name)]
 
 
 def locked_packages() -> dict[str, tuple[str, set[str]]]:
@@ -120,12 +110,12 @@ def requirements(recipe: Recipe) -> dict[str, str]:
     """
     packages = locked_packages()
     files = [file.read_text("utf-8") for file in recipe.path.glob("requirements*.txt")]
-    wanted = {*re.findall(r"^[\w.-]+", "\n".join(files), re.M), *FRAME}
+    wanted = {*re.findall(r"^[\w.-]+", "\n".join(files), re.M), *PACKAGES}
     while more := {n for n in packages if packages[n][1] & wanted} - wanted:
         wanted |= more
     own = recipe.path / "requirements-driver.txt"
     asked = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
-    lines = ["-r requirements.txt", *asked, *(packages[name][0] for name in FRAME)]
+    lines = ["-r requirements.txt", *asked, *(packages[name][0] for name in PACKAGES)]
     constraints = [packages[name][0] for name in sorted(wanted & packages.keys())]
     return {
         "requirements-driver.txt": "\n".join(dict.fromkeys(lines)) + "\n",
@@ -146,27 +136,21 @@ def readme(recipe: Recipe, slug: str) -> str:
     """Return the starter's README, with the recipe's "When you copy it"."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
     section = r"^## When you copy it\n+(?:.*?)(1\. .*?)(?=\n## |\nSources: |\Z)"
-    steps = re.search(section, text, re.M | re.S)
-    if not steps:
-        fault = "lacks its section: When you copy it"
-        raise CookbookError(f"{recipe.name}/README.md {fault}")
-    names = {recipe.name: slug, **renames(recipe, slug)}
-    text = rename(without_paths(steps[1].strip(), recipe), names)
+    (steps,) = re.findall(section, text, re.M | re.S)
+    names = {recipe.name: slug, **new_names(recipe, slug)}
+    text = rename(without_paths(steps.strip(), recipe), names)
     return fill("README.md", recipe, slug).replace("CHANGE_FIRST", text)
 
 
 def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     """Return the files of the recipe's starter of that name: path and content."""
-    files: dict[str, bytes] = {}
-    for path in used(recipe):
+    files = {f"shared/{path.name}": path.read_bytes() for path in helpers(recipe)}
+    for path in recipe_files(recipe):
         data = path.read_bytes()
-        if not path.is_relative_to(recipe.path):
-            files[path.relative_to(ROOT).as_posix()] = data
-            continue
         if path.suffix == ".py":
             data = rename_code(path, recipe, slug).encode()
         place = path.relative_to(recipe.path).as_posix()
-        files[rename(place, renames(recipe, slug))] = data
+        files[rename(place, new_names(recipe, slug))] = data
     texts = {**requirements(recipe), "README.md": readme(recipe, slug)}
     for place in ("Makefile", ".gitignore", "test_starter.py"):
         text = fill(place.removeprefix("."), recipe, slug)
@@ -218,18 +202,15 @@ def starters() -> int:
 def recipe(name: str) -> int:
     """Start recipes/<name> and its tests as a copy of circle_area."""
     origin, slug = find("circle_area"), check_name(name)
+    if (ROOT / "recipes" / slug).exists():
+        raise CookbookError(f"recipes/{slug} is there already")
+    names = {origin.name: slug, **new_names(origin, slug)}
+    title = slug.replace("_", " ").capitalize()
     sources = [f"recipes/circle_area/{file}" for file in FILES]
     sources += ["tests/test_circle_area.py", "tests/copies/circle_area.yaml"]
-    files = {
-        ROOT / source: ROOT / rename(source, {origin.name: slug}) for source in sources
-    }
-    for file in files.values():
-        if file.exists():
-            raise CookbookError(f"{file} is there already; nothing was written")
-    names = {origin.name: slug, **renames(origin, slug)}
-    title = slug.replace("_", " ").capitalize()
-    for source, file in files.items():
-        text = rename(source.read_text(encoding="utf-8"), names)
+    for source in sources:
+        file = ROOT / rename(source, names)
+        text = rename((ROOT / source).read_text(encoding="utf-8"), names)
         if file.name == "README.md":
             head = f"---\nlevel: further\ntitle: {title}\n"
             head += f"summary: {title}, in a sentence.\n"

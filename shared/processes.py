@@ -46,10 +46,13 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a child; this Python's commands come first on its PATH.
 
-    MLflow looks for uvicorn there.
+    MLflow looks for uvicorn there. What make tells another make is left out.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path, **more}
+    variables = {**os.environ, "PATH": path, **more}
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        variables.pop(name, None)
+    return variables
 
 
 def run(command: list[str], **more: str) -> int:
@@ -75,27 +78,25 @@ def running_server(
     """Start a server in the folder, wait for its address, stop it at the end."""
     import requests
 
-    env = environment(PYTHONPATH=str(folder), **more)
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
-        env.pop(name, None)
+    variables = environment(PYTHONPATH=str(folder), **more)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=env,
+            env=variables,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
     try:
         deadline = time.monotonic() + 600
-        while True:
+        is_up = False
+        while not is_up:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(log.read_text() or "it ended")
-            with suppress(requests.RequestException):
-                if requests.get(address, timeout=5).ok:
-                    break
             time.sleep(0.2)
+            with suppress(requests.RequestException):
+                is_up = requests.get(address, timeout=5).ok
         yield
     finally:
         stop_group(process)

@@ -1,8 +1,7 @@
-"""The one place that knows which recipes there are, and what they say of themselves."""
+"""Find the recipes, what their READMEs say of them, and their newest models."""
 
 import json
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,24 +29,14 @@ class Recipe:
 
     @property
     def front_matter(self) -> dict[str, Any]:
-        """Return what README.md says between its two `---` lines.
-
-        Raises CookbookError with the file and the line of a slip.
-        """
+        """Return what README.md says between its two `---` lines."""
         file = self.path / "README.md"
-        text = file.read_text(encoding="utf-8") if file.is_file() else ""
-        if not text.startswith("---\n") or "\n---\n" not in text:
-            raise CookbookError(
-                f"{file}:1: begin with front matter: --- title: ... ---"
-            )
         try:
-            parsed = yaml.safe_load(text[4:].split("\n---\n", 1)[0])
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 2 if error.problem_mark else 1
-            raise CookbookError(f"{file}:{line}: {error.problem}") from None
-        if not isinstance(parsed, dict):
-            raise CookbookError(f"{file}:2: give lines of the form `title: ...`")
-        return parsed
+            _, text, _ = file.read_text(encoding="utf-8").split("---\n", 2)
+            return dict(yaml.safe_load(text))
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            wanted = "begin with front matter: --- title: ... ---"
+            raise CookbookError(f"{file}: {wanted}\n{error}") from None
 
     @property
     def service_command(self) -> list[str]:
@@ -65,22 +54,13 @@ class Recipe:
 
 
 def discover() -> list[Recipe]:
-    """Return every recipe in the order of the story: lessons, then `level: further`.
-
-    A recipe with a slip in its front matter comes last; it says so when it is used.
-    """
+    """Return every recipe in the order of the story: lessons, then `level: further`."""
     folder = ROOT / "recipes"
     recipes = [Recipe(path.parent) for path in folder.glob("*/model_code.py")]
     if not recipes:
         raise CookbookError(f"no recipe under {folder}")
-
-    def place_in_story(recipe: Recipe) -> tuple[float, str]:
-        try:
-            return float(recipe.front_matter.get("order", 1000)), recipe.name
-        except CookbookError:
-            return float("inf"), recipe.name
-
-    return sorted(recipes, key=place_in_story)
+    recipes.sort(key=lambda recipe: recipe.name)
+    return sorted(recipes, key=lambda recipe: recipe.front_matter.get("order", 1000))
 
 
 def find(name: str, variable: str = "RECIPE") -> Recipe:
@@ -96,21 +76,14 @@ def find(name: str, variable: str = "RECIPE") -> Recipe:
 
 def all_services() -> list[str]:
     """Return the command prefix that brings up the services of all recipes."""
-    commands = set()
-    for recipe in discover():
-        with suppress(CookbookError):  # the recipe says so when it is used
-            commands.add(tuple(recipe.service_command))
+    commands = {tuple(recipe.service_command) for recipe in discover()}
     return [word for command in sorted(commands) for word in command]
 
 
 def print_recipes() -> int:
     """Print the recipes, a line each."""
     for recipe in discover():
-        try:
-            summary = recipe.front_matter["summary"]
-        except CookbookError as error:
-            summary = str(error)
-        print(f"{recipe.name:<22}{summary}")
+        print(f"{recipe.name:<22}{recipe.front_matter['summary']}")
     return 0
 
 
@@ -118,16 +91,12 @@ def newest_model(recipe: Recipe) -> str:
     """Return the URI of the recipe's newest model; CookbookError if there is none."""
     import mlflow
 
-    experiment = None
-    if open_store():
-        experiment = mlflow.get_experiment_by_name(recipe.name)
+    experiment = mlflow.get_experiment_by_name(recipe.name) if open_store() else None
     if experiment:
         models = mlflow.MlflowClient().search_logged_models(
-            [experiment.experiment_id],
-            filter_string=f"name = '{recipe.name}'",
-            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+            [experiment.experiment_id], filter_string=f"name = '{recipe.name}'"
         )
-        for model in models:
+        for model in models:  # the newest first
             if model.status == "READY":  # not one that a driver failed to log
                 return str(model.model_uri)
     remedy = f"make log RECIPE={recipe.name}"

@@ -1,7 +1,8 @@
-"""The life of a registered model: versions, and the aliases champion and challenger.
+"""Register, promote and roll back models; rebuild one that is made of others.
 
 A version is a logged model and never changes; an alias says which version is in use.
-Promoting and rolling back move it. Each verb prints the client's call that it makes.
+Promoting and rolling back move the alias `champion`. Each function prints the client's
+call that it makes.
 """
 
 from typing import Any
@@ -47,20 +48,18 @@ def promote(recipe: Recipe, number: str = "") -> int:
     """Make the challenger, or the version of that number, the champion."""
     name = recipe.name
     registered = versions(name) if open_store() else []
-    holders = {alias: str(v.version) for v in registered for alias in v.aliases}
-    number = number or holders.get("challenger", "")
-    numbers = [str(version.version) for version in registered]
-    if number not in numbers:
+    aliases = {alias: str(v.version) for v in registered for alias in v.aliases}
+    number = number or aliases.get("challenger", "")
+    if number not in [str(version.version) for version in registered]:
         wanted = f"version {number}" if number else "challenger"
-        listed = ", ".join(numbers) or "none"
-        remedy = f"make register RECIPE={name}"
-        raise CookbookError(f"{name} has no {wanted}; versions: {listed} ({remedy})")
+        raise CookbookError(f"{name} has no {wanted}; make register RECIPE={name}")
     set_alias(name, "champion", number)
-    if number == holders.get("challenger"):
+    if number == aliases.get("challenger"):
         mlflow.MlflowClient().delete_registered_model_alias(name, "challenger")
         print(f'client.delete_registered_model_alias("{name}", "challenger")')
     print(f"models:/{name}@champion is version {number}")
-    if number != (before := holders.get("champion", number)):
+    before = aliases.get("champion", number)
+    if before != number:
         print(f"back: make promote RECIPE={name} VERSION={before}")
     return 0
 

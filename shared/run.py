@@ -1,7 +1,5 @@
 """The frame around a driver: a run in the right store, a summary printed at the end."""
 
-import gc
-import json
 import os
 import signal
 import sys
@@ -14,10 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from shared import ROOT
 from shared.store import use_store
-
-# A third of an import is Python's search for garbage, of which there is none. A driver
-# imports this module first, and recipe_run turns the search on again.
-gc.disable()
 
 if TYPE_CHECKING:
     import mlflow
@@ -38,8 +32,6 @@ def recipe_run(
     sys.excepthook = print_error
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     use_store(experiment)
-    gc.freeze()  # the imported modules stay
-    gc.enable()
     run_name = f"{name or experiment} {datetime.now():%Y-%m-%d %H:%M:%S}"
     try:
         with mlflow.start_run(run_name=run_name, description=description) as run:
@@ -52,15 +44,11 @@ def recipe_run(
 
 
 def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
-    """Print what was logged; as JSON, too, into the file that COOKBOOK_RESULT names."""
+    """Print what was logged, and an answer of the model."""
     table = prediction.to_string() if hasattr(prediction, "to_string") else prediction
     print(f"run     {model.run_id}")
     print(f"model   {model.model_uri}")
     print(f"result  {headline}\n\n{table}")
-    if file := os.environ.get("COOKBOOK_RESULT"):
-        result = {"run_id": model.run_id, "model_uri": model.model_uri}
-        result["result"] = headline
-        Path(file).write_text(json.dumps(result), encoding="utf-8")
 
 
 def print_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -1,6 +1,5 @@
-"""MLflow's own servers on loopback, in front of a recipe's newest model."""
+"""Start what `make` runs: drivers, checks, and MLflow's servers on loopback."""
 
-import os
 import shlex
 import shutil
 import socket
@@ -12,8 +11,8 @@ from shared.processes import run
 from shared.recipes import WARNINGS, Recipe, all_services, newest_model
 from shared.store import open_store, tracking_uri
 
+PYTHON = [sys.executable, *WARNINGS]
 MLFLOW = [sys.executable, "-m", "mlflow"]
-SERVICE = ["models", "serve", "--env-manager", "local"]
 
 
 def print_command(words: list[str]) -> None:
@@ -27,58 +26,46 @@ def log(recipe: Recipe) -> int:
     """Run the recipe's driver."""
     driver = recipe.path / "driver.py"
     print(f"$ python {driver.relative_to(ROOT)}", flush=True)
-    return run([sys.executable, *WARNINGS, str(driver)])
+    return run([*PYTHON, str(driver)])
 
 
 def log_all() -> int:
     """Run all drivers, beside the services that they need."""
-    return run([*all_services(), sys.executable, *WARNINGS, "-m", "shared.log_all"])
-
-
-def smoke(recipe: Recipe) -> int:
-    """Ask the recipe's newest model its known request."""
-    command = [sys.executable, *WARNINGS, "-m", "shared.smoke", recipe.name]
-    return run([*recipe.service_command, *command])
+    return run([*all_services(), *PYTHON, "-m", "shared.log_all"])
 
 
 def smoke_all() -> int:
-    """Ask all recipes' newest models."""
-    return run([*all_services(), sys.executable, *WARNINGS, "-m", "shared.smoke"])
+    """Ask all recipes' newest models, beside the services that they need."""
+    return run([*all_services(), *PYTHON, "-m", "shared.smoke"])
 
 
 def check_model(recipe: Recipe) -> int:
     """Say what will go wrong with the recipe's newest model in production."""
     model = newest_model(recipe)
-    command = [sys.executable, "-m", "shared.check", model]
     print(f"$ check-model {model}", flush=True)
-    return run([*recipe.service_command, *command], MLFLOW_TRACKING_URI=tracking_uri())
+    command = [sys.executable, "-m", "shared.check", model]
+    return run([*recipe.service_command, *command])
 
 
 def listen(
-    command: list[str], port: int, prefix: list[str] | None = None, **more: str
+    command: list[str], port: int, service: list[str] | None = None, **more: str
 ) -> int:
     """Run a server on 127.0.0.1:port until Ctrl-C; CookbookError for a taken port."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            fault = os.strerror(error.errno or 0).lower()
-            raise CookbookError(
-                f"port {port}: {fault}; choose another: PORT="
-            ) from None
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise CookbookError(f"port {port} is in use; choose another: PORT=")
     command = [*command, "--host", "127.0.0.1", "--port", str(port)]
     print_command(command)
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    more["MLFLOW_TRACKING_URI"] = tracking_uri()
     with suppress(KeyboardInterrupt):
-        return run([*(prefix or []), *command], **more)
+        return run([*(service or []), *command], **more)
     return 0
 
 
 def serve(recipe: Recipe, port: int) -> int:
     """Serve the recipe's newest model over REST."""
-    command = [*MLFLOW, *SERVICE, "-m", newest_model(recipe)]
+    command = [*MLFLOW, "models", "serve", "--env-manager", "local"]
+    command += ["-m", newest_model(recipe)]
     return listen(command, port, recipe.service_command)
 
 
@@ -96,8 +83,7 @@ def dockerfile(recipe: Recipe) -> int:
     command += ["-d", str(folder)]
     shutil.rmtree(folder, ignore_errors=True)
     print_command(command)
-    store = tracking_uri()
-    failed = run(command, MLFLOW_LOGGING_LEVEL="WARNING", MLFLOW_TRACKING_URI=store)
+    failed = run(command, MLFLOW_LOGGING_LEVEL="WARNING")
     if not failed:
         print(f"$ docker build -t {recipe.name} {folder.relative_to(ROOT)}")
         print(f"$ docker run -p 127.0.0.1:5001:8080 {recipe.name}")

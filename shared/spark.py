@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared import CookbookError
@@ -29,6 +28,53 @@ from mlflow.types.schema import AnyType
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
+
+
+def score_file(
+    recipe: Recipe, source: str, target: str, params: str, group_by: str
+) -> int:
+    """Score Parquet or CSV with the newest model, beside its services, into Parquet."""
+    if not (source and target):
+        raise CookbookError("add INPUT=<Parquet or .csv> OUTPUT=<new Parquet folder>")
+    uri = newest_model(recipe)
+    plain = f'mlflow.pyfunc.spark_udf(spark, "{uri}", env_manager="local")'
+    print(f"MLflow's own: {plain}", flush=True)
+    command = [*recipe.service_command, sys.executable, *WARNINGS, "-m", "shared.spark"]
+    return run([*command, uri, source, target, params, group_by])
+
+
+def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
+    """Score the file; say how many rows failed, and show three of them."""
+    open_store()
+    path = mlflow.artifacts.download_artifacts(uri)
+    model = Model.load(path)
+    given = read_params(model, params)
+    spark = start_spark(uri)
+    try:
+        rows = read_rows(spark, source, model)
+        score(spark, rows, path, given, group_by).write.parquet(target)
+        written = spark.read.parquet(target)
+        failed = written.filter("_error IS NOT NULL")
+        count = failed.count()
+        print(f"{written.count()} rows, {count} failed: {target}")
+        for row in failed.limit(3).collect():
+            print(f"  {row}")
+        return 1 if count else 0
+    finally:
+        spark.stop()
+
+
+def read_params(model: Model, text: str) -> dict[str, Any] | None:
+    """Return params out of JSON; CookbookError for one that MLflow would ignore."""
+    schema = model.get_params_schema()
+    known = [param.name for param in schema.params] if schema else []
+    try:
+        params = dict(json.loads(text or "{}"))
+    except (TypeError, ValueError):
+        raise CookbookError('PARAMS: give JSON such as {"alpha": 0.01}') from None
+    if unknown := set(params) - set(known):
+        raise CookbookError(f"no param {unknown}; the model's params: {known}")
+    return params or None
 
 
 def start_spark(name: str) -> "SparkSession":
@@ -76,21 +122,6 @@ def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
     return rows
 
 
-def read_params(model: Model, text: str) -> dict[str, Any] | None:
-    """Return params out of JSON; CookbookError for one that MLflow would ignore."""
-    schema = model.get_params_schema()
-    names = [param.name for param in schema.params] if schema else []
-    try:
-        params = dict(json.loads(text or "{}"))
-    except (TypeError, ValueError):
-        raise CookbookError('PARAMS: give JSON such as {"alpha": 0.01}') from None
-    for name in params:
-        if name not in names:
-            listed = ", ".join(names) or "none"
-            raise CookbookError(f"the model has no param {name}; its params: {listed}")
-    return params or None
-
-
 def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
     """Return an agent's answer to each question: answer, cited, _error."""
     rows: list[dict[str, Any]] = []
@@ -128,10 +159,8 @@ def answer_rows(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
         halves = rows[:middle], rows[middle:].reset_index(drop=True)
         return pd.concat([answer_rows(model, half, params) for half in halves])
     if len(answers) != len(rows):
-        counts = f"{len(rows)} rows in, {len(answers)} out"
-        raise ValueError(
-            f"{counts}: this model reads a table; name its groups (GROUP_BY)"
-        )
+        reason = "this model reads a table: name its groups (GROUP_BY)"
+        return pd.DataFrame({"_error": [reason] * len(rows)})
     return answers
 
 
@@ -151,18 +180,13 @@ def score(
     from pyspark.sql.types import StructType
 
     model = Model.load(path)
-    inputs = model.get_input_schema()
-    is_agent = "agent" in str((model.metadata or {}).get("task"))
-    if is_agent:
+    columns = input_columns(model, rows.columns, group_by)
+    asks_agent = is_agent(model)
+    if asks_agent:
         answer_type = StructType.fromDDL("answer string, cited array<string>")
-        needed = columns = ["question"]
     else:
         answer_type = spark_columns(model.get_output_schema())
-        named = bool(inputs) and inputs.has_input_names()
-        needed = inputs.required_input_names() if named else [group_by]
-        columns = [c for c in rows.columns if not named or c in inputs.input_names()]
     answer_type = answer_type.add("_error", "string")
-    check_columns(rows.columns, needed, answer_type.names)
     archive = SparkModelCache.add_local_model(spark, path)
     # How this process reaches a service; not as Spark settings, which are logged.
     services = {k: v for k, v in os.environ.items() if k.startswith("OPENAI_")}
@@ -170,7 +194,7 @@ def score(
     def answer(table: pd.DataFrame) -> pd.DataFrame:
         os.environ.update(services)
         loaded = SparkModelCache.get_or_load(archive)[0]
-        if is_agent:
+        if asks_agent:
             answers = answer_questions(loaded, table["question"])
         elif group_by:
             answers = answer_table(loaded, table.drop(columns=group_by), params)
@@ -197,52 +221,26 @@ def score(
     return rows.mapInPandas(answer_batches, StructType([*rows.schema, *answer_type]))
 
 
-def check_columns(columns: list[str], needed: list[str], answers: list[str]) -> None:
-    """Refuse an input without a needed column, or with one that the model answers."""
-    if needed == [""]:
+def is_agent(model: Model) -> bool:
+    """Say whether the model answers questions, as an agent does."""
+    return "agent" in str((model.metadata or {}).get("task"))
+
+
+def input_columns(model: Model, columns: list[str], group_by: str) -> list[str]:
+    """Return those of the columns that the model reads; CookbookError if one lacks."""
+    inputs = model.get_input_schema()
+    if is_agent(model):
+        known = needed = ["question"]
+    elif inputs and inputs.has_input_names():
+        known, needed = inputs.input_names(), inputs.required_input_names()
+    elif group_by:
+        known, needed = columns, [group_by]
+    else:
         raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
-    for name in set(needed) - set(columns):
-        raise CookbookError(f"no column {name}; the input has {', '.join(columns)}")
-    for name in set(answers) & set(columns):
-        raise CookbookError(f"rename the column {name}: the model answers so too")
-
-
-def score_file(
-    recipe: Recipe, source: str, target: str, params: str, group_by: str
-) -> int:
-    """Score Parquet or CSV with the newest model, beside its services, into Parquet."""
-    if not (source and target):
-        raise CookbookError("add INPUT=<Parquet or .csv> OUTPUT=<new Parquet folder>")
-    if Path(target).exists():  # before Spark takes its time to start
-        raise CookbookError(f"{target} already exists; name another OUTPUT")
-    command = [*recipe.service_command, sys.executable, *WARNINGS, "-m", "shared.spark"]
-    uri = newest_model(recipe)
-    print(
-        f'MLflow\'s own: mlflow.pyfunc.spark_udf(spark, "{uri}", env_manager="local")',
-        flush=True,
-    )
-    return run([*command, uri, source, target, params, group_by])
-
-
-def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
-    """Score the file; say how many rows failed, and show three of them."""
-    open_store()
-    path = mlflow.artifacts.download_artifacts(uri)
-    model = Model.load(path)
-    given = read_params(model, params)
-    spark = start_spark(uri)
-    try:
-        rows = read_rows(spark, source, model)
-        score(spark, rows, path, given, group_by).write.parquet(target)
-        written = spark.read.parquet(target)
-        failed = written.filter("_error IS NOT NULL")
-        count = failed.count()
-        print(f"{written.count()} rows, {count} failed: {target}")
-        for row in failed.limit(3).collect():
-            print(f"  {row}")
-        return 1 if count else 0
-    finally:
-        spark.stop()
+    for name in needed:
+        if name not in columns:
+            raise CookbookError(f"no column {name}; the input has {', '.join(columns)}")
+    return [name for name in columns if name in known]
 
 
 if __name__ == "__main__":

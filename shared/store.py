@@ -31,22 +31,15 @@ def store_file() -> Path | None:
 
 
 def open_store() -> bool:
-    """Point MLflow to the store; False if there is none yet.
+    """Name the store in the environment, as MLflow expects; False if there is none yet.
 
-    Raises CookbookError for a file that is no store of this MLflow version.
+    Raises CookbookError for a file that can't be used.
     """
-    import mlflow
-
-    file = store_file()
-    if file and not file.exists():
-        return False
-    mlflow.set_tracking_uri(tracking_uri())
-    if file:
+    if file := store_file():
+        if not file.exists():
+            return False
         check_file(file)
-        try:
-            mlflow.search_experiments(max_results=1)
-        except mlflow.MlflowException as error:
-            raise CookbookError(f"{file}: {str(error).splitlines()[0]}") from None
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     return True
 
 
@@ -67,43 +60,49 @@ def check_file(file: Path) -> None:
 def follow_move(store: sqlite3.Connection, file: Path) -> None:
     """Point a store whose folder was moved or copied to the artifacts beside it."""
     artifacts = file.parent / "artifacts"
+    if not artifacts.is_dir():
+        return
     rows = store.execute("SELECT DISTINCT artifact_location FROM experiments")
     for (address,) in rows.fetchall():
+        if not address.startswith("file:") or address == artifacts.as_uri():
+            continue
         before = Path(url2pathname(urlsplit(address).path))
         was_copied = before.name == "artifacts" and (before.parent / file.name).exists()
-        elsewhere = address.startswith("file:") and address != artifacts.as_uri()
-        if elsewhere and artifacts.is_dir() and (was_copied or not before.exists()):
+        if was_copied or not before.exists():
             for table, column in ADDRESSES.items():
                 change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
                 store.execute(change, [address, artifacts.as_uri()])
 
 
 def use_store(experiment: str) -> None:
-    """Make the experiment the active one; create what is missing, once.
+    """Make the experiment the active one; create what is missing."""
+    import mlflow
 
-    Artifacts of a local experiment are kept beside the store. MLflow's default would be
-    `./mlruns` of the working directory.
+    if file := store_file():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            create_experiment(file, experiment)
+        except OSError as error:
+            raise CookbookError(f"{file}: {error.strerror}") from None
+    open_store()
+    mlflow.set_experiment(experiment)
+
+
+def create_experiment(file: Path, name: str) -> None:
+    """Create the store and the experiment if they are missing; others wait meanwhile.
+
+    Artifacts are kept beside the store. MLflow's default would be `./mlruns` of the
+    working directory.
     """
     import mlflow
     from filelock import FileLock
 
-    file = store_file()
-    if file is None:
-        mlflow.set_tracking_uri(tracking_uri())
-        mlflow.set_experiment(experiment)
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock"):
-            if not file.exists():
-                create_store(file)
-            open_store()
-            if mlflow.get_experiment_by_name(experiment) is None:
-                artifacts = file.parent / "artifacts"
-                mlflow.create_experiment(experiment, artifacts.as_uri())
-        mlflow.set_experiment(experiment)
-    except OSError as error:
-        raise CookbookError(f"{file}: {error.strerror}") from None
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            create_store(file)
+        open_store()
+        if mlflow.get_experiment_by_name(name) is None:
+            mlflow.create_experiment(name, (file.parent / "artifacts").as_uri())
 
 
 def create_store(file: Path) -> None:

@@ -1,6 +1,5 @@
 """What the tests share: checkouts, and one in which every recipe was logged."""
 
-import gc
 import importlib
 import io
 import json
@@ -15,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.local_embeddings import local_embeddings
-from shared.local_llm import local_llm
+from shared import processes
+from shared.local_embeddings import started
 from shared.recipes import ROOT, discover, find
 from shared.store import create_store
 
@@ -28,11 +27,7 @@ from benchmarks.report import marked_processes
 
 KEY = "sk-01234"  # of the fake service: the shortest that is masked
 
-# Before any test imports mlflow: no usage reports, whatever store the shell points to
-# left alone.
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-gc.enable()  # shared.run turns it off for drivers
-os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # the shell's store is left alone
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +40,9 @@ def _no_store_left_in_the_environment():
 
 @pytest.fixture(scope="session")
 def fresh_checkout(tmp_path_factory):
-    """Return a function that copies what git tracks or would track to a new folder.
+    """Return a function that copies this checkout to a new folder, with a blank in it.
 
-    The folder's name has a blank, as a user's may. It comes with `.venv` linked to this
-    one, and with the embedding model if it was written here.
+    `.venv` is linked to this one, and so is the embedding model if it was written here.
     """
 
     def make(name: str) -> Path:
@@ -59,10 +53,9 @@ def fresh_checkout(tmp_path_factory):
             if (ROOT / file).is_file():
                 (to / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / file, to / file)
+        (to / "build").mkdir()
         (to / ".venv").symlink_to(Path(sys.prefix))
-        if (weights := ROOT / "build/minilm.gguf").is_file():
-            (to / "build").mkdir()
-            (to / "build/minilm.gguf").symlink_to(weights)
+        (to / "build/minilm.gguf").symlink_to(ROOT / "build/minilm.gguf")
         return to
 
     return make
@@ -153,10 +146,12 @@ def traced():
 @pytest.fixture(scope="module")
 def local_services():
     """The services on this machine, whatever the environment names."""
-    named = {k: os.environ.pop(k) for k in [*os.environ] if k.startswith("OPENAI_")}
-    with local_llm(), local_embeddings():
-        yield
-    os.environ.update(named)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith("OPENAI_"):
+                patch.delenv(name)
+        with started():
+            yield
 
 
 @pytest.fixture
@@ -211,12 +206,13 @@ def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProces
 
 def environment(checkout: Path, **more: str) -> dict[str, str]:
     """Return the variables of a process that imports from that checkout."""
-    alone = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
-    }
-    return {**alone, "PYTHONPATH": str(checkout), **more}
+    return processes.environment(PYTHONPATH=str(checkout), **more)
+
+
+def own_variables() -> dict[str, str]:
+    """Return the variables of a starter, which knows nothing of this checkout."""
+    ours = ("PYTHON", "MAKE", "MLFLOW", "VIRTUAL_ENV", "PYTEST", "UV_BUILD")
+    return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
 
 def left_behind(
@@ -226,14 +222,12 @@ def left_behind(
     mark, env = more["COOKBOOK_MARK"], environment(checkout, **more)
     typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
     process = subprocess.Popen(
-        typed, cwd=checkout, env=env, stdout=-3, start_new_session=True
+        typed, cwd=checkout, env=env, stdout=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while (
-        seen := len(marked_processes(mark))
-    ) < enough and time.monotonic() < deadline:
+    while len(marked_processes(mark)) < enough:
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert seen >= enough
     # Ctrl-C reaches all of a terminal's processes.
     (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
     process.wait(120)

@@ -5,7 +5,6 @@ who follows it would do; another way through the same list is <recipe>.<way>.yam
 this environment; `make verify` installs a starter's own.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -17,91 +16,60 @@ from shared.recipes import ROOT, find
 import pytest
 import yaml
 
+from tests.conftest import own_variables
+from tests.test_contract import every_recipe
+
 COPIES = sorted((ROOT / "tests/copies").glob("*.yaml"))
 every_copy = pytest.mark.parametrize("file", COPIES, ids=lambda file: file.stem)
 
 
-def recipe_of(file: Path) -> str:
-    return file.name.split(".")[0]
-
-
-def folded(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+@every_recipe
+def test_each_recipe_is_copied(recipe):
+    assert (ROOT / f"tests/copies/{recipe.name}.yaml").is_file()
 
 
 @every_copy
 def test_the_edits_are_those_of_the_page(file):
-    page = (ROOT / "recipes" / recipe_of(file) / "README.md").read_text()
+    page = (find(file.name.split(".")[0]).path / "README.md").read_text()
     section = re.search(r"^## When you copy it\n(.*?)(?=^## |\Z)", page, re.M | re.S)[1]
-    items = re.findall(r"^\d+\. (.*?)(?=^\d+\. |\n\n|\Z)", section, re.M | re.S)
-    steps = yaml.safe_load(file.read_text())["steps"]
+    items = re.findall(r"^(\d+)\. (.*?)(?=^\d+\. |\n\n|\Z)", section, re.M | re.S)
+    steps = [step["says"].split() for step in yaml.safe_load(file.read_text())["steps"]]
     assert 0 < len(items) <= 6
-    assert [folded(item) for item in items] == [folded(step["says"]) for step in steps]
+    assert [int(number) for number, _ in items] == [*range(1, len(items) + 1)]
+    assert [text.split() for _, text in items] == steps
 
 
 def perform(edit: dict, starter: Path) -> None:
+    """Do what a step says: run Python, write a file, or replace a text in it."""
     if "python" in edit:
         words = [starter / ".venv/bin/python", "-c", edit["python"]]
         subprocess.run(words, cwd=starter, check=True)
-    elif "write" in edit:
-        place = starter / edit["file"]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(edit["write"])
-    else:
-        text = (starter / edit["file"]).read_text()
-        assert text.count(edit["replace"]) == 1, (
-            f"{edit['file']} has not once: {edit['replace']}"
-        )
-        (starter / edit["file"]).write_text(text.replace(edit["replace"], edit["with"]))
+        return
+    file = starter / edit["file"]
+    text = edit.get("write")
+    if text is None:
+        text = file.read_text()
+        assert text.count(edit["replace"]) == 1, f"{file} has not once: {edit}"
+        text = text.replace(edit["replace"], edit["with"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
-@pytest.mark.verify("copied and changed")
+@pytest.mark.verify
 @every_copy
 def test_a_copy_works_at_the_first_try(file, tmp_path):
     copy = yaml.safe_load(file.read_text())
-    starter = new(find(recipe_of(file)), tmp_path / copy["to"])
+    starter = new(find(file.name.split(".")[0]), tmp_path / copy["to"])
     (starter / ".venv").symlink_to(Path(sys.prefix))
     for step in copy["steps"]:
         for edit in step["edits"]:
             perform(edit, starter)
-    make = ["make", "-o", ".venv/.installed", "log", "accept", "test"]
-    alone = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("PYTHON", "MAKE", "MLFLOW"))
-    }
-    how_run = {"cwd": starter, "env": {**alone, "YES": "1"}, "stdout": -1, "stderr": -2}
-    done = subprocess.run(make, text=True, **how_run)
-    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
-
-
-MISTAKES = [file for file in COPIES if "mistakes" in yaml.safe_load(file.read_text())]
-
-
-@pytest.mark.verify("copied with mistakes")
-@pytest.mark.parametrize("file", MISTAKES, ids=lambda file: file.stem)
-def test_a_mistake_ends_in_a_sentence(file, tmp_path):
-    """Unless it `works`, nothing is logged: there isn't even a store."""
-    copy = yaml.safe_load(file.read_text())
-    starter = new(find(file.stem), tmp_path / copy["to"])
-    (starter / ".venv").symlink_to(Path(sys.prefix))
-    for step in copy["steps"]:
-        for edit in step["edits"]:
-            perform(edit, starter)
-    for mistake in copy["mistakes"]:
-        place = starter / mistake["edit"]["file"]
-        before = place.read_text()
-        perform(mistake["edit"], starter)
-        store = tmp_path / "store.db"
-        done = subprocess.run(
-            [sys.executable, "driver.py"],
-            cwd=starter,
-            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store}"},
-            text=True,
-            capture_output=True,
-        )
-        printed = done.stdout + done.stderr
-        works = mistake.get("works", False)
-        assert mistake["prints"] in printed and "Traceback" not in printed
-        assert (done.returncode == 0, store.exists()) == (works, works), printed
-        place.write_text(before)
+    done = subprocess.run(
+        ["make", "-o", ".venv/.installed", "log", "accept", "test", "YES=1"],
+        cwd=starter,
+        env=own_variables(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout, done.stdout

@@ -47,24 +47,29 @@ def test_a_table_has_one_answer_or_one_reason():
     assert answers.to_dict("list") == {"_error": ["row 1: 0 has no inverse"]}
 
 
-def test_a_model_that_reads_a_table_is_refused_row_by_row():
+def test_a_model_that_reads_a_table_gives_its_rows_no_answer():
     class Sum:
         def predict(self, rows, params=None):
             return rows.sum().to_frame("y")
 
-    with pytest.raises(ValueError, match="3 rows in, 1 out: .*GROUP_BY"):
-        answer_rows(Sum(), pd.DataFrame({"x": [1, 2, 3]}), None)
+    answers = answer_rows(Sum(), pd.DataFrame({"x": [1, 2, 3]}), None)
+    assert answers["_error"].str.contains("GROUP_BY").tolist() == [True] * 3
 
 
-def test_params_are_json_and_known_to_the_model():
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"alpha"', "give JSON"),
+        ("[1]", "give JSON"),
+        ('{"alhpa": 1}', "no param {'alhpa'}; the model's params: .'alpha'"),
+    ],
+)
+def test_params_are_json_and_known_to_the_model(text, message):
     schema = ParamSchema([ParamSpec("alpha", "double", 0.05)])
     model = Model(signature=ModelSignature(params=schema))
     assert read_params(model, '{"alpha": 0.01}') == {"alpha": 0.01}
     assert read_params(model, "{}") is read_params(model, "") is None
-    for text in ('{"alpha"', "[1]"):
-        with pytest.raises(CookbookError, match="give JSON"):
-            read_params(model, text)
-    with pytest.raises(CookbookError, match="no param alhpa; its params: alpha"):
-        read_params(model, '{"alhpa": 1}')
-    with pytest.raises(CookbookError, match="its params: none"):
+    with pytest.raises(CookbookError, match=message):
+        read_params(model, text)
+    with pytest.raises(CookbookError, match="no param"):
         read_params(Model(), '{"alpha": 1}')

@@ -14,86 +14,66 @@ from shared.recipes import ROOT, find
 
 import pytest
 
-from tests.conftest import blocks
+from tests.conftest import blocks, own_variables
 
-# What is on the PATH but for this checkout; first of all the Python that made its
-# environment.
-PATH = os.pathsep.join(
-    place
-    for place in [f"{sys.base_prefix}/bin", *os.environ["PATH"].split(os.pathsep)]
-    if not place.startswith(str(ROOT))
-)
+pytestmark = pytest.mark.verify
 
 
-def alone(words, folder):
-    """Run words with nothing of this checkout in reach."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(
-            ("PYTHON", "VIRTUAL_ENV", "MAKE", "MLFLOW", "PYTEST", "UV_BUILD")
-        )
-    }
-    env = {**kept, "PATH": PATH}
-    return subprocess.run(words, cwd=folder, env=env, stdout=-1, stderr=-2, text=True)
+def run(command: str, folder: Path) -> str:
+    """Run a shell's lines with nothing of this checkout in reach; return the output.
 
-
-def check(starter: Path, said: str) -> None:
-    """The test passed: a model was logged by the starter's own helpers."""
-    assert "1 passed" in said, said
-    imported = "import shared, sys; print(shared.__file__, *sys.path, sep='\\n')"
-    found = alone([".venv/bin/python", "-c", imported], starter).stdout
-    assert str(starter / "shared") in found and str(ROOT) not in found
-
-
-@pytest.mark.verify("copied out", recipe="circle_area")
-def test_what_the_guide_says(fresh_checkout):
-    """The guide's commands as printed."""
-    checkout, own = (
-        fresh_checkout("copied out"),
-        'make() { command make -o .venv/.recipes "$@"; }',
+    First on the PATH is the Python that made its environment.
+    """
+    places = [f"{sys.base_prefix}/bin", *os.environ["PATH"].split(os.pathsep)]
+    path = os.pathsep.join(place for place in places if not place.startswith(str(ROOT)))
+    done = subprocess.run(
+        ["bash", "-ec", command],
+        cwd=folder,
+        env={**own_variables(), "PATH": path},
+        capture_output=True,
+        text=True,
     )
-    commands = f"{own}\n{blocks('copy-a-recipe', 'bash')[0]}"
-    done = alone(["bash", "-ec", commands], checkout)
-    assert done.returncode == 0 and "the known answer" in done.stdout, done.stdout
-    check(starter := checkout.parent / "tank_volume", done.stdout)
-    assert (starter / ".mlflow/mlflow.db").is_file()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-@pytest.mark.verify("copied out")
 def test_starter_stands_alone(recipe, tmp_path):
-    to = new(recipe, tmp_path / "tank volume" / "tank_volume")
-    done = alone(["make", "test"], to)
-    assert done.returncode == 0, done.stdout
-    check(to, done.stdout)
+    starter = new(recipe, tmp_path / "tank volume" / "tank_volume")
+    assert "1 passed" in run("make test", starter)
+    imported = "import shared, sys; print(shared.__file__, *sys.path, sep='\\n')"
+    places = run(f'.venv/bin/python -c "{imported}"', starter)
+    assert str(starter / "shared") in places and str(ROOT) not in places
 
 
-@pytest.mark.verify("starter served", recipe="reference_qa")
-def test_a_starter_serves_itself_with_its_local_service(tmp_path):
-    """The lines of its README, on a free port."""
-    to = new(recipe := find("reference_qa"), tmp_path / "answers")
-    logged = alone(["make", "log"], to)
-    assert logged.returncode == 0, logged.stdout
-    page = (to / "README.md").read_text()
-    (lines,) = re.findall(r"## Serve it\n+```bash\n(.*?)```", page, re.S)
-    (curl,) = re.findall(r"`(curl --json .*?)`", page)
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    assert "--port 5001" in lines and "127.0.0.1:5001" in curl
-    command = ["bash", "-ec", lines.replace("--port 5001", f"--port {port}")]
-    with running_server(command, to, f"{address}/ping", tmp_path / "log"):
-        call = curl.replace("http://127.0.0.1:5001", address)
-        reply = alone(["bash", "-ec", f"{call} -sS"], to).stdout
-    answer = json.loads(reply)
-    assert find_faults(recipe.path, answer) == []
+def test_the_guides_commands(fresh_checkout):
+    checkout = fresh_checkout("copied out")
+    make = 'make() { command make -o .venv/.recipes "$@"; }'
+    lines, _, _ = blocks("copy-a-recipe", "bash")[0].partition("make serve")
+    printed = run(f"{make}\n{lines}", checkout)
+    assert "1 passed" in printed and "gives the known answer" in printed
+    assert (checkout.parent / "tank_volume/.mlflow/mlflow.db").is_file()
 
 
-@pytest.mark.verify("copied by hand", recipe="circle_area")
 def test_by_hand(fresh_checkout):
     """The commands of the guide, "By hand", as printed there."""
     checkout = fresh_checkout("by hand")
-    guide = (checkout / "docs/guides/copy-a-recipe.md").read_text()
-    block = re.search(r"## By hand\n.*?```bash\n(.*?)```", guide, re.S)
-    done = alone(["bash", "-ec", block[1]], checkout)
-    assert done.returncode == 0, done.stdout
-    assert "346.360590" in done.stdout and "the known answer" in done.stdout
+    printed = run(blocks("copy-a-recipe", "bash")[1], checkout)
+    assert "346.360590" in printed and "gives the known answer" in printed
     assert (checkout.parent / "my_model/.mlflow/mlflow.db").is_file()
+
+
+def test_a_starter_serves_itself_with_its_local_service(tmp_path):
+    """The lines of its README, on a free port."""
+    recipe = find("reference_qa")
+    starter = new(recipe, tmp_path / "answers")
+    run("make log", starter)
+    address = f"127.0.0.1:{free_port()}"
+    page = (starter / "README.md").read_text().replace("127.0.0.1:5001", address)
+    (lines,) = re.findall(r"## Serve it\n+```bash\n(.*?)```", page, re.S)
+    (curl,) = re.findall(r"`(curl --json .*?)`", page)
+    assert "--port 5001" in lines
+    serve = lines.replace("--port 5001", f"--port {address.split(':')[1]}")
+    log = tmp_path / "log"
+    with running_server(["bash", "-ec", serve], starter, f"http://{address}/ping", log):
+        reply = run(f"{curl} -sS", starter)
+    assert find_faults(recipe.path, json.loads(reply)) == []

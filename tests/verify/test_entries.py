@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import siblings
 
 
-@pytest.mark.verify("entries", recipe="reference_qa")
+@pytest.mark.verify
 def test_the_entries_are_the_references_and_the_vectors_the_models(local_services):
     corpus, library = siblings("reference_qa", "passages", "library")
     recorded = pd.read_parquet(corpus.FILE)

@@ -1,10 +1,9 @@
-"""A starter that was unzipped, copied, renamed or moved works at the next `make`.
+"""A starter that was unzipped, renamed, moved or copied works at the next `make`.
 
-The environment is this one's: tests of the way "copied out" install a starter's own.
+The environment is this one's; tests/verify/test_copied_out.py installs a starter's own.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,71 +11,67 @@ import zipfile
 from pathlib import Path
 
 from shared.known_answer import find_faults
-from shared.new import starter
 from shared.processes import free_port, running_server
-from shared.recipes import find
 
 import pytest
 import requests
 
-MAKE = ["make", "--no-print-directory", "-o", ".venv/.installed"]
-ALONE = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("PYTHON", "MAKE", "MLFLOW"))
-}
+from tests.conftest import make as make_here
+from tests.conftest import own_variables
+
+pytestmark = pytest.mark.verify
+MAKE = ["make", "-s", "-o", ".venv/.installed"]
 
 
-def unzip(recipe, folder: Path) -> None:
-    """Make the starter as the site's archive holds it."""
-    archive = folder.with_suffix(".zip")
-    with zipfile.ZipFile(archive, "w") as file:
-        for place, data in starter(recipe, "my_model").items():
-            file.writestr(place, data)
-    zipfile.ZipFile(archive).extractall(folder)
-    (folder / ".venv").symlink_to(Path(sys.prefix))
-
-
-def make(folder: Path, *targets: str) -> None:
-    env = {**ALONE, "YES": "1"}
-    command = [*MAKE, *targets]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+def make(starter: Path, *targets: str) -> None:
+    done = subprocess.run(
+        [*MAKE, *targets, "YES=1"],
+        cwd=starter,
+        env=own_variables(),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def serve(folder: Path) -> None:
+def serve(starter: Path) -> None:
     """Start `make serve`, ask it the known request, stop it."""
     address = f"http://127.0.0.1:{(port := free_port())}"
     command = [*MAKE, "serve", f"PORT={port}"]
-    with running_server(command, folder, f"{address}/ping", folder / "log"):
-        body = json.loads((folder / "request.json").read_text())
+    with running_server(command, starter, f"{address}/ping", starter / "log"):
+        body = json.loads((starter / "request.json").read_text())
         reply = requests.post(f"{address}/invocations", json=body, timeout=120)
-    assert find_faults(folder, reply.json()) == []
+    assert find_faults(starter, reply.json()) == []
 
 
-@pytest.mark.verify("moved")
+@pytest.fixture(scope="module")
+def archives(fresh_checkout) -> Path:
+    """Return the folder of the starters to download."""
+    checkout = fresh_checkout("archives")
+    assert make_here(checkout, "starters").returncode == 0
+    return checkout / "build/starters"
+
+
 @pytest.mark.parametrize("name", ["circle_area", "openai_call", "clv_composite"])
-def test_a_starter_works_wherever_it_is(name, tmp_path):
-    spaced, renamed = tmp_path / "a b" / "unzipped", tmp_path / "Renamed-2"
-    copied, app = tmp_path / "copied", tmp_path / "app"
-    spaced.parent.mkdir()
-    unzip(find(name), spaced)
-    make(spaced, "log", "smoke", "accept", "test")
-    serve(spaced)
+def test_a_starter_works_wherever_it_is(name, archives, tmp_path):
+    zipfile.ZipFile(archives / f"{name}.zip").extractall(tmp_path / "a b")
+    unzipped = tmp_path / "a b" / "my_model"
+    (unzipped / ".venv").symlink_to(Path(sys.prefix))
+    make(unzipped, "log", "smoke")
 
-    spaced.rename(renamed)  # after logging: the models come along
+    renamed = unzipped.rename(tmp_path / "Renamed-2")  # its models come along
     make(renamed, "smoke", "accept")
-    serve(renamed)
 
-    shutil.copytree(renamed, copied, symlinks=True)  # and the first one is still there
-    make(copied, "log", "smoke", "accept")
-    places = (copied / ".mlflow/mlflow.db").read_bytes()
-    assert str(copied).encode() in places
-    assert len([*renamed.glob(".mlflow/artifacts/models/*")]) < len(
-        [*copied.glob(".mlflow/artifacts/models/*")]
-    )
+    copied = shutil.copytree(renamed, tmp_path / "copied", symlinks=True)
+    make(copied, "log", "smoke", "test")  # and the first one is still there
+    models = ".mlflow/artifacts/models/*"
+    assert len([*renamed.glob(models)]) < len([*copied.glob(models)])
+    serve(copied)
 
-    not_copied = shutil.ignore_patterns(".mlflow", "build")  # as `COPY . /app`
-    shutil.copytree(copied, app, symlinks=True, ignore=not_copied)
-    make(app, "log", "smoke", "accept", "test")
-    serve(app)
+
+def test_a_checkout_works_after_a_move(fresh_checkout, tmp_path):
+    checkout = fresh_checkout("before")
+    assert make_here(checkout, "log", "RECIPE=circle_area").returncode == 0
+    moved = checkout.rename(tmp_path / "moved checkout")
+    done = make_here(moved, "smoke", "RECIPE=circle_area")
+    assert done.returncode == 0 and "circle_area ok" in done.stdout, done.stderr

@@ -6,7 +6,7 @@ from shared.new import NEUTRAL, new
 
 import pytest
 
-pytestmark = pytest.mark.verify("notebook")
+pytestmark = pytest.mark.verify
 
 
 def test_notebook(recipe, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Cell `registry`: versions, aliases, promotion and back, a composite and its parts."""
+"""Versions, aliases, promotion and back; a composite and its parts."""
 
 import json
 import math
@@ -15,79 +15,61 @@ import pytest
 from tests.conftest import blocks, environment
 from tests.verify.conftest import Logged
 
-pytestmark = pytest.mark.verify("registry")
-
-
-def typed(checkout: Logged, line: str) -> str:
-    """Run a command of the guide and return what it said."""
-    done = checkout.typed(line)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+pytestmark = pytest.mark.verify
+PROMOTE, BACK, REBUILD = blocks("registry", "bash")
 
 
 def test_registered_and_loaded_by_alias(recipe, logged, monkeypatch):
-    for line in "".join(blocks("registry", "bash")[0]).splitlines():
-        said = typed(logged, line.replace("circle_area", recipe.name))
-    assert f"models:/{recipe.name}@champion is version 1" in said
+    printed = logged.printed(PROMOTE.replace("circle_area", recipe.name))
+    assert f"models:/{recipe.name}@champion is version 1" in printed
     monkeypatch.setenv("MLFLOW_TRACKING_URI", logged.store)
     champion = f"models:/{recipe.name}@champion"
     assert find_faults(recipe.path, answer(recipe, champion)) == []
-    if recipe.name == "circle_area":
-        client = (
-            f"{blocks('registry', 'python')[0]}assert model.metadata.get_input_schema()"
-        )
-        env = environment(logged.checkout)
-        subprocess.run([sys.executable, *WARNINGS, "-c", client], env=env, check=True)
 
 
-@pytest.mark.verify("registry", recipe="clv_composite")
+def test_the_guides_client(logged):
+    logged.printed(PROMOTE)
+    client = blocks("registry", "python")[0]
+    words = [sys.executable, *WARNINGS, "-c", f"{client}assert model.predict"]
+    subprocess.run(words, env=environment(logged.checkout), check=True)
+
+
 def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch, tmp_path):
     """The guide's commands: a component's new version in the composite, and back."""
     name, checkout = "clv_composite", Logged(fresh_checkout("registry"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.store)
-    register, promote = (
-        line.replace("circle_area", name)
-        for line in blocks("registry", "bash")[0].splitlines()
-    )
-    back = blocks("registry", "bash")[1].strip().replace("circle_area", name)
-    rebuild = blocks("registry", "bash")[-1].strip()
+    register, promote = PROMOTE.replace("circle_area", name).splitlines()
+    back = BACK.strip().replace("circle_area", name)
+    rebuild = REBUILD.strip()
 
     def answers(version: str) -> list[dict]:
         return answer(find(name), f"models:/{name}{version}")["predictions"]
 
-    typed(checkout, f"make log RECIPE={name}; {register}; {promote}")
+    checkout.printed(f"make log RECIPE={name}; {register}; {promote}")
     before = answers("@champion")
-    assert "newer" not in typed(checkout, "make registry")
+    assert "newer" not in checkout.printed("make registry")
     # A component from a colleague, who thinks that orders are worth twice as much.
-    mlflow.set_tracking_uri(checkout.store)
-    fitted = mlflow.artifacts.load_dict(
-        "models:/clv_composite_aov/1/artifacts/fitted.json"
-    )
+    part = "models:/clv_composite_aov/1/artifacts/fitted.json"
+    fitted = mlflow.artifacts.load_dict(part)
     fitted["intercept"] += math.log(2)
     (tmp_path / "fitted.json").write_text(json.dumps(fitted))
-    colleagues = mlflow.pyfunc.log_model(
+    mlflow.pyfunc.log_model(
         name="aov",
         python_model=ROOT / "recipes/clv_composite/component.py",
         artifacts={"fitted": str(tmp_path / "fitted.json")},
         pip_requirements=["mlflow"],
+        registered_model_name="clv_composite_aov",
     )
-    mlflow.register_model(colleagues.model_uri, "clv_composite_aov")
-    said = [
-        line
-        for line in typed(checkout, "make registry").splitlines()
-        if "newer" in line
-    ]
-    assert [line.strip() for line in said] == [
-        f"built from aov: clv_composite_aov version 1; version 2 is newer: {rebuild}"
-    ]
+    remedy = "clv_composite_aov version 1; version 2 is newer"
+    assert f"built from aov: {remedy}: {rebuild}" in checkout.printed("make registry")
     assert answers("@champion") == before
 
-    typed(checkout, f"{rebuild}; {register}")
+    checkout.printed(f"{rebuild}; {register}")
     after = answers("@challenger")
     assert all(new["aov"] != old["aov"] for new, old in zip(after, before, strict=True))
     assert [row["p_return"] for row in after] == [row["p_return"] for row in before]
-    assert f"back: {back}" in typed(checkout, promote)
+    assert f"back: {back}" in checkout.printed(promote)
     assert answers("@champion") == after and answers("/1") == before
-    assert "newer" not in typed(checkout, "make registry")
-    typed(checkout, back)
+    assert "newer" not in checkout.printed("make registry")
+    checkout.printed(back)
     assert answers("@champion") == before

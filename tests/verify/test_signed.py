@@ -1,4 +1,4 @@
-"""Cell `signed`: the guide's commands sign a model; a changed file is noticed."""
+"""The guide's commands sign a model; a changed file is noticed."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import blocks
 
 
-@pytest.mark.verify("signed", recipe="circle_area")
+@pytest.mark.verify
 def test_a_signature_notices_a_changed_file(logged, tmp_path):
     keys, commands = blocks("what-is-in-an-artifact", "bash")[-2:]
     keys = keys.replace("pip install model-signing pyopenssl\n", "")

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -15,110 +14,107 @@ from shared.processes import free_port, running_server
 from shared.recipes import find
 from shared.spark import start_spark
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
-from tests.conftest import blocks, environment, left_behind
+from tests.conftest import blocks, environment
 
+pytestmark = pytest.mark.verify
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """The address of a cluster's master; master and workers are stopped at the end."""
-    assert shutil.which("java"), "Java 17 is missing: make system"
     import pyspark
 
     home, folder = Path(pyspark.__file__).parent, tmp_path_factory.mktemp("spark")
     master = f"spark://127.0.0.1:{(port := free_port())}"
-    where = {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable, **LOOPBACK}
+    variables = {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable, **LOOPBACK}
     limits = ["--cores", "1", "--memory", "2g", "--work-dir", str(folder / "work")]
     roles = [["Master", "--port", str(port)], *[["Worker", *limits, master]] * 2]
     with ExitStack() as started:
         for number, (role, *words) in enumerate(roles):
-            page, log = free_port(), folder / f"{number}.log"
-            command = [
-                f"{home}/bin/spark-class",
-                f"org.apache.spark.deploy.{role.lower()}.{role}",
-            ]
-            command += ["--host", "127.0.0.1", "--webui-port", str(page), *words]
-            server = running_server(
-                command, folder, f"http://127.0.0.1:{page}", log, **where
-            )
+            page = str(free_port())
+            kind = f"org.apache.spark.deploy.{role.lower()}.{role}"
+            command = [f"{home}/bin/spark-class", kind, "--host", "127.0.0.1"]
+            command += ["--webui-port", page, *words]
+            address, log = f"http://127.0.0.1:{page}", folder / f"{number}.log"
+            server = running_server(command, folder, address, log, **variables)
             started.enter_context(server)
         yield master
 
 
-def question(recipe, model: Model) -> tuple[pd.DataFrame, dict]:
-    """Return the rows of request.json as a file for Spark, and the params."""
-    asked = recipe.json("request.json")
-    params = asked.pop("params", {})
-    rows = pd.DataFrame(infer_and_parse_data(asked, model.get_input_schema()))
-    return rows.convert_dtypes(dtype_backend="pyarrow"), params
+@pytest.fixture
+def score(logged, cluster, tmp_path):
+    """Return a function that scores a table on the cluster, as it is typed."""
+
+    def run(recipe, table: pd.DataFrame, *more: str):
+        table.to_parquet(tmp_path / "rows.parquet")
+        places = [f"INPUT={tmp_path}/rows.parquet", f"OUTPUT={tmp_path}/scored"]
+        words = ["score-spark", f"RECIPE={recipe.name}", *places, *more]
+        done = logged.make(*words, SPARK_MASTER=cluster, **LOOPBACK)
+        assert "rows, " in done.stdout, done.stdout + done.stderr
+        return done, pd.read_parquet(tmp_path / "scored")
+
+    return run
 
 
 def body(answers: pd.DataFrame) -> dict:
     """Return the answers as MLflow's model server would send them."""
     text = io.StringIO()
     predictions_to_json(answers.astype(object).where(answers.notna(), None), text)
-    return json.loads(text.getvalue())
+    return without_row_numbers(json.loads(text.getvalue()))
 
 
-def unnumbered(answer: dict) -> dict:
+def without_row_numbers(answer: dict) -> dict:
     """Return the answer without row numbers: each batch counts from 0."""
     return json.loads(re.sub(r"row \d+", "row", json.dumps(answer)))
 
 
-@pytest.mark.verify("spark")
-def test_cluster_answers_as_one_process_does(recipe, logged, cluster, tmp_path):
+def test_cluster_answers_as_one_process_does(recipe, logged, score):
     """Row by row; a recipe that reads its rows as one table, group by group."""
-    model, known = Model.load(logged.folder(recipe)), recipe.json("response.json")
-    asked, more = recipe.json("request.json"), []
-    agent, tolerance = "input" in asked, known.pop("tolerance", {})
-    whole = not agent and len(known["predictions"]) != len(
-        asked["dataframe_split"]["data"]
-    )
-    if agent:
-        questions = [asked["input"][0]["content"], "Who won the cup?", None]
-        table = pd.DataFrame({"row": range(3), "question": questions})
-    else:
-        rows, params = question(recipe, model)
-        times = 4 if whole else 1 if recipe.service_command else 50
-        tables = [rows.assign(copy=copy, row=range(len(rows))) for copy in range(times)]
-        table = pd.concat(tables).drop(columns="row" if whole else [])
-        more = [f"PARAMS={json.dumps(params)}", *(["GROUP_BY=copy"] if whole else [])]
-    table.to_parquet(tmp_path / "rows.parquet")
-    words = [
-        f"RECIPE={recipe.name}",
-        f"INPUT={tmp_path}/rows.parquet",
-        f"OUTPUT={tmp_path}/scored",
-    ]
-    done = logged.make("score-spark", *words, *more, SPARK_MASTER=cluster, **LOOPBACK)
-    scored = pd.read_parquet(tmp_path / "scored").sort_values([] if whole else "row")
-    assert bool(done.returncode) == agent, done.stdout + done.stderr
-    if "context" in asked:  # a row is no conversation
-        assert "3 failed" in done.stdout
-        assert scored["_error"][:2].str.contains("conversation_id").all()
-        return
-    if agent:
-        said = known["output"][0]["content"][0]
-        assert "3 rows" in done.stdout and "1 failed" in done.stdout
-        assert scored["answer"].iloc[0] == said["text"]
-        assert scored["answer"].iloc[1].startswith("No entry of Python's")
-        assert list(map(len, scored["cited"][:2])) == [len(said["annotations"]), 0]
-        assert scored["_error"].notna().tolist() == [False, False, True]
-        return
-    assert scored["_error"].isna().all()
-    assert sorted(scored["copy"].unique()) == list(range(times))
+    request, known = recipe.json("request.json"), recipe.json("response.json")
+    if "input" in request:
+        pytest.skip("an agent: see the next test")
+    model, params = Model.load(logged.folder(recipe)), request.pop("params", {})
+    rows = pd.DataFrame(infer_and_parse_data(request, model.get_input_schema()))
+    rows = rows.convert_dtypes(dtype_backend="pyarrow")
+    is_table = len(known["predictions"]) != len(rows)
+    copies = 4 if is_table else 1 if recipe.service_command else 50
+    tables = [rows.assign(copy=copy, row=range(len(rows))) for copy in range(copies)]
+    table, more = pd.concat(tables), [f"PARAMS={json.dumps(params)}"]
+    if is_table:
+        table, more = table.drop(columns="row"), [*more, "GROUP_BY=copy"]
+    done, scored = score(recipe, table, *more)
+    assert done.returncode == 0 and scored["_error"].isna().all()
+    assert sorted(scored["copy"].unique()) == list(range(copies))
     names = model.get_output_schema().input_names()
-    for _, copy in scored.groupby("copy"):
-        got = unnumbered(body(copy[names]))
-        assert differences(got, unnumbered(known), tolerance) == []
+    tolerance = known.pop("tolerance", {})
+    for _, copy in scored.sort_values([] if is_table else "row").groupby("copy"):
+        assert (
+            differences(body(copy[names]), without_row_numbers(known), tolerance) == []
+        )
 
 
-@pytest.mark.verify("spark", recipe="circle_area")
+def test_an_agent_is_asked_row_by_row(score):
+    recipe = find("reference_qa")
+    question = recipe.json("request.json")["input"][0]["content"]
+    message = recipe.json("response.json")["output"][0]["content"][0]
+    questions = [question, "Who won the cup?", None]
+    table = pd.DataFrame({"row": range(3), "question": questions})
+    done, scored = score(recipe, table)
+    scored = scored.sort_values("row")
+    assert done.returncode != 0 and "3 rows, 1 failed" in done.stdout
+    assert scored["answer"].iloc[0] == message["text"]
+    assert scored["answer"].iloc[1].startswith("No entry of Python's")
+    assert [*map(len, scored["cited"][:2])] == [len(message["annotations"]), 0]
+    assert scored["_error"].notna().tolist() == [False, False, True]
+
+
 def test_failed_rows_are_reported(logged, cluster):
     """The guide's first commands, here and on the cluster."""
     folder = logged.checkout
@@ -128,75 +124,45 @@ def test_failed_rows_are_reported(logged, cluster):
     assert cluster in there
     for line in here, there:
         done = logged.typed(line, **LOOPBACK)
-        assert (
-            done.returncode != 0
-            and "5 rows" in done.stdout
-            and "3 failed" in done.stdout
-        )
-        scored = pd.read_parquet(folder / "areas.parquet").set_index("id").sort_index()
-        assert scored["area"].dropna().round(6).to_dict() == {
-            "a": 0.785398,
-            "e": 3.141593,
-        }
-        reasons = scored["_error"].dropna().map(lambda said: said.split(":")[0])
-        assert reasons.to_dict() == {
-            "b": "row 0",
-            "c": "column 'diameter', row 0",
-            "d": "row 0",
-        }
+        assert done.returncode != 0 and "5 rows, 3 failed" in done.stdout
+        scored = pd.read_parquet(folder / "areas.parquet").set_index("id")
+        areas = scored["area"].dropna().round(6).to_dict()
+        assert areas == {"a": 0.785398, "e": 3.141593}
+        reasons = scored["_error"].dropna().str.split(":").str[0].to_dict()
+        assert reasons == {"b": "row 0", "c": "column 'diameter', row 0", "d": "row 0"}
         again = logged.typed(line, **LOOPBACK)
         assert again.returncode != 0 and "already exists" in again.stderr
         shutil.rmtree(folder / "areas.parquet")
 
 
-@pytest.mark.verify("spark", recipe="circle_area")
-def test_a_polite_kill_leaves_no_process_behind(logged, tmp_path):
-    (tmp_path / "circles.csv").write_text("diameter\n1\n")
-    words = [
-        "score-spark",
-        "RECIPE=circle_area",
-        f"INPUT={tmp_path}/circles.csv",
-        "OUTPUT=x",
-    ]
-    more = {"COOKBOOK_MARK": str(tmp_path), **LOOPBACK}
-    assert left_behind(logged.checkout, words, 4, signal.SIGTERM, **more) == {}
+def test_bootstrap_replicates(logged):
+    """Tables spread over workers give the answers of one after the other."""
+    recipe, folder = find("pc_causal_discovery"), logged.checkout
+    split = recipe.json("request.json")["dataframe_split"]
+    cells = pd.DataFrame(split["data"], columns=split["columns"])
+    cells.to_parquet(folder / "cells.parquet")
+    make_replicates, count = blocks("spark", "python")[:2]
+    command = next(block for block in blocks("spark", "bash") if "GROUP_BY" in block)
+
+    def run(code: str) -> str:
+        words, variables = [sys.executable, "-c", code], environment(folder)
+        return subprocess.check_output(words, cwd=folder, env=variables, text=True)
+
+    run(make_replicates)
+    logged.printed(command)
+    edges = pd.read_parquet(folder / "edges.parquet")
+    assert edges["_error"].isna().all() and set(edges["replicate"]) == set(range(20))
+    model = mlflow.pyfunc.load_model(str(logged.folder(recipe)))
+    replicates = pd.read_parquet(folder / "replicates.parquet")
+    for replicate, table in replicates.groupby("replicate"):
+        alone = model.predict(table.drop(columns="replicate"))
+        spread = edges[edges["replicate"] == replicate][list(alone.columns)]
+        assert spread.to_dict("list") == alone.to_dict("list")
+    assert "directed" in run(f"import pandas as pd\n{count}")
 
 
-@pytest.mark.verify("spark", recipe="circle_area")
-def test_this_machine_s_spark_is_on_loopback():
+def test_this_machines_spark_is_on_loopback():
     spark = start_spark("sockets")
     host = spark.sparkContext.getConf().get("spark.driver.host")
     spark.stop()
     assert host == "127.0.0.1"
-
-
-@pytest.mark.verify("spark", recipe="pc_causal_discovery")
-def test_bootstrap_replicates(logged):
-    """Tables spread over workers give the answers of one after the other."""
-    import mlflow
-
-    recipe, folder = find("pc_causal_discovery"), logged.checkout
-    split = recipe.json("request.json")["dataframe_split"]
-    pd.DataFrame(split["data"], columns=split["columns"]).to_parquet(
-        folder / "cells.parquet"
-    )
-    make_replicates, count = blocks("spark", "python")[:2]
-    env = environment(folder)
-    subprocess.run(
-        [sys.executable, "-c", make_replicates], cwd=folder, env=env, check=True
-    )
-    command = next(block for block in blocks("spark", "bash") if "GROUP_BY" in block)
-    done = logged.typed(command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    edges = pd.read_parquet(folder / "edges.parquet")
-    assert edges["_error"].isna().all() and set(edges["replicate"]) == set(range(20))
-    model = mlflow.pyfunc.load_model(str(logged.folder(recipe)))
-    for replicate, table in pd.read_parquet(folder / "replicates.parquet").groupby(
-        "replicate"
-    ):
-        alone = model.predict(table.drop(columns="replicate"))
-        spread = edges[edges["replicate"] == replicate][list(alone.columns)]
-        assert spread.to_dict("list") == alone.to_dict("list")
-    words = [sys.executable, "-c", f"import pandas as pd\n{count}"]
-    said = subprocess.check_output(words, cwd=folder, env=env, text=True)
-    assert "directed" in said

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,50 +19,52 @@ import requests
 from tests.conftest import blocks, only
 from tests.verify.conftest import Logged, chosen
 
+pytestmark = pytest.mark.verify
+USE, *SERVERS = blocks("team-server", "bash")
+
 
 @dataclass(frozen=True)
 class Team:
+    """A server to which a checkout has logged all recipes."""
+
     logged: Logged
     address: str
-    before: set[str]  # what was in the checkout
-    said: str  # by make smoke-all
+    files_before: set[str]
+    printed: str  # by make log-all smoke-all
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def team(request, fresh_checkout, tmp_path_factory):
+    """Start a server as the guide does, log all recipes to it and load them back."""
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "srv").mkdir()
+    start = next(lines for lines in SERVERS if f"{request.param}:" in lines)
+    names = [recipe.name for recipe in chosen()]
+    checkout = only(fresh_checkout(request.param), *names)
+    files_before = set(os.listdir(checkout))
+    port = str(free_port())
+    address, log = f"http://127.0.0.1:{port}", folder / "server.log"
+    path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
+    with postgresql(request.param) as database:
+        start = start.replace("/srv/mlflow", f"{folder}/srv").replace("5000", port)
+        command = ["bash", "-c", start.replace(":5432", f":{database}")]
+        with running_server(command, folder, f"{address}/health", log, PATH=path):
+            logged = Logged(checkout)
+            done = logged.typed(USE.replace("http://127.0.0.1:5000", address))
+            yield Team(logged, address, files_before, done.stdout + done.stderr)
+    assert "Traceback" not in log.read_text()
 
 
 @contextmanager
-def team(checkout: Path, tmp_path: Path, start: str) -> Iterator[Team]:
-    """Start a server as the guide does, log all recipes to it and load them back."""
-    before = set(os.listdir(checkout))
-    (tmp_path / "srv").mkdir()
-    port = free_port()
-    command = start.replace("/srv/mlflow", f"{tmp_path}/srv").replace("5000", str(port))
-    address, log = f"http://127.0.0.1:{port}", tmp_path / "server.log"
-    path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
-    with running_server(
-        ["bash", "-c", command], tmp_path, f"{address}/health", log, PATH=path
-    ):
-        use = blocks("team-server", "bash")[0].replace("http://127.0.0.1:5000", address)
-        done = Logged(checkout).typed(use)
-        yield Team(Logged(checkout), address, before, done.stdout + done.stderr)
-        assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture(scope="session")
-def on_sqlite(fresh_checkout, pytestconfig, tmp_path_factory):
-    start = next(block for block in blocks("team-server", "bash") if "sqlite:" in block)
-    checkout = only(fresh_checkout("sqlite"), *chosen(pytestconfig))
-    with team(checkout, tmp_path_factory.mktemp("sqlite"), start) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
-    """The same on a PostgreSQL that the test starts."""
+def postgresql(kind: str):
+    """Run a PostgreSQL made as the guide says; yield its port."""
+    if kind == "sqlite":
+        yield ""
+        return
     debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    initdb = shutil.which("initdb") or max(debian, default="")
-    assert initdb, (
-        "PostgreSQL is missing: make system (Debian: apt-get install postgresql)"
-    )
-    bin, port = Path(initdb).resolve().parent, free_port()
+    initdb = shutil.which("initdb") or max(debian, default=None)
+    assert initdb, "PostgreSQL is missing: make system"
+    programs, port = Path(initdb).resolve().parent, str(free_port())
     folder = Path(tempfile.mkdtemp(prefix="verify-postgresql-"))
     user = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
@@ -71,61 +72,35 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         user = ["runuser", "-u", "postgres", "--"]
 
-    def run(*words) -> None:
-        done = subprocess.run(
-            [*user, *words], cwd=folder, capture_output=True, text=True
-        )
+    def run(program: str, *words: str) -> None:
+        command = [*user, str(programs / program), *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
+    data, options = ["-D", str(folder / "data")], f"-p {port} -h 127.0.0.1 -k {folder}"
     auth = ["--auth-local=trust", "--auth-host=scram-sha-256"]
-    run(bin / "initdb", "-U", "postgres", *auth, "-D", folder / "data")
-    options = f"-p {port} -h 127.0.0.1 -k {folder}"
-    control = [bin / "pg_ctl", "-D", folder / "data", "-w"]
-    run(*control, "start", "-l", folder / "log", "-o", options)
+    run("initdb", "-U", "postgres", *auth, *data)
+    run("pg_ctl", *data, "-w", "start", "-l", str(folder / "log"), "-o", options)
     try:
-        create, start = (
-            block for block in blocks("team-server", "bash") if "postgres" in block
-        )
+        create = next(lines for lines in SERVERS if "sudo -u postgres" in lines)
         for line in create.splitlines():
-            words = shlex.split(line)[3:]
-            run(
-                bin / words[0],
-                "-h",
-                folder,
-                "-p",
-                str(port),
-                "-U",
-                "postgres",
-                *words[1:],
-            )
-        start = start.replace(":5432", f":{port}")
-        checkout = only(fresh_checkout("postgresql"), *chosen(pytestconfig))
-        with team(checkout, tmp_path_factory.mktemp("postgresql"), start) as server:
-            yield server
+            program, *words = shlex.split(line)[3:]
+            run(program, "-h", str(folder), "-p", port, "-U", "postgres", *words)
+        yield port
     finally:
-        run(*control, "stop", "-m", "fast")
+        run("pg_ctl", *data, "-w", "stop", "-m", "fast")
         shutil.rmtree(folder)
 
 
-def check(recipe, team: Team) -> None:
+def test_team_server(recipe, team):
     """What was logged is on the server, and nothing was left here."""
-    logged, address = team.logged, team.address
-    model = f"{address}/api/2.0/mlflow/logged-models/{logged.uri(recipe)[8:]}"
-    said = requests.get(model, timeout=30)
-    assert said.ok, said.text
-    assert said.json()["model"]["info"]["artifact_uri"].startswith("mlflow-artifacts:/")
-    after = team.said.partition("build/log-all.json")[2]
-    assert re.search(rf"^\[\d/\d\] {recipe.name} +ok ", after, re.M), team.said
-    assert set(os.listdir(logged.checkout)) - team.before <= {"build"}
+    logged = team.logged
+    models = f"{team.address}/api/2.0/mlflow/logged-models"
+    model = f"{models}/{logged.model_id(recipe)}"
+    answer = requests.get(model, timeout=30).json()
+    assert answer["model"]["info"]["artifact_uri"].startswith("mlflow-artifacts:/")
+    smoke = team.printed.partition("build/log-all.json")[2]
+    assert re.search(rf"^\[\d+/\d+\] {recipe.name} +ok ", smoke, re.M), team.printed
+    assert set(os.listdir(logged.checkout)) - team.files_before <= {"build"}
     stranger = {"Host": "stranger.example"}
     assert requests.get(model, headers=stranger, timeout=30).status_code == 403
-
-
-@pytest.mark.verify("team server (sqlite)")
-def test_sqlite(recipe, on_sqlite):
-    check(recipe, on_sqlite)
-
-
-@pytest.mark.verify("team server (postgresql)")
-def test_postgresql(recipe, on_postgresql):
-    check(recipe, on_postgresql)
