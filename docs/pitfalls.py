@@ -103,7 +103,7 @@ def kept() -> dict[str, Any]:
 
 def finders(case: Pitfall) -> list[str]:
     """Return the checks of check-model that name the case."""
-    return [name for name, row in check.table().items() if case.slug in row[3].split()]
+    return [name for name, row in check.table().items() if case.slug in row[-1].split()]
 
 
 def digest() -> str:
