@@ -25,7 +25,7 @@ CIRCLE = find("circle_area").path
 
 
 def three_models(folder: Path) -> dict[str, Path]:
-    """Save the 101 of MLflow's guide, and circle_area as an object and from code."""
+    """Save an untyped model, and circle_area as an object and from code."""
     untyped = folder / "untyped.py"
     untyped.write_text(read("untyped_list").ways["wrong"]["model_code.py"])
     requirements = str(CIRCLE / "requirements.txt")
@@ -33,7 +33,7 @@ def three_models(folder: Path) -> dict[str, Path]:
     given["input_example"] = pd.DataFrame({"diameter": [1.5, 4.0, 2.5]})
     cloudpickle.register_pickle_by_value(model_code)
     models = {
-        "101": {"python_model": untyped, "input_example": [1.0, 2.0]},
+        "untyped": {"python_model": untyped, "input_example": [1.0, 2.0]},
         "object": {**given, "python_model": model_code.CircleArea()},
         "circle_area": {**given, "python_model": CIRCLE / "model_code.py"},
     }
@@ -46,11 +46,11 @@ def three_models(folder: Path) -> dict[str, Path]:
 def checks() -> str:
     """Return the table of the checks, pitfalls as links."""
     rows = []
-    for name, (level, why, mend, pitfalls) in table().items():
+    for name, (level, looks_for, why, mend, pitfalls) in table().items():
         links = [f"[{p}](../pitfalls.md#{p})" for p in pitfalls.split()]
-        cells = {"Check": f"`{name}`", "A finding is": level}
-        cells |= {"Why it matters": why, "What mends it": mend}
-        rows.append({**cells, "Pitfall": ", ".join(links)})
+        check = "<br>".join([f"`{name}`", level, *links])
+        cells = {"Check": check, "It looks for": looks_for}
+        rows.append({**cells, "Why it matters": why, "What mends it": mend})
     return markdown(rows)
 
 

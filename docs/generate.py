@@ -16,6 +16,7 @@ them, is replaced; whatever is missing stops the build:
     <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's colours
     <!-- kept: NAME -->             when and on what docs/pictures/NAME-* were made
     <!-- clone -->                  anywhere: the commands that clone the repository
+    <!-- address -->                anywhere: the repository's address
     --8<-- "FILE"                   a file of the repository
 
 docs/recipes/NAME.zh.md is a recipe's page in Chinese; docs/words.zh.yml has the words
@@ -82,7 +83,8 @@ def main() -> dict[str, Any]:
 
 def write_pages() -> None:
     """Write the pages, styles and pictures under docs/."""
-    clone = f"git clone {repository() or '<address>'} cookbook && cd cookbook"
+    address = repository() or "<address>"
+    clone = f"git clone {address} cookbook && cd cookbook"
     for source in sorted(DOCS.rglob("*.*")):
         place = source.relative_to(DOCS).as_posix()
         if source.suffix in {".css", ".js", ".svg", ".webp"}:
@@ -90,6 +92,7 @@ def write_pages() -> None:
         if source.suffix != ".md" or place.startswith(("recipes/", "snippets/")):
             continue
         text = source.read_text(encoding="utf-8").replace("<!-- clone -->", clone)
+        text = text.replace("<!-- address -->", address)
         locale = "zh" if place.endswith(".zh.md") else "en"
         if locale == "zh":
             english = source.with_name(source.name.replace(".zh.md", ".md"))

@@ -34,8 +34,8 @@ COLON = {"en": ":", "zh": "："}
 CHECKS = "guides/check-a-model.md#the-checks"
 UPSTREAM = "https://github.com/mlflow/mlflow/issues"
 RUN = (
-    "Each way was run in a folder of its own. Files that the right way doesn't show are "
-    "those of the wrong way."
+    "Each way was run in a folder of its own. Files that the right way doesn't show "
+    "are those of the wrong way."
 )
 GROUPS = (
     "Deployment",
@@ -103,7 +103,7 @@ def kept() -> dict[str, Any]:
 
 def finders(case: Pitfall) -> list[str]:
     """Return the checks of check-model that name the case."""
-    return [name for name, row in check.table().items() if case.slug in row[3].split()]
+    return [name for name, row in check.table().items() if case.slug in row[-1].split()]
 
 
 def digest() -> str:

@@ -1,7 +1,7 @@
 """Say what will go wrong with a logged model from code, before production does.
 
     check-model models:/churn/3          or a folder, runs:/<id>/model, models:/churn@a
-    check-model models:/churn/3 --json   for a program; --help lists other options
+    check-model models:/churn/3 --json   for a program; --help lists all options
 
 It needs MLflow and what the model needs, nothing else. The model runs in a process of
 its own, in an empty folder: loaded without the keys of the environment, and with no
@@ -48,19 +48,18 @@ class Result(NamedTuple):
 
 @functools.cache
 def table() -> dict[str, list[str]]:
-    """Return level, why, mend and pitfall of each check, in check.md's order."""
+    """Return what check.md says of each check, in its order; the pitfalls are last."""
     text = Path(__file__).with_name("check.md").read_text("utf-8")
     rows = [line.strip("|").split(" | ") for line in text.splitlines()[2:]]
     return {name.strip(" `"): [cell.strip() for cell in row] for name, *row in rows}
 
 
 def result(name: str, status: str, seen: str) -> Result:
-    """Return a check's result; SITE_URL is the address of the cookbook's site."""
+    """Return a check's result, a finding with why it matters and what mends it."""
     if status in ("ok", "skipped"):
         return Result(name, status, seen)
-    level, why, mend, pitfall = table()[name]
-    if pitfall:
-        pitfall = f"{os.environ.get('SITE_URL', '')}pitfalls/{pitfall.split()[0]}/"
+    level, _, why, mend, pitfalls = table()[name]
+    pitfall = f"Pitfall: {pitfalls.split()[0]}" if pitfalls else ""
     status = level if status == "found" else status
     return Result(name, status, seen, why, mend, pitfall)
 

@@ -126,6 +126,7 @@ class Subject(Files):
         super().__init__(folder, {})
         if ":/" in name:
             self.run_params = run_params(self.meta.run_id)
+            forget_connections()
         self.seconds = 0.0  # that one answer takes
         self.keys_at_load: set[str] = set()  # without which it does not load
         self.watch = Watch(folder, call)
@@ -206,7 +207,7 @@ class Subject(Files):
         answers = {name: self.ask_cell(name, other[name]).answer for name in names}
         used = [name for name in names if not same(answers[name], self.first)]
         if not used:
-            raise Skip("no number or text of the example changes the answer")
+            raise Skip("the example has no value that the answer depends on")
         return [(name, row[name]) for name in used]
 
     @property
@@ -214,7 +215,7 @@ class Subject(Files):
         """Return those that are numbers."""
         numbers = [cell for cell in self.cells if not isinstance(cell[1], str)]
         if not numbers:
-            raise Skip("no number of the example changes the answer")
+            raise Skip("the example has no number that the answer depends on")
         return numbers
 
     @functools.cached_property
@@ -540,6 +541,13 @@ def find(model: str) -> Path:
         raise CheckError(f"not from code, but of flavor {', '.join(flavors)}")
     os.environ["MLFLOW_TRACKING_URI"] = store  # from any folder
     return Path(folder).resolve()
+
+
+def forget_connections() -> None:
+    """Close MLflow's connections: the model would use them, and Watch see no host."""
+    from mlflow.utils.request_utils import _cached_get_request_session
+
+    _cached_get_request_session.cache_clear()
 
 
 def run_params(run_id: str | None) -> dict[str, str]:

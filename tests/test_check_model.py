@@ -42,7 +42,7 @@ def test_findings_are_printed_with_why_mend_and_counts(tmp_path, capsys):
     assert print_check(model.save(tmp_path)) == 1
     text = capsys.readouterr().out
     assert "reads-the-values: answers [0] for" in text
-    assert "pitfalls/untyped-list/" in text and "1 error, 0 advice" in text
+    assert "Pitfall: untyped-list" in text and "1 error, 0 advice" in text
 
 
 def test_a_script_may_call_it_anywhere(tmp_path):

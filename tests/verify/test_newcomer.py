@@ -106,3 +106,6 @@ def test_the_workflow(tmp_path):
     ]
     assert run("\n".join(lines), tmp_path).endswith("champion: 1\n")
     assert (tmp_path / "output.txt").read_text() == "version=1\nversion=2\n"
+    follow("check-a-model", tmp_path)
+    store = "export MLFLOW_TRACKING_URI=sqlite:///ci.db"
+    run(f"{store}\npytest test_model.py", tmp_path)
