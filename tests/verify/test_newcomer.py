@@ -77,6 +77,7 @@ def run(commands: str, folder: Path) -> str:
         "../index",
         "serve",
         "registry",
+        "webhook",
         "test",
         "from-an-object",
         "private-packages",
@@ -118,6 +119,8 @@ def test_the_workflow(tmp_path):
         *commands[:-1],
         register,  # a newer version, before the first one is approved
         promote,
+        f"VERSION=2\n{promote}",
+        f"VERSION=1\n! ({promote})",  # an approval that comes late
     ]
-    assert run("\n".join(lines), tmp_path).endswith("champion: 1\n")
+    assert run("\n".join(lines), tmp_path).endswith("champion: 1\nchampion: 2\n")
     assert (tmp_path / "output.txt").read_text() == "version=1\nversion=2\n"
