@@ -48,7 +48,7 @@ from docs.preview import card
 GUIDES = {
     "Begin": "which-way from-an-object copy-a-recipe",
     "Write and test": "config prompts private-packages test check-a-model ci",
-    "Ship": "serve registry in-production isolated team-server spark speed",
+    "Ship": "serve registry webhook in-production isolated team-server spark speed",
     "Look inside": "what-is-in-an-artifact mlflow-versions upgrade",
     "This cookbook": "add-a-recipe what-was-tried",
 }

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.verify
 GUIDES = ROOT / "docs" / "guides"
 FOLLOWED = ["../index", "serve", "registry", "test", "from-an-object", "config"]
 FOLLOWED += ["private-packages", "prompts", "in-production", "isolated", "spark"]
-FOLLOWED += ["what-is-in-an-artifact"]
+FOLLOWED += ["what-is-in-an-artifact", "webhook"]
 SERVER = r"^.* (?:--port|http\.server) (\d+).*\n\Z"  # a last line that starts one
 
 
@@ -103,8 +103,10 @@ def test_the_workflow(tmp_path):
         *commands[:-1],
         register,  # a newer version, before the first one is approved
         promote,
+        f"VERSION=2\n{promote}",
+        f"VERSION=1\n! ({promote})",  # an approval that comes late
     ]
-    assert run("\n".join(lines), tmp_path).endswith("champion: 1\n")
+    assert run("\n".join(lines), tmp_path).endswith("champion: 1\nchampion: 2\n")
     assert (tmp_path / "output.txt").read_text() == "version=1\nversion=2\n"
     follow("check-a-model", tmp_path)
     store = "export MLFLOW_TRACKING_URI=sqlite:///ci.db"
