@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
+MISREAD = "_corrupt_record"  # where Spark puts a CSV row with a value of another type
+
 
 def start_spark(name: str) -> "SparkSession":
     """Return a session on SPARK_MASTER, or on this machine's cores on loopback."""
@@ -72,7 +74,8 @@ def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
     if inputs and inputs.has_input_names():
         typed = {column.name: column for column in spark_columns(inputs)}
         columns = [typed.get(column.name, column) for column in rows.schema]
-        rows = spark.read.csv(path, header=True, schema=StructType(columns))
+        schema = StructType(columns).add(MISREAD, "string")
+        rows = spark.read.csv(path, header=True, schema=schema)
     return rows
 
 
@@ -111,6 +114,12 @@ def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
 
 def answer_table(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     """Return the model's one answer to a whole table, or the reason in `_error`."""
+    if MISREAD in rows:
+        misread = rows[MISREAD].dropna()
+        if len(misread):
+            reason = f"a value isn't of its column's type: {misread.iloc[0]:.80}"
+            return pd.DataFrame({"_error": [reason]})
+        rows = rows.drop(columns=MISREAD)
     try:
         return pd.DataFrame(model.predict(rows, params=params))
     except Exception as error:  # whatever the model says of this input
@@ -160,7 +169,8 @@ def score(
         answer_type = spark_columns(model.get_output_schema())
         named = bool(inputs) and inputs.has_input_names()
         needed = inputs.required_input_names() if named else [group_by]
-        columns = [c for c in rows.columns if not named or c in inputs.input_names()]
+        known = [*inputs.input_names(), MISREAD] if named else rows.columns
+        columns = [column for column in rows.columns if column in known]
     answer_type = answer_type.add("_error", "string")
     check_columns(rows.columns, needed, answer_type.names)
     archive = SparkModelCache.add_local_model(spark, path)
@@ -194,7 +204,8 @@ def score(
     cores = spark.sparkContext.defaultParallelism
     if rows.rdd.getNumPartitions() < cores:
         rows = rows.repartition(cores)
-    return rows.mapInPandas(answer_batches, StructType([*rows.schema, *answer_type]))
+    scored = StructType([*rows.schema, *answer_type])
+    return rows.mapInPandas(answer_batches, scored).drop(MISREAD)
 
 
 def check_columns(columns: list[str], needed: list[str], answers: list[str]) -> None:

@@ -86,10 +86,16 @@ def run(commands: str, folder: Path) -> str:
         "isolated",
         "what-is-in-an-artifact",
         "spark",
+        "team-server",
     ],
 )
 def test_guide(guide, tmp_path):
     follow(guide, tmp_path)
+
+
+def test_a_faster_log_of_the_first_model(tmp_path):
+    follow("../index", tmp_path)
+    follow("speed", tmp_path)
 
 
 def test_the_table_of_types(tmp_path):

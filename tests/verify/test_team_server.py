@@ -3,7 +3,6 @@
 import os
 import pwd
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -17,8 +16,11 @@ from shared.processes import free_port, running_server
 import pytest
 import requests
 
+from benchmarks.report import marked_processes
 from tests.conftest import blocks, only
 from tests.verify.conftest import Logged, chosen
+
+GUIDE, SETTINGS = "team-server", 'ini title="server.env"'
 
 
 @dataclass(frozen=True)
@@ -27,31 +29,41 @@ class Team:
     address: str
     before: set[str]  # what was in the checkout
     said: str  # by make smoke-all
+    commands: str  # of the server's processes
 
 
 @contextmanager
-def team(checkout: Path, tmp_path: Path, start: str) -> Iterator[Team]:
+def team(checkout: Path, folder: Path, settings: str) -> Iterator[Team]:
     """Start a server as the guide does, log all recipes to it and load them back."""
     before = set(os.listdir(checkout))
-    (tmp_path / "srv").mkdir()
+    (folder / "server.env").write_text(settings)
     port = free_port()
-    command = start.replace("/srv/mlflow", f"{tmp_path}/srv").replace("5000", str(port))
-    address, log = f"http://127.0.0.1:{port}", tmp_path / "server.log"
+    start = next(b for b in blocks(GUIDE, 'bash title="terminal"') if "server.env" in b)
+    command = start.replace("5000", str(port))
+    address, log = f"http://127.0.0.1:{port}", folder / "server.log"
     path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
+    more = {"PATH": path, "COOKBOOK_MARK": str(folder)}
     with running_server(
-        ["bash", "-c", command], tmp_path, f"{address}/health", log, PATH=path
+        ["bash", "-c", command], folder, f"{address}/health", log, **more
     ):
-        use = blocks("team-server", "bash")[0].replace("http://127.0.0.1:5000", address)
+        (use,) = (block for block in blocks(GUIDE, "bash") if "log-all" in block)
+        use = use.replace("http://127.0.0.1:5000", address)
         done = Logged(checkout).typed(use)
-        yield Team(Logged(checkout), address, before, done.stdout + done.stderr)
+        commands = "\n".join(marked_processes(str(folder)).values())
+        yield Team(
+            Logged(checkout), address, before, done.stdout + done.stderr, commands
+        )
         assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture(scope="session")
 def on_sqlite(fresh_checkout, pytestconfig, tmp_path_factory):
-    start = next(block for block in blocks("team-server", "bash") if "sqlite:" in block)
+    """SQLite, and what the guide adds for HTTPS."""
+    (settings,) = blocks(GUIDE, SETTINGS)
+    (https,) = (block for block in blocks(GUIDE, "ini") if "ALLOWED" in block)
     checkout = only(fresh_checkout("sqlite"), *chosen(pytestconfig))
-    with team(checkout, tmp_path_factory.mktemp("sqlite"), start) as server:
+    folder = tmp_path_factory.mktemp("sqlite")
+    with team(checkout, folder, settings + https) as server:
         yield server
 
 
@@ -65,45 +77,39 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
     )
     bin, port = Path(initdb).resolve().parent, free_port()
     folder = Path(tempfile.mkdtemp(prefix="verify-postgresql-"))
-    user = []
+    owner = ""
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        owner = pwd.getpwnam("postgres")
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        user = ["runuser", "-u", "postgres", "--"]
+        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+        owner = "runuser -u postgres -- "
+    env = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"}
+    env |= {"PGHOST": str(folder), "PGPORT": str(port), "PGUSER": "postgres"}
 
-    def run(*words) -> None:
-        done = subprocess.run(
-            [*user, *words], cwd=folder, capture_output=True, text=True
-        )
+    def run(lines: str, where: Path = folder) -> None:
+        lines = lines.replace("sudo -u postgres ", owner).replace("5432", str(port))
+        words = ["bash", "-ec", lines]
+        done = subprocess.run(words, cwd=where, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    auth = ["--auth-local=trust", "--auth-host=scram-sha-256"]
-    run(bin / "initdb", "-U", "postgres", *auth, "-D", folder / "data")
+    control = f"{owner}pg_ctl -D {folder}/data -w"
+    auth = "--auth-local=trust --auth-host=scram-sha-256"
+    run(f"{owner}initdb -U postgres {auth} -D {folder}/data")
     options = f"-p {port} -h 127.0.0.1 -k {folder}"
-    control = [bin / "pg_ctl", "-D", folder / "data", "-w"]
-    run(*control, "start", "-l", folder / "log", "-o", options)
+    run(f"{control} start -l {folder}/log -o '{options}'")
+    place = tmp_path_factory.mktemp("postgresql")
     try:
-        create, start = (
-            block for block in blocks("team-server", "bash") if "postgres" in block
-        )
-        for line in create.splitlines():
-            words = shlex.split(line)[3:]
-            run(
-                bin / words[0],
-                "-h",
-                folder,
-                "-p",
-                str(port),
-                "-U",
-                "postgres",
-                *words[1:],
-            )
-        start = start.replace(":5432", f":{port}")
+        (create,) = (block for block in blocks(GUIDE, "bash") if "createdb" in block)
+        run(create, place)
+        (settings,) = blocks(GUIDE, SETTINGS)
+        (uri,) = (block for block in blocks(GUIDE, "ini") if "postgresql:" in block)
+        settings += uri.replace("5432", str(port))
         checkout = only(fresh_checkout("postgresql"), *chosen(pytestconfig))
-        with team(checkout, tmp_path_factory.mktemp("postgresql"), start) as server:
+        with team(checkout, place, settings) as server:
             yield server
+            password = (place / "pgpass").read_text().strip().rpartition(":")[2]
+            assert "mlflow server" in server.commands
+            assert password not in server.commands
     finally:
-        run(*control, "stop", "-m", "fast")
+        run(f"{control} stop -m fast")
         shutil.rmtree(folder)
 
 
