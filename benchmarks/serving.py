@@ -66,7 +66,7 @@ def rates(model: str, clients: int, each: int) -> Rows:
         rows.append(
             {"clients": clients, "server": way, "requests/s": clients * each / taken}
         )
-        rows[-1]["times faster than one worker"] = seconds["1 worker"] / taken
+        rows[-1]["rate relative to one worker"] = seconds["1 worker"] / taken
     return rows
 
 
@@ -128,9 +128,9 @@ def routes(models: str, rounds: int = 3) -> Rows:
                 {
                     "a request with": asked,
                     "MLflow's server, ms": statistics.median(theirs),
-                    "from - to": f"{min(theirs):.1f} - {max(theirs):.1f}",
+                    "min-max of 3 runs": f"{min(theirs):.1f} - {max(theirs):.1f}",
                     "own route, ms": statistics.median(ours),
-                    "from - to ": f"{min(ours):.1f} - {max(ours):.1f}",
+                    "min-max of 3 runs ": f"{min(ours):.1f} - {max(ours):.1f}",
                     "times faster": statistics.median(theirs) / statistics.median(ours),
                 }
             )
@@ -153,6 +153,6 @@ if __name__ == "__main__":
         )
         tables = {
             "A model server on loopback": rows,
-            "A request on MLflow's server and on a route of one's own": routes(folder),
+            "A request to MLflow's server, and to your own FastAPI route": routes(folder),
         }
     publish("serving", tables, ["recipes/circle_area", "benchmarks/route.py"])
