@@ -153,6 +153,6 @@ if __name__ == "__main__":
         )
         tables = {
             "A model server on loopback": rows,
-            "A request to MLflow's server, and to your own FastAPI route": routes(folder),
+            "A request to MLflow's server and to your FastAPI route": routes(folder),
         }
     publish("serving", tables, ["recipes/circle_area", "benchmarks/route.py"])
