@@ -5,13 +5,14 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.processes import free_port, running_server
+from shared.processes import environment, free_port, running_server
 
 import pytest
 import requests
@@ -81,7 +82,7 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
         owner = "runuser -u postgres -- "
-    env = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"}
+    env = environment(PATH=f"{bin}:{sys.prefix}/bin:{os.environ['PATH']}")
     env |= {"PGHOST": str(folder), "PGPORT": str(port), "PGUSER": "postgres"}
 
     def run(lines: str, where: Path = folder) -> None:
@@ -108,6 +109,9 @@ def on_postgresql(fresh_checkout, pytestconfig, tmp_path_factory):
             password = (place / "pgpass").read_text().strip().rpartition(":")[2]
             assert "mlflow server" in server.commands
             assert password not in server.commands
+            for word in ("pg_dump", "db upgrade"):
+                (command,) = (b for b in blocks(GUIDE, "bash") if word in b)
+                run(command, place)
     finally:
         run(f"{control} stop -m fast")
         shutil.rmtree(folder)
@@ -130,6 +134,13 @@ def check(recipe, team: Team) -> None:
 @pytest.mark.verify("team server (sqlite)")
 def test_sqlite(recipe, on_sqlite):
     check(recipe, on_sqlite)
+    search = f"{on_sqlite.address}/api/2.0/mlflow/experiments/search"
+    page = {"Host": "mlflow.example.com", "Origin": "https://mlflow.example.com"}
+    stranger = page | {"Origin": "https://stranger.example"}
+    for headers, status in ((page, 200), (stranger, 403)):
+        body = {"max_results": 1}
+        said = requests.post(search, json=body, headers=headers, timeout=30)
+        assert said.status_code == status
 
 
 @pytest.mark.verify("team server (postgresql)")
