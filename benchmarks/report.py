@@ -98,18 +98,22 @@ def when(kept: dict[str, Any], command: str, now: str) -> str:
     return said if now == kept["digest"] else f"{said} The code has changed since."
 
 
-def page(name: str, charts: Mapping[str, str] | None = None) -> str:
+def page(
+    name: str, charts: Mapping[str, str] | None = None, only: str | None = None
+) -> str:
     """Return a measurement's tables, and when and on which code they were made.
 
-    `charts` has the Markdown to show above the tables of some titles.
+    `charts` has the Markdown to show above the tables of some titles; `only` is the
+    title of the one table that is wanted.
     """
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
     kept = json.loads(file.read_text(encoding="utf-8"))
     best = kept.get("best", {})
+    wanted = {only: kept["tables"][only]} if only else kept["tables"]
     tables = [
         titled(title, markdown(rows, best), (charts or {}).get(title, ""))
-        for title, rows in kept["tables"].items()
+        for title, rows in wanted.items()
     ]
     made = Path(kept["measured"][-1]).stem
     command = "make torture" if made == "torture" else f"make bench RECIPE={made}"

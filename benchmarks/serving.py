@@ -64,7 +64,7 @@ def rates(model: str, clients: int, each: int) -> Rows:
             "clients": clients,
             "server": way,
             "requests/s": clients * each / taken,
-            "times faster than one worker": seconds["1 worker"] / taken,
+            "rate relative to one worker": seconds["1 worker"] / taken,
         }
         for way, taken in seconds.items()
     ]
@@ -99,9 +99,9 @@ def routes(model: str, times: int = 50) -> Rows:
                 {
                     "a request with": f"rows: {count}",
                     "MLflow's server, ms": ms["theirs"].median(),
-                    "from - to": spread(ms["theirs"]),
+                    "min-max of 3 runs": spread(ms["theirs"]),
                     "own route, ms": ms["ours"].median(),
-                    "from - to ": spread(ms["ours"]),
+                    "min-max of 3 runs ": spread(ms["ours"]),
                     "times faster": ms["theirs"].median() / ms["ours"].median(),
                 }
             )
@@ -119,6 +119,6 @@ if __name__ == "__main__":
         )
         tables = {
             "A model server on loopback": rates(model, 1, 100) + rates(model, 8, 50),
-            "A request on MLflow's server and on a route of one's own": routes(model),
+            "A request to MLflow's server and to your FastAPI route": routes(model),
         }
     publish("serving", tables, ["recipes/circle_area", "benchmarks/route.py"])

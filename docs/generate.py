@@ -9,7 +9,8 @@ them, is replaced; whatever is missing stops the build:
     <!-- code: FILE -->             a file of the recipe; folded if long, or no lesson's
     <!-- figure: FILE | ALT -->     an artifact of the run, as a picture
     <!-- metrics -->                the run's metrics
-    <!-- bench -->                  the recipe's measurements, or <!-- bench: NAME -->
+    <!-- bench -->                  the recipe's measurements, or <!-- bench: NAME -->,
+                                    or one table of them, <!-- bench: NAME | TITLE -->
     <!-- cards: LEVEL -->           the lessons, or the further recipes
     <!-- pitfalls -->               the cases of tests/pitfalls with their kept output
     <!-- built: FILE -->            build/FILE: text as printed, Markdown as it is
@@ -179,7 +180,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 return recipe_pages.metrics(recipe)
             case "bench", _:
                 name = file or (recipe.name if recipe else "")
-                return report.page(name, charts(name, locale))
+                return report.page(name, charts(name, locale), alt)
             case "cards", _:
                 return recipe_pages.cards(file, locale)
             case "pitfalls", _:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
+MISREAD = "_corrupt_record"  # where Spark puts a CSV row with a value of another type
+
 
 def score_file(
     recipe: Recipe, source: str, target: str, params: str, group_by: str
@@ -118,7 +120,8 @@ def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
     if inputs and inputs.has_input_names():
         typed = {column.name: column for column in spark_columns(inputs)}
         columns = [typed.get(column.name, column) for column in rows.schema]
-        rows = spark.read.csv(path, header=True, schema=StructType(columns))
+        schema = StructType(columns).add(MISREAD, "string")
+        rows = spark.read.csv(path, header=True, schema=schema)
     return rows
 
 
@@ -142,6 +145,12 @@ def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
 
 def answer_table(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     """Return the model's one answer to a whole table, or the reason in `_error`."""
+    if MISREAD in rows:
+        misread = rows[MISREAD].dropna()
+        if len(misread):
+            reason = f"a value isn't of its column's type: {misread.iloc[0]:.80}"
+            return pd.DataFrame({"_error": [reason]})
+        rows = rows.drop(columns=MISREAD)
     try:
         return pd.DataFrame(model.predict(rows, params=params))
     except Exception as error:  # whatever the model says of this input
@@ -218,7 +227,8 @@ def score(
     cores = spark.sparkContext.defaultParallelism
     if rows.rdd.getNumPartitions() < cores:
         rows = rows.repartition(cores)
-    return rows.mapInPandas(answer_batches, StructType([*rows.schema, *answer_type]))
+    scored = StructType([*rows.schema, *answer_type])
+    return rows.mapInPandas(answer_batches, scored).drop(MISREAD)
 
 
 def is_agent(model: Model) -> bool:
@@ -232,7 +242,8 @@ def input_columns(model: Model, columns: list[str], group_by: str) -> list[str]:
     if is_agent(model):
         known = needed = ["question"]
     elif inputs and inputs.has_input_names():
-        known, needed = inputs.input_names(), inputs.required_input_names()
+        known = [*inputs.input_names(), MISREAD]
+        needed = inputs.required_input_names()
     elif group_by:
         known, needed = columns, [group_by]
     else:

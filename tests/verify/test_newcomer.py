@@ -18,7 +18,7 @@ pytestmark = pytest.mark.verify
 GUIDES = ROOT / "docs" / "guides"
 FOLLOWED = ["../index", "serve", "registry", "test", "from-an-object", "config"]
 FOLLOWED += ["private-packages", "prompts", "in-production", "isolated", "spark"]
-FOLLOWED += ["what-is-in-an-artifact", "webhook"]
+FOLLOWED += ["what-is-in-an-artifact", "webhook", "team-server"]
 SERVER = r"^.* (?:--port|http\.server) (\d+).*\n\Z"  # a last line that starts one
 
 
@@ -75,6 +75,11 @@ def run(commands: str, folder: Path) -> str:
 @pytest.mark.parametrize("guide", FOLLOWED)
 def test_guide(guide, tmp_path):
     follow(guide, tmp_path)
+
+
+def test_a_faster_log_of_the_first_model(tmp_path):
+    follow("../index", tmp_path)
+    follow("speed", tmp_path)
 
 
 def test_the_table_of_types(tmp_path):

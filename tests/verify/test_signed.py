@@ -1,8 +1,10 @@
-"""The guide's commands sign a model; a changed file is noticed."""
+"""The guide's commands sign a model and serve it; a changed file is noticed."""
 
 import subprocess
+from pathlib import Path
 
-from shared.processes import environment
+from shared.processes import environment, free_port, running_server
+from shared.recipes import find
 
 import pytest
 
@@ -10,20 +12,32 @@ from tests.conftest import blocks
 
 
 @pytest.mark.verify
-def test_a_signature_notices_a_changed_file(logged, tmp_path):
-    keys, commands = blocks("what-is-in-an-artifact", "bash")[-2:]
+def test_a_changed_file_is_not_served(logged, tmp_path):
+    keys, release, serve = blocks("what-is-in-an-artifact", "bash")
     keys = keys.replace("pip install model-signing pyopenssl\n", "")
     env = environment(MLFLOW_TRACKING_URI=logged.store)
-
-    def run(lines: str) -> subprocess.CompletedProcess[str]:
-        shell = ["bash", "-ec", lines]
-        return subprocess.run(
-            shell, cwd=tmp_path, env=env, capture_output=True, text=True
-        )
-
-    signed = run(keys + commands)
-    assert signed.returncode == 0, signed.stdout + signed.stderr
-    (code,) = tmp_path.rglob("model_code.py")
-    code.write_text(code.read_text().replace("np.pi", "3.2"))
-    verify = commands.strip().splitlines()[-1]
-    assert verify.startswith("model_signing verify") and run(verify).returncode != 0
+    done = subprocess.run(
+        ["bash", "-ec", keys + release],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    port = free_port()
+    command = ["bash", "-ec", serve.replace("5001", str(port))]
+    place = f"http://127.0.0.1:{port}/ping", Path(tmp_path / "server.txt")
+    store = {"MLFLOW_TRACKING_URI": logged.store}
+    with running_server(command, tmp_path, *place, **store):
+        pass
+    code = logged.folder(find("circle_area")) / "model_code.py"
+    text = code.read_text()
+    code.write_text(text.replace("np.pi", "3.2"))
+    try:
+        with (
+            pytest.raises(RuntimeError, match="Verification failed"),
+            running_server(command, tmp_path, *place, **store),
+        ):
+            pass
+    finally:
+        code.write_text(text)
