@@ -17,7 +17,7 @@ COMMANDS = {
     "list": "recipes.print_recipes",
     "log": "servers.log RECIPE",
     "log-all": "servers.log_all",
-    "smoke": "smoke.smoke RECIPE",
+    "smoke": "servers.smoke RECIPE",
     "smoke-all": "servers.smoke_all",
     "isolated": "smoke.isolated RECIPE",
     "check-model": "servers.check_model RECIPE",
@@ -76,4 +76,6 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    import shared.run  # noqa: F401  # a command is short: no search for garbage
+
     sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ Each runs in a fork of this process: it begins with what is imported here, and e
 without a trace in the others.
 """
 
+import gc
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ def run_in_forks(
 
     Prints a line for each. What the function prints is in build/<folder>/<recipe>.txt.
     """
+    gc.freeze()  # the imported modules stay
     (ROOT / "build" / folder).mkdir(parents=True, exist_ok=True)
     waiting = list(recipes)
     running: dict[int, tuple[Recipe, float]] = {}

@@ -202,14 +202,15 @@ def starters() -> int:
 def recipe(name: str) -> int:
     """Start recipes/<name> and its tests as a copy of circle_area."""
     origin, slug = find("circle_area"), check_name(name)
-    if (ROOT / "recipes" / slug).exists():
-        raise CookbookError(f"recipes/{slug} is there already")
     names = {origin.name: slug, **new_names(origin, slug)}
     title = slug.replace("_", " ").capitalize()
     sources = [f"recipes/circle_area/{file}" for file in FILES]
     sources += ["tests/test_circle_area.py", "tests/copies/circle_area.yaml"]
-    for source in sources:
-        file = ROOT / rename(source, names)
+    files = {source: ROOT / rename(source, names) for source in sources}
+    for file in files.values():
+        if file.exists():
+            raise CookbookError(f"{file} is there already; nothing was written")
+    for source, file in files.items():
         text = rename((ROOT / source).read_text(encoding="utf-8"), names)
         if file.name == "README.md":
             head = f"---\nlevel: further\ntitle: {title}\n"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,20 @@ class Recipe:
 
     @property
     def front_matter(self) -> dict[str, Any]:
-        """Return what README.md says between its two `---` lines."""
+        """Return what README.md says between its two `---` lines.
+
+        Raises CookbookError with the file and the line of a slip.
+        """
         file = self.path / "README.md"
         try:
             _, text, _ = file.read_text(encoding="utf-8").split("---\n", 2)
-            return dict(yaml.safe_load(text))
-        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            return dict(yaml.safe_load(f"\n{text}"))  # lines counted as in the file
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise CookbookError(f"{file}:{line}: {error.problem}") from None
+        except (OSError, ValueError, TypeError) as error:
             wanted = "begin with front matter: --- title: ... ---"
-            raise CookbookError(f"{file}: {wanted}\n{error}") from None
+            raise CookbookError(f"{file}:1: {wanted} ({error})") from None
 
     @property
     def service_command(self) -> list[str]:
@@ -54,13 +61,22 @@ class Recipe:
 
 
 def discover() -> list[Recipe]:
-    """Return every recipe in the order of the story: lessons, then `level: further`."""
+    """Return every recipe in the order of the story: lessons, then `level: further`.
+
+    A recipe with a slip in its front matter comes last; it says so when it is used.
+    """
     folder = ROOT / "recipes"
     recipes = [Recipe(path.parent) for path in folder.glob("*/model_code.py")]
     if not recipes:
         raise CookbookError(f"no recipe under {folder}")
-    recipes.sort(key=lambda recipe: recipe.name)
-    return sorted(recipes, key=lambda recipe: recipe.front_matter.get("order", 1000))
+
+    def place_in_story(recipe: Recipe) -> tuple[float, str]:
+        try:
+            return recipe.front_matter.get("order", 1000), recipe.name
+        except CookbookError:
+            return float("inf"), recipe.name
+
+    return sorted(recipes, key=place_in_story)
 
 
 def find(name: str, variable: str = "RECIPE") -> Recipe:
@@ -76,14 +92,21 @@ def find(name: str, variable: str = "RECIPE") -> Recipe:
 
 def all_services() -> list[str]:
     """Return the command prefix that brings up the services of all recipes."""
-    commands = {tuple(recipe.service_command) for recipe in discover()}
+    commands = set()
+    for recipe in discover():
+        with suppress(CookbookError):  # the recipe says so when it is used
+            commands.add(tuple(recipe.service_command))
     return [word for command in sorted(commands) for word in command]
 
 
 def print_recipes() -> int:
     """Print the recipes, a line each."""
     for recipe in discover():
-        print(f"{recipe.name:<22}{recipe.front_matter['summary']}")
+        try:
+            summary = recipe.front_matter["summary"]
+        except CookbookError as error:
+            summary = str(error)
+        print(f"{recipe.name:<22}{summary}")
     return 0
 
 

@@ -34,6 +34,11 @@ def log_all() -> int:
     return run([*all_services(), *PYTHON, "-m", "shared.log_all"])
 
 
+def smoke(recipe: Recipe) -> int:
+    """Ask the recipe's newest model."""
+    return run([*recipe.service_command, *PYTHON, "-m", "shared.smoke", recipe.name])
+
+
 def smoke_all() -> int:
     """Ask all recipes' newest models, beside the services that they need."""
     return run([*all_services(), *PYTHON, "-m", "shared.smoke"])

@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 
+from shared import recipes
 from shared.recipes import FILES, ROOT, discover
 
 import pytest
@@ -60,6 +61,20 @@ def test_has_its_files_and_front_matter(recipe):
     assert bodies & recipe.json("request.json").keys()
     row = f"| [{recipe.name}](recipes/{recipe.name}/) | {front_matter['title']} |"
     assert row in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_slip_in_one_page_stops_that_recipe_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "ROOT", tmp_path)
+    for name, title in (("good", "A"), ("bad", "A: B")):
+        (tmp_path / "recipes" / name).mkdir(parents=True)
+        (tmp_path / "recipes" / name / "model_code.py").touch()
+        page = f"---\nsummary: {name}\ntitle: {title}\n---\n"
+        (tmp_path / "recipes" / name / "README.md").write_text(page)
+    recipes.print_recipes()
+    good, bad = capsys.readouterr().out.splitlines()
+    assert good.split() == ["good", "good"]
+    assert f"{tmp_path}/recipes/bad/README.md:3: mapping values" in bad
+    assert recipes.all_services() == []
 
 
 @every_recipe

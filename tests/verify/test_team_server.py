@@ -34,6 +34,10 @@ class Team:
     commands: str  # of the server's processes
 
 
+def names() -> list[str]:
+    return [recipe.name for recipe in chosen()]
+
+
 @contextmanager
 def team(checkout: Path, folder: Path, settings: str) -> Iterator[Team]:
     """Start a server as the guide does, log all recipes to it and load them back."""
@@ -63,7 +67,7 @@ def on_sqlite(fresh_checkout, tmp_path_factory):
     """SQLite, and what the guide adds for HTTPS."""
     (settings,) = blocks(GUIDE, SETTINGS)
     (https,) = (block for block in blocks(GUIDE, "ini") if "ALLOWED" in block)
-    checkout = only(fresh_checkout("sqlite"), *(recipe.name for recipe in chosen()))
+    checkout = only(fresh_checkout("sqlite"), *names())
     folder = tmp_path_factory.mktemp("sqlite")
     with team(checkout, folder, settings + https) as server:
         yield server
@@ -104,9 +108,7 @@ def on_postgresql(fresh_checkout, tmp_path_factory):
         (settings,) = blocks(GUIDE, SETTINGS)
         (uri,) = (block for block in blocks(GUIDE, "ini") if "postgresql:" in block)
         settings += uri.replace("5432", str(port))
-        checkout = only(
-            fresh_checkout("postgresql"), *(recipe.name for recipe in chosen())
-        )
+        checkout = only(fresh_checkout("postgresql"), *names())
         with team(checkout, place, settings) as server:
             yield server
             password = (place / "pgpass").read_text().strip().rpartition(":")[2]
