@@ -186,13 +186,14 @@ def score(
     one table: the answers for each group.
     """
     from mlflow.pyfunc.spark_model_cache import SparkModelCache
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import ArrayType, StringType, StructType
 
     model = Model.load(path)
     columns = input_columns(model, rows.columns, group_by)
     asks_agent = is_agent(model)
     if asks_agent:
-        answer_type = StructType.fromDDL("answer string, cited array<string>")
+        texts = ArrayType(StringType())
+        answer_type = StructType().add("answer", StringType()).add("cited", texts)
     else:
         answer_type = spark_columns(model.get_output_schema())
     answer_type = answer_type.add("_error", "string")
