@@ -84,6 +84,7 @@ def run(commands: str, folder: Path) -> str:
         "prompts",
         "in-production",
         "isolated",
+        "upgrade",
         "what-is-in-an-artifact",
         "spark",
     ],
