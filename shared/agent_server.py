@@ -12,7 +12,6 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from typing import Any
 
 import mlflow
@@ -129,7 +128,10 @@ def serve(uri: str, host: str, port: int) -> None:
     async def events(request: ResponsesAgentRequest) -> AsyncIterator[Event]:
         body = request.model_dump(exclude_none=True)
         queue = asyncio.Queue[Event | None]()
-        put = partial(asyncio.get_running_loop().call_soon_threadsafe, queue.put_nowait)
+        loop = asyncio.get_running_loop()
+
+        def put(event: Event | None) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, event)
 
         # In one thread: MLflow's context must end where it began.
         def produce() -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.verify
 GUIDES = ROOT / "docs" / "guides"
 FOLLOWED = ["../index", "serve", "registry", "test", "from-an-object", "config"]
 FOLLOWED += ["private-packages", "prompts", "in-production", "isolated", "spark"]
-FOLLOWED += ["what-is-in-an-artifact", "webhook", "team-server"]
+FOLLOWED += ["what-is-in-an-artifact", "webhook", "team-server", "upgrade"]
 SERVER = r"^.* (?:--port|http\.server) (\d+).*\n\Z"  # a last line that starts one
 
 
