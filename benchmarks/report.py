@@ -115,7 +115,7 @@ def page(
         titled(title, markdown(rows, best), (charts or {}).get(title, ""))
         for title, rows in wanted.items()
     ]
-    made = Path(kept["measured"][-1]).stem
+    made = kept["made_by"]
     command = "make torture" if made == "torture" else f"make bench RECIPE={made}"
     words = {
         word for table in tables for word in table.lower().split("| ---")[0].split()
@@ -223,7 +223,7 @@ def publish(
     `best` says "min" or "max" of a column, for the page to set its best value in bold.
     """
     benchmark = Path(str(sys.modules["__main__"].__file__)).stem
-    measured = [*(measured or [f"recipes/{benchmark}"]), f"benchmarks/{benchmark}.py"]
+    measured = [*(measured or [f"recipes/{benchmark}"])]
     if missing := [place for place in measured if not (ROOT / place).exists()]:
         raise FileNotFoundError(f"measured, but not there: {missing}")
     pins = [
@@ -237,6 +237,7 @@ def publish(
     for title, rows in tables.items():
         print(f"\n{title}\n\n{markdown(rows)}")
     file = RESULTS / f"{name}.json"
-    more = {"measured": measured, "best": dict(best or {}), "tables": dict(tables)}
-    keep(file, names, digest(measured), **more)
+    kept: dict[str, Any] = {"made_by": benchmark, "measured": measured}
+    kept |= {"best": dict(best or {}), "tables": dict(tables)}
+    keep(file, names, digest(measured), **kept)
     print(f"\n{file}")
