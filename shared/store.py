@@ -85,6 +85,7 @@ def use_store(experiment: str) -> None:
         except OSError as error:
             raise CookbookError(f"{file}: {error.strerror}") from None
     open_store()
+    mlflow.set_tracking_uri(tracking_uri())
     mlflow.set_experiment(experiment)
 
 

@@ -128,6 +128,7 @@ def own_store(tmp_path_factory, new_store):
         new_store(folder / "mlflow.db")
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
         mlflow.tracing.disable()
+        mlflow.clear_active_model()  # metrics would go to it
         yield folder
         mlflow.tracing.enable()
         mlflow.set_tracking_uri(None)

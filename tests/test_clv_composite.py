@@ -39,10 +39,9 @@ def sample():
 def store(logged):
     """Use the store that the driver logged into; return the model's URI."""
     rows = json.loads((logged / "build/log-all.json").read_text())
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(conftest.store(logged)["MLFLOW_TRACKING_URI"])
     yield next(row["model_uri"] for row in rows if row["recipe"] == "clv_composite")
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="module")
