@@ -115,7 +115,8 @@ docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all an
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; keep what they print for the site
-	@$(BIN)/python -m pytest tests/pitfalls tests/test_check_model.py -m pitfall
+	@$(BIN)/python -m pytest tests/pitfalls -m pitfall
+	@$(BIN)/python -m pytest -n0 tests/test_check_model.py -m pitfall  # in a worker, pyspark ends it
 
 # The site as a workflow builds it: with the repository's address.
 test-docs: export GITHUB_SERVER_URL ?= https://example.com
