@@ -8,6 +8,7 @@ imported once, and a fork in `/` asks each model.
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -41,7 +42,8 @@ def answer_here(recipe: Recipe) -> Any:
     """
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     model, request = newest_model(recipe), recipe.path / "request.json"
-    print(f"$ mlflow models predict -m {model} -i {request} -t json", flush=True)
+    words = ["-m", model, "-i", str(request), "-t", "json"]
+    print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
     os.chdir("/")
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != ROOT]
     for name in ("shared", "recipes", *sys.modules):
@@ -82,12 +84,12 @@ def main(names: list[str]) -> int:
     recipes = [find(name) for name in names] or discover()
     failed = 0
     for recipe, exit_code, _ in run_in_forks(smoke, recipes, "smoke"):
+        output = output_file("smoke", recipe).read_text(encoding="utf-8")
         if exit_code:
             failed = 1
-        if exit_code or names:
-            print(output_file("smoke", recipe).read_text(encoding="utf-8"), end="")
-        if exit_code:
-            print(f"again: make smoke RECIPE={recipe.name}", flush=True)
+            print(f"{output}again: make smoke RECIPE={recipe.name}", flush=True)
+        elif names:  # MLflow's command
+            print(output.partition("\n")[0], flush=True)
     return failed
 
 
