@@ -103,7 +103,7 @@ def test_links_and_anchors():
 
 def test_copy_button_copies_what_is_shown(tab, base):
     tab.goto(urljoin(base, "recipes/circle_area/"), wait_until="load")
-    block = tab.locator(".highlight", has_text="class CircleArea").first
+    block = tab.locator(".highlight", has_text="This file is the model").first
     block.hover()
     block.locator("button.md-clipboard, button[data-md-type=copy]").first.click()
     tab.wait_for_timeout(300)
