@@ -299,7 +299,11 @@ def test_a_limit_holds_over_calls_and_attempts(service, monkeypatch):
 IN_AN_HOUR = formatdate(time.time() + 3600, usegmt=True)
 
 
-@pytest.mark.parametrize("said, waits_for_it", [("7", True), (IN_AN_HOUR, False)])
+@pytest.mark.parametrize(
+    "said, waits_for_it",
+    [("7", True), (IN_AN_HOUR, False)],
+    ids=["seconds", "in an hour"],  # the same in each worker
+)
 def test_all_rows_wait_as_long_as_the_service_says(
     service, monkeypatch, said, waits_for_it
 ):
