@@ -95,7 +95,7 @@ def run(case: Pitfall, way: str, folder: Path) -> str:
 def tail(folder: Path) -> str:
     """Return the end of the last traceback, as a terminal shows it."""
     text = "".join(path.read_text() for path in sorted(folder.rglob("*.tail"))[:1])
-    text = re.sub(r'"[^"]*/site-packages/', '"/.../site-packages/', text)
+    text = re.sub(r'"[^"]*/(site-packages|lib/python3)', r'"/.../\1', text)
     return text.replace(str(folder), "/...")
 
 
