@@ -98,8 +98,6 @@ build/log-all.txt: build/log-all.json
 	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.table(json.load(open("$<"))))' > $@
 build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
-build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
-	@mkdir -p build && $(BIN)/python -m docs.object_or_code
 build/checked: docs/checked.py $(wildcard shared/check*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
@@ -108,7 +106,7 @@ build/starters: build/log-all.json
 	@$(RUN) starters && touch $@
 build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.py
 	@$(BIN)/python -m docs.transcript
-SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/checked build/transcript.txt
+SHOWN := build/log-all.txt build/smoke-all.txt build/make.txt build/starters build/checked build/transcript.txt
 
 # `python -m docs.generate` writes the pages without building the site.
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
