@@ -116,7 +116,7 @@ def main() -> None:
         page.set_content(f'<body style="margin:30px;background:#fff">{drawing}</body>')
         page.set_viewport_size({"width": 1200, "height": 630})
         shot = Image.open(BytesIO(page.screenshot())).convert("RGB").resize((1200, 630))
-        shot.save(PICTURES / "workflow.webp", quality=90)
+        shot.quantize(32).save(PICTURES / "workflow.png", optimize=True)
         browser.close()
     measured = [
         f"recipes/{recipe}"
