@@ -1,4 +1,4 @@
-"""A fake service on loopback that fails as it is told, for tests and measurements.
+"""A fake service on loopback that fails as it is told, for tests.
 
 A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other
 gets a good answer. It speaks Chat Completions and Responses, plain and streamed, and
