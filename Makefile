@@ -35,7 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
+.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs passages register promote rebuild registry score-spark system lock clean torture serve-agent
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -121,9 +121,6 @@ test-docs: export GITHUB_SERVER_URL ?= https://example.com
 test-docs: export GITHUB_REPOSITORY ?= owner/cookbook
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
 	@$(BIN)/python -m pytest tests/site -m site
-
-screenshots: .venv/.browser build/log-all.json ## MLflow's UI in pictures, into docs/pictures
-	@$(BIN)/python -m docs.screenshots
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
 	@$(BIN)/python -m http.server -d site -b 127.0.0.1 8000

@@ -15,7 +15,6 @@ them, is replaced; whatever is missing stops the build:
     <!-- pitfalls -->               the cases of tests/pitfalls with their kept output
     <!-- built: FILE -->            build/FILE: text as printed, Markdown as it is
     <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's colours
-    <!-- kept: NAME -->             when and on what docs/pictures/NAME-* were made
     <!-- clone -->                  anywhere: the commands that clone the repository
     <!-- address -->                anywhere: the repository's address
     --8<-- "FILE"                   a file of the repository
@@ -181,11 +180,6 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "picture", _:
                 drawn = read(DOCS / "pictures" / file, "no such picture")
                 return re.sub(r"<style>.*?</style>|\n", "", drawn, flags=re.S)
-            case "kept", _:
-                path = DOCS / "pictures" / f"{file}.json"
-                kept = json.loads(read(path, f"make {file}"))
-                today = report.digest(kept["measured"])
-                return f"*{report.when(kept, f'make {file}', today)}*"
         page = recipe.name if recipe else locale
         raise CookbookError(f"{page}: unknown marker {mark[0]!r}")
 
