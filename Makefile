@@ -104,9 +104,7 @@ build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
 build/starters: build/log-all.json
 	@$(RUN) starters && touch $@
-build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.py
-	@$(BIN)/python -m docs.transcript
-SHOWN := build/log-all.txt build/smoke-all.txt build/make.txt build/starters build/checked build/transcript.txt
+SHOWN := build/log-all.txt build/smoke-all.txt build/make.txt build/starters build/checked
 
 # `python -m docs.generate` writes the pages without building the site.
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
