@@ -1,4 +1,4 @@
-"""Write the site's pages as Markdown to build/docs, the navigation to build/site.json.
+"""Write the site's pages as Markdown to build/docs.
 
 python -m docs.generate  needs no mkdocs; docs/hook.py calls it before mkdocs reads them
 
@@ -24,7 +24,6 @@ of code.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -62,8 +61,8 @@ BEHIND = (
 )
 
 
-def main() -> dict[str, Any]:
-    """Write all pages; return the navigation and each page's source."""
+def main() -> list[dict[str, Any]]:
+    """Write all pages; return the navigation."""
     shutil.rmtree(OUT, ignore_errors=True)
     SOURCES.clear()
     write_pages()
@@ -71,11 +70,9 @@ def main() -> dict[str, Any]:
         write_recipe(recipe)
     write_pitfalls()
     write_changes()
-    site = {"navigation": navigation(), "sources": SOURCES}
-    agents.write(navigation())
-    text = json.dumps(site, indent=1, ensure_ascii=False)
-    (OUT.parent / "site.json").write_text(text, encoding="utf-8")
-    return site
+    titles = navigation()
+    agents.write(titles)
+    return titles
 
 
 def write_pages() -> None:

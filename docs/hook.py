@@ -31,7 +31,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         config.repo_name = "/".join(address.rstrip("/").split("/")[-2:])
     log.info("Repository: %s", address or "no link to it, set REPO_URL to its address")
     try:
-        config.nav = generate.main()["navigation"]
+        config.nav = generate.main()
     except CookbookError as error:
         raise PluginError(str(error)) from None
     config.docs_dir = str(OUT)
