@@ -1,6 +1,6 @@
 """Write the site's pages as Markdown to build/docs.
 
-python -m docs.generate  needs no mkdocs; docs/hook.py calls it before mkdocs reads them
+python -m docs.generate  needs no mkdocs; docs/hook.py does the same before it starts
 
 Pages come from docs/**/*.md and the recipes' READMEs. Each of these, alone on a line of
 them, is replaced; whatever is missing stops the build:
@@ -61,8 +61,8 @@ BEHIND = (
 )
 
 
-def main() -> list[dict[str, Any]]:
-    """Write all pages; return the navigation."""
+def main() -> None:
+    """Write all pages, and what programs read of them."""
     shutil.rmtree(OUT, ignore_errors=True)
     SOURCES.clear()
     write_pages()
@@ -70,9 +70,7 @@ def main() -> list[dict[str, Any]]:
         write_recipe(recipe)
     write_pitfalls()
     write_changes()
-    titles = navigation()
-    agents.write(titles)
-    return titles
+    agents.write(navigation())
 
 
 def write_pages() -> None:
