@@ -1,6 +1,6 @@
-"""Write the site's pages as Markdown to build/docs, the navigation to build/site.json.
+"""Write the site's pages as Markdown to build/docs.
 
-python -m docs.generate  needs no mkdocs; docs/hook.py calls it before mkdocs reads them
+python -m docs.generate  needs no mkdocs; docs/hook.py does the same before it starts
 
 Pages come from docs/**/*.md and the recipes' READMEs. Each of these, alone on a line of
 them, is replaced; whatever is missing stops the build:
@@ -15,7 +15,6 @@ them, is replaced; whatever is missing stops the build:
     <!-- pitfalls -->               the cases of tests/pitfalls with their kept output
     <!-- built: FILE -->            build/FILE: text as printed, Markdown as it is
     <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's colours
-    <!-- kept: NAME -->             when and on what docs/pictures/NAME-* were made
     <!-- clone -->                  anywhere: the commands that clone the repository
     <!-- address -->                anywhere: the repository's address
     --8<-- "FILE"                   a file of the repository
@@ -25,7 +24,6 @@ of code.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -37,14 +35,11 @@ from shared import CookbookError
 from shared.recipes import ROOT, Recipe, discover
 
 import yaml
-from PIL import Image
 
 from benchmarks import report
 from docs import agents, pitfalls, recipe_pages
 from docs.call import call
-from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
-from docs.preview import card
 
 GUIDES = {
     "Begin": "which-way from-an-object copy-a-recipe",
@@ -66,8 +61,8 @@ BEHIND = (
 )
 
 
-def main() -> dict[str, Any]:
-    """Write all pages; return the navigation and each page's source."""
+def main() -> None:
+    """Write all pages, and what programs read of them."""
     shutil.rmtree(OUT, ignore_errors=True)
     SOURCES.clear()
     write_pages()
@@ -75,11 +70,7 @@ def main() -> dict[str, Any]:
         write_recipe(recipe)
     write_pitfalls()
     write_changes()
-    site = {"navigation": navigation(), "sources": SOURCES}
     agents.write(navigation())
-    text = json.dumps(site, indent=1, ensure_ascii=False)
-    (OUT.parent / "site.json").write_text(text, encoding="utf-8")
-    return site
 
 
 def write_pages() -> None:
@@ -88,7 +79,7 @@ def write_pages() -> None:
     clone = f"git clone {address} cookbook && cd cookbook"
     for source in sorted(DOCS.rglob("*.*")):
         place = source.relative_to(DOCS).as_posix()
-        if source.suffix in {".css", ".js", ".svg", ".webp"}:
+        if source.suffix in {".css", ".js", ".svg", ".webp", ".png"}:
             write(place, source.read_bytes())
         if source.suffix != ".md" or place.startswith(("recipes/", "snippets/")):
             continue
@@ -100,11 +91,6 @@ def write_pages() -> None:
             title = rf"\g<0>\n{behind(text, english)}"
             text = re.sub(r"^# .*\n", title, text, count=1, flags=re.M)
         write(place, fill(text, locale), source)
-    home = split((DOCS / "index.md").read_text(encoding="utf-8"))[0]
-    drawing = Image.open(DOCS / "pictures" / "workflow.webp")
-    write(
-        "previews/home.png", card("Models that are code", home["description"], drawing)
-    )
 
 
 def write_recipe(recipe: Recipe) -> None:
@@ -118,7 +104,6 @@ def write_recipe(recipe: Recipe) -> None:
     if starter.is_file():
         write(f"downloads/{starter.name}", starter.read_bytes())
     write(f"downloads/{recipe.name}.ipynb", recipe_pages.notebook(recipe))
-    write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
 
 
 def write_pitfalls() -> None:
@@ -145,7 +130,6 @@ def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
     body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)
     body = body.replace("](../../docs/", "](../")
     meta = {"description": head["summary"], "search": head.get("search", {})}
-    meta["picture"] = f"previews/{recipe.name}.png"
     warning = behind(text, recipe.path / "README.md") if locale == "zh" else ""
     parts = [
         f"# {head['title']}",
@@ -180,7 +164,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 return recipe_pages.metrics(recipe)
             case "bench", _:
                 name = file or (recipe.name if recipe else "")
-                return report.page(name, charts(name, locale), alt)
+                return report.page(name, locale, alt)
             case "cards", _:
                 return recipe_pages.cards(file, locale)
             case "pitfalls", _:
@@ -191,11 +175,6 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "picture", _:
                 drawn = read(DOCS / "pictures" / file, "no such picture")
                 return re.sub(r"<style>.*?</style>|\n", "", drawn, flags=re.S)
-            case "kept", _:
-                path = DOCS / "pictures" / f"{file}.json"
-                kept = json.loads(read(path, f"make {file}"))
-                today = report.digest(kept["measured"])
-                return f"*{report.when(kept, f'make {file}', today)}*"
         page = recipe.name if recipe else locale
         raise CookbookError(f"{page}: unknown marker {mark[0]!r}")
 

@@ -1,7 +1,6 @@
-"""What programs read of the built site: twins, llms.txt, the skill, the feed."""
+"""What programs read of the built site: twins, llms.txt, the skill."""
 
 import re
-from xml.etree import ElementTree
 
 from shared.recipes import find
 
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.site
 
 
 def test_twins_are_plain_markdown_with_what_the_page_shows():
-    marks = re.compile(r"^(<div|<figure|<!-- |\?\?\?|!!! |::: |--8<--).*", re.M)
+    marks = re.compile(r"^(<div|<!-- |\?\?\?|!!! |::: |--8<--).*", re.M)
     twins = {
         path.relative_to(SITE): path.read_text("utf-8") for path in SITE.rglob("*.md")
     }
@@ -37,11 +36,3 @@ def test_their_links_lead_to_files_and_anchors(file):
         page = path / "index.html" if path.is_dir() else path
         assert page.is_file(), place
         assert not anchor or f'id="{anchor}"' in page.read_text("utf-8"), anchor
-
-
-def test_the_feed_has_an_entry_for_each_date():
-    atom = "{http://www.w3.org/2005/Atom}"
-    feed = ElementTree.parse(SITE / "changes.atom").getroot()
-    dates = [entry.findtext(f"{atom}updated") for entry in feed.iter(f"{atom}entry")]
-    assert len(dates) >= 2 and dates == sorted(set(dates), reverse=True)
-    assert feed.findtext(f"{atom}updated") == dates[0]

@@ -1,10 +1,7 @@
 """`make test-docs`: each page in a real browser, light and dark, wide and narrow."""
 
-import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
 
@@ -13,9 +10,8 @@ from shared.recipes import ROOT, discover, find
 
 import axe_playwright_python
 import pytest
-from PIL import Image
 
-from docs import charts, recipe_pages
+from docs import recipe_pages
 from docs.generate import fill
 from docs.recipe_pages import reasons
 from tests.site.conftest import SITE, pages
@@ -117,6 +113,7 @@ def test_recipe_page(tab, base, recipe):
     """Downloads and the last run on top; request and answer beside each other."""
     tab.set_viewport_size(SIZES["wide"])
     tab.goto(urljoin(base, f"recipes/{recipe.name}/"), wait_until="load")
+    assert tab.locator(f"a[href$='/edit/main/recipes/{recipe.name}/README.md']").count()
     top = tab.locator(".top")
     assert re.search(r"Last run with MLflow 3\S+ on 20\S+: green", top.inner_text())
     for kind in ("zip", "ipynb"):
@@ -134,18 +131,6 @@ def test_recipe_page(tab, base, recipe):
     ]
     tabs.get_by_text("Python", exact=True).click()
     assert tabs.locator("pre", has_text="import requests").is_visible()
-
-
-def test_a_chart_says_what_its_table_says(monkeypatch):
-    (drawn,) = charts.charts("clv_composite", "en").values()
-    assert drawn.count("<svg x=") == 30 and 'aria-label="Error of the total' in drawn
-    monkeypatch.setitem(
-        charts.SPECS["clv_composite"]["Error of the total at each cutoff"],
-        "holds",
-        't["composite (%)"].max() < 0',
-    )
-    with pytest.raises(CookbookError, match="the sentence doesn't hold"):
-        charts.charts("clv_composite", "en")
 
 
 def test_tables_scroll_by_keyboard(tab, base):
@@ -167,9 +152,8 @@ def test_what_a_search_engine_reads():
         text = (SITE / page.lstrip("/") / "index.html").read_text(encoding="utf-8")
         for tag in ('name="description"', 'rel="canonical"'):
             assert tag in text, f"{page}: {tag}"
-        (card,) = re.findall(r'property="og:image" content=".*?/(previews/.*?)"', text)
-        with Image.open(SITE / card) as picture:
-            assert (picture.format, *picture.size) == ("PNG", 1200, 630), page
+        (card,) = re.findall(r'property="og:image" content=".*?/(pictures/.*?)"', text)
+        assert (SITE / card).is_file(), page
         named = re.findall(r'md-source__repository">\s*(.*?)\s*<', text)
         assert {*named} == {os.environ["GITHUB_REPOSITORY"]}, page
     english = [
@@ -207,15 +191,6 @@ def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
     assert "area 3.14" in shown and "before" not in shown
     with pytest.raises(CookbookError, match="no such line"):
         reasons(circle, "the line is gone", "en")
-
-
-def test_pages_are_written_without_mkdocs():
-    code = "import sys, docs.generate; print('mkdocs' in sys.modules)"
-    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
-    assert said == "False\n"
-    site = json.loads((ROOT / "build" / "site.json").read_text(encoding="utf-8"))
-    assert site["sources"]["recipes/pc_fast.md"] == "recipes/pc_fast/README.md"
-    assert {"Home": "index.md"} in site["navigation"]
 
 
 def test_pages_are_small():
