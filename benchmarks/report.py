@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from shared.processes import free_port, running_server
-from shared.recipes import ROOT, CookbookError
+from shared.recipes import ROOT
 
 import pandas as pd
-import yaml
 
 Rows = list[dict[str, Any]]
 RESULTS = ROOT / "benchmarks" / "results"
-FINDINGS = yaml.safe_load((ROOT / "benchmarks" / "findings.yml").read_text("utf-8"))
 # In a table that begins with one of these the rows are rivals, and one can be the best.
 RIVALS = {"", "model", "rule", "way", "reader"}
 CODE = {".py", ".txt", ".json", ".csv", ".yml"}
@@ -64,15 +62,12 @@ def markdown(rows: Rows, best: dict[str, str] | None = None) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def finding(name: str, title: str, rows: Rows, locale: str) -> str:
-    """Return what one sees in a kept table, if findings.yml says so and it holds."""
-    said = FINDINGS.get(name, {}).get(title)
-    if not said:
-        return ""
-    table = pd.DataFrame(rows)
-    if not eval(said["holds"], {"t": table.set_index(table.columns[0])}):
-        raise CookbookError(f"benchmarks/findings.yml, {title}: it doesn't hold")
-    return f"{said[locale]}\n\n"
+def titled(title: str, table: str, chart: str = "") -> str:
+    """Return a table under its title; with a chart above it, it opens on a click."""
+    if chart:
+        inside = table.replace("\n", "\n    ")
+        table = f'{chart}\n\n??? note "The numbers"\n\n    {inside}'
+    return f"**{title}**\n\n{table}"
 
 
 def digest(measured: Iterable[str]) -> str:
@@ -103,10 +98,13 @@ def when(kept: dict[str, Any], command: str, now: str) -> str:
     return said if now == kept["digest"] else f"{said} The code has changed since."
 
 
-def page(name: str, locale: str = "en", only: str | None = None) -> str:
+def page(
+    name: str, charts: Mapping[str, str] | None = None, only: str | None = None
+) -> str:
     """Return a measurement's tables, and when and on which code they were made.
 
-    `only` is the title of the one table that is wanted.
+    `charts` has the Markdown to show above the tables of some titles; `only` is the
+    title of the one table that is wanted.
     """
     if not (file := RESULTS / f"{name}.json").is_file():
         return f"*Not measured yet: `make bench RECIPE={name}`.*"
@@ -114,7 +112,7 @@ def page(name: str, locale: str = "en", only: str | None = None) -> str:
     best = kept.get("best", {})
     wanted = {only: kept["tables"][only]} if only else kept["tables"]
     tables = [
-        f"**{title}**\n\n{finding(name, title, rows, locale)}{markdown(rows, best)}"
+        titled(title, markdown(rows, best), (charts or {}).get(title, ""))
         for title, rows in wanted.items()
     ]
     made = kept["made_by"]

@@ -39,7 +39,7 @@ def twin(page: Path) -> str:
     head, text = split(page.read_text("utf-8"))
     text = BLOCK.sub(lambda m: f"**{m[1]}**\n{textwrap.dedent(m[2])}", text)
     text = re.sub(r"<svg.*?<title.*?>(.*?)</title>.*?</svg>", r"*\1*", text, flags=re.S)
-    text = re.sub(r"^</?div.*?>(\n|$)", "", text, flags=re.M)
+    text = re.sub(r"^(</?div.*?>|<figure.*?</figure>)(\n|$)", "", text, flags=re.M)
     text = re.sub(r"^::: (\S+)$", lambda m: reference(m[1]), text, flags=re.M)
     text = re.sub(
         r' (linenums|hl_lines)=".*?"|(?<=\))\{ .*? \}| \{ #.*? \}$',

@@ -39,6 +39,7 @@ import yaml
 from benchmarks import report
 from docs import agents, pitfalls, recipe_pages
 from docs.call import call
+from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
 
 GUIDES = {
@@ -164,7 +165,7 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
                 return recipe_pages.metrics(recipe)
             case "bench", _:
                 name = file or (recipe.name if recipe else "")
-                return report.page(name, locale, alt)
+                return report.page(name, charts(name, locale), alt)
             case "cards", _:
                 return recipe_pages.cards(file, locale)
             case "pitfalls", _:

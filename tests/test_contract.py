@@ -190,16 +190,11 @@ def test_a_measurement_is_shown_with_its_origin_and_age(tmp_path, monkeypatch):
     measured = ["recipes/circle_area"]
     more = {"tables": {"Speed": [{"n": 10, "s": 0.123456}]}, "made_by": "serving"}
     more["measured"] = measured
-    finding = {"holds": "t.s.max() < 0.2", "en": "Fast."}
-    monkeypatch.setitem(report.FINDINGS, "x", {"Speed": finding})
-    table = "**Speed**\n\nFast.\n\n| n | s |\n| --- | --- |\n| 10 | 0.12 |\n\n"
+    table = "**Speed**\n\n| n | s |\n| --- | --- |\n| 10 | 0.12 |\n\n"
     table += "*Made by `make bench RECIPE=serving` on 20"
     for digest, changed in (("old", True), (report.digest(measured), False)):
         report.keep(tmp_path / "x.json", {"mlflow"}, digest, **more)
         page = report.page("x")
         assert page.startswith(table) and "mlflow 3." in page
         assert ("has changed since" in page) == changed and "seconds vary" in page
-    finding["holds"] = "t.s.max() < 0.1"
-    with pytest.raises(recipes.CookbookError, match="Speed: it doesn't hold"):
-        report.page("x")
     assert report.page("y") == "*Not measured yet: `make bench RECIPE=y`.*"

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.site
 
 
 def test_twins_are_plain_markdown_with_what_the_page_shows():
-    marks = re.compile(r"^(<div|<!-- |\?\?\?|!!! |::: |--8<--).*", re.M)
+    marks = re.compile(r"^(<div|<figure|<!-- |\?\?\?|!!! |::: |--8<--).*", re.M)
     twins = {
         path.relative_to(SITE): path.read_text("utf-8") for path in SITE.rglob("*.md")
     }

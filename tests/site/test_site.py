@@ -11,7 +11,7 @@ from shared.recipes import ROOT, discover, find
 import axe_playwright_python
 import pytest
 
-from docs import recipe_pages
+from docs import charts, recipe_pages
 from docs.generate import fill
 from docs.recipe_pages import reasons
 from tests.site.conftest import SITE, pages
@@ -131,6 +131,18 @@ def test_recipe_page(tab, base, recipe):
     ]
     tabs.get_by_text("Python", exact=True).click()
     assert tabs.locator("pre", has_text="import requests").is_visible()
+
+
+def test_a_chart_says_what_its_table_says(monkeypatch):
+    (drawn,) = charts.charts("clv_composite", "en").values()
+    assert drawn.count("<svg x=") == 30 and 'aria-label="Error of the total' in drawn
+    monkeypatch.setitem(
+        charts.SPECS["clv_composite"]["Error of the total at each cutoff"],
+        "holds",
+        't["composite (%)"].max() < 0',
+    )
+    with pytest.raises(CookbookError, match="the sentence doesn't hold"):
+        charts.charts("clv_composite", "en")
 
 
 def test_tables_scroll_by_keyboard(tab, base):
