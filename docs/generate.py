@@ -35,12 +35,14 @@ from shared import CookbookError
 from shared.recipes import ROOT, Recipe, discover
 
 import yaml
+from PIL import Image
 
 from benchmarks import report
 from docs import agents, pitfalls, recipe_pages
 from docs.call import call
 from docs.charts import charts
 from docs.files import DOCS, OUT, SOURCES, read, split, translated, write
+from docs.preview import card
 
 GUIDES = {
     "Begin": "which-way from-an-object copy-a-recipe",
@@ -80,7 +82,7 @@ def write_pages() -> None:
     clone = f"git clone {address} cookbook && cd cookbook"
     for source in sorted(DOCS.rglob("*.*")):
         place = source.relative_to(DOCS).as_posix()
-        if source.suffix in {".css", ".js", ".svg", ".webp", ".png"}:
+        if source.suffix in {".css", ".js", ".svg", ".webp"}:
             write(place, source.read_bytes())
         if source.suffix != ".md" or place.startswith(("recipes/", "snippets/")):
             continue
@@ -92,6 +94,11 @@ def write_pages() -> None:
             title = rf"\g<0>\n{behind(text, english)}"
             text = re.sub(r"^# .*\n", title, text, count=1, flags=re.M)
         write(place, fill(text, locale), source)
+    home = split((DOCS / "index.md").read_text(encoding="utf-8"))[0]
+    drawing = Image.open(DOCS / "pictures" / "workflow.webp")
+    write(
+        "previews/home.png", card("Models that are code", home["description"], drawing)
+    )
 
 
 def write_recipe(recipe: Recipe) -> None:
@@ -105,6 +112,7 @@ def write_recipe(recipe: Recipe) -> None:
     if starter.is_file():
         write(f"downloads/{starter.name}", starter.read_bytes())
     write(f"downloads/{recipe.name}.ipynb", recipe_pages.notebook(recipe))
+    write(f"previews/{recipe.name}.png", recipe_pages.preview_card(recipe))
 
 
 def write_pitfalls() -> None:
@@ -131,6 +139,7 @@ def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
     body = re.sub(r"\]\(\.\./(\w+)/(#[\w-]+)?\)", r"](\1.md\2)", body)
     body = body.replace("](../../docs/", "](../")
     meta = {"description": head["summary"], "search": head.get("search", {})}
+    meta["picture"] = f"previews/{recipe.name}.png"
     warning = behind(text, recipe.path / "README.md") if locale == "zh" else ""
     parts = [
         f"# {head['title']}",

@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import report
+from docs import preview
 from docs.files import DOCS, OUT, read, split, translated
 from docs.notebook import made
 
@@ -118,10 +119,17 @@ def drawn(recipe: Recipe) -> Image.Image | None:
     return Image.open(OUT / "recipes" / picture(recipe, found[1])) if found else None
 
 
-def result(recipe: Recipe) -> str:
+def result(recipe: Recipe, width: int = 36) -> str:
     """Return the first lines of the last table that the driver printed."""
     lines = printed(recipe).rpartition("\n\n")[2].splitlines()[:6]
-    return "\n".join(textwrap.wrap(lines[0], 36) if len(lines) == 1 else lines)
+    return "\n".join(textwrap.wrap(lines[0], width) if len(lines) == 1 else lines)
+
+
+def preview_card(recipe: Recipe) -> bytes:
+    """Return the picture that a link to the recipe's page shows elsewhere."""
+    said = recipe.front_matter
+    shown = drawn(recipe) or result(recipe, 70)
+    return preview.card(said["title"], said["summary"], shown)
 
 
 def minutes(recipe: Recipe) -> int:

@@ -10,6 +10,7 @@ from shared.recipes import ROOT, discover, find
 
 import axe_playwright_python
 import pytest
+from PIL import Image
 
 from docs import charts, recipe_pages
 from docs.generate import fill
@@ -164,8 +165,9 @@ def test_what_a_search_engine_reads():
         text = (SITE / page.lstrip("/") / "index.html").read_text(encoding="utf-8")
         for tag in ('name="description"', 'rel="canonical"'):
             assert tag in text, f"{page}: {tag}"
-        (card,) = re.findall(r'property="og:image" content=".*?/(pictures/.*?)"', text)
-        assert (SITE / card).is_file(), page
+        (card,) = re.findall(r'property="og:image" content=".*?/(previews/.*?)"', text)
+        with Image.open(SITE / card) as picture:
+            assert (picture.format, *picture.size) == ("PNG", 1200, 630), page
         named = re.findall(r'md-source__repository">\s*(.*?)\s*<', text)
         assert {*named} == {os.environ["GITHUB_REPOSITORY"]}, page
     english = [
