@@ -1,4 +1,4 @@
-"""What programs read of the site: each page as Markdown, llms.txt, a skill.
+"""What programs read of the site: each page as Markdown, llms.txt, a skill, a feed.
 
 All goes to build/for-programs, which is copied into the built site: in build/docs,
 mkdocs would take the Markdown for pages.
@@ -8,11 +8,14 @@ import os
 import re
 import shutil
 import textwrap
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from shared.recipes import ROOT
+
+import markdown
 
 from docs.files import OUT, split
 
@@ -20,6 +23,15 @@ FOLDER = ROOT / "build" / "for-programs"
 SITE = os.environ.get("SITE_URL", "http://127.0.0.1:8000/")
 SKILL = "skills/mlflow-models-from-code/SKILL.md"
 TITLE = "MLflow models from code"
+FEED = """<?xml version="1.0" encoding="utf-8"?>
+<feed xmlns="http://www.w3.org/2005/Atom">
+<title>{0}: changes</title><author><name>{0}</name></author>
+<id>{1}</id><link href="{1}"/><updated>{2}T00:00:00Z</updated>
+{3}</feed>
+"""
+ENTRY = """<entry><title>{0}</title><id>{1}#{2}</id><link href="{1}"/>
+<updated>{2}T00:00:00Z</updated><content type="html">{3}</content></entry>
+"""
 BLOCK = re.compile(r'^(?:\?\?\?\+?|!!!) [\w -]+ "(.*)"\n((?:\n| {4}.*\n?)+)', re.M)
 
 
@@ -27,7 +39,7 @@ def write(navigation: list[dict[str, Any]]) -> None:
     """Write all of it, from the pages in build/docs."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     texts = {str(page.relative_to(OUT)): twin(page) for page in OUT.rglob("*.md")}
-    texts |= {"llms.txt": llms(navigation), SKILL: skill()}
+    texts |= {"llms.txt": llms(navigation), SKILL: skill(), "changes.atom": feed()}
     for place, text in texts.items():
         path = FOLDER / place
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,3 +106,16 @@ def skill() -> str:
 
 def pitfall(link: re.Match[str]) -> str:
     return f"{SITE}pitfalls/{link[1].replace('_', '-')}.md"
+
+
+def feed() -> str:
+    """Return the changelog as an Atom feed, an entry for each of its dates."""
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    dated = re.findall(r"^## (([\d-]+).*)\n((?:(?!## ).*\n)+)", changes, re.M)
+    entries = "".join(ENTRY.format(*entry(*each)) for each in dated)
+    return FEED.format(TITLE, f"{SITE}changes/", dated[0][1], entries)
+
+
+def entry(title: str, date: str, text: str) -> tuple[str, ...]:
+    text = text.replace("](docs/", f"]({SITE}")
+    return escape(title), f"{SITE}changes/", date, escape(markdown.markdown(text))

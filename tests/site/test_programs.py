@@ -1,6 +1,7 @@
-"""What programs read of the built site: twins, llms.txt, the skill."""
+"""What programs read of the built site: twins, llms.txt, the skill, the feed."""
 
 import re
+from xml.etree import ElementTree
 
 from shared.recipes import find
 
@@ -36,3 +37,11 @@ def test_their_links_lead_to_files_and_anchors(file):
         page = path / "index.html" if path.is_dir() else path
         assert page.is_file(), place
         assert not anchor or f'id="{anchor}"' in page.read_text("utf-8"), anchor
+
+
+def test_the_feed_has_an_entry_for_each_date():
+    atom = "{http://www.w3.org/2005/Atom}"
+    feed = ElementTree.parse(SITE / "changes.atom").getroot()
+    dates = [entry.findtext(f"{atom}updated") for entry in feed.iter(f"{atom}entry")]
+    assert len(dates) >= 2 and dates == sorted(set(dates), reverse=True)
+    assert feed.findtext(f"{atom}updated") == dates[0]
