@@ -125,7 +125,7 @@ docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
 
 system: ## what verify and test-docs need, on Debian: Java (Spark), PostgreSQL, Chromium
 	apt-get update -q
-	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql chromium fonts-noto-cjk python3-doc
+	apt-get install -y --no-install-recommends default-jre-headless postgresql chromium fonts-noto-cjk python3-doc
 
 COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-header --annotation-style line --no-emit-index-url --no-emit-find-links
