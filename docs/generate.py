@@ -144,7 +144,7 @@ def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
     parts = [
         f"# {head['title']}",
         warning + recipe_pages.top(recipe, head, locale),
-        fill(call(recipe, body.strip()), locale, recipe),
+        fill(call(recipe, body.strip(), locale), locale, recipe),
         recipe_pages.foot(recipe, locale),
     ]
     return f"---\n{yaml.safe_dump(meta)}---\n" + "\n\n".join(parts) + "\n"
@@ -212,14 +212,20 @@ def navigation() -> list[dict[str, Any]]:
     if missing := written.difference(*groups.values()):
         raise CookbookError(f"GUIDES in docs/generate.py lacks {', '.join(missing)}")
     groups["Look inside"].append("ui.md")
-    reference = [f"reference/{name}.md" for name in ("make", "shared", "glossary")]
     return [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
         {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
         {"Pitfalls": "pitfalls.md"},
         {"Guides": [{title: pages} for title, pages in groups.items()]},
-        {"Reference": [*reference, "changes.md"]},
+        {
+            "Reference": [
+                "reference/make.md",
+                {"shared, the helpers": "reference/shared.md"},
+                "reference/glossary.md",
+                {"Changes": "changes.md"},
+            ]
+        },
     ]
 
 
