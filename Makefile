@@ -164,7 +164,7 @@ clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 
 LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirements-driver.txt),-r $(file))
 .venv/.one-%: .venv/.base locks/dev.txt
-	@$(UV) install -q --require-hashes -c locks/dev.txt -c locks/llm.txt $(LIST)
+	@$(UV) install -q --require-hashes -c locks/dev.txt -c locks/llm.txt -c locks/data.txt $(LIST)
 	@test ! -f recipes/$*/requirements-data.txt || $(UV) install -q --require-hashes --no-deps -c locks/data.txt -r recipes/$*/requirements-data.txt
 	@rm -rf .venv/cache/simple-*  # the index's pages, 27 MB; the packages there are links
 	@touch $@

@@ -67,7 +67,9 @@ def main(chosen: list[str]) -> None:
             checkout = Path(place)
             run(ROOT, f"git clone -q . {place}")
             stamps = " ".join(f".venv/.one-{name}" for name in chosen)
-            run(checkout, f"make -s PYTHON={interpreter(python)} {stamps}")
+            make = f"make -s PYTHON={interpreter(python)} {stamps}"
+            failed_to_install, said = run(checkout, make)
+            assert not failed_to_install, said
             for version in MLFLOWS:
                 mlflow = put_mlflow(checkout, version)
                 print(f"      Python {python}, {mlflow}", flush=True)
