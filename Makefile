@@ -35,7 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs screenshots passages register promote rebuild registry score-spark system lock clean torture serve-agent
+.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs passages register promote rebuild registry score-spark system lock clean torture serve-agent
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -98,17 +98,13 @@ build/log-all.txt: build/log-all.json
 	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.table(json.load(open("$<"))))' > $@
 build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
-build/object-or-code.md: docs/object_or_code.py recipes/circle_area/model_code.py | .venv/.recipes
-	@mkdir -p build && $(BIN)/python -m docs.object_or_code
 build/checked: docs/checked.py $(wildcard shared/check*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
 build/starters: build/log-all.json
 	@$(RUN) starters && touch $@
-build/transcript.txt: build/log-all.json docs/transcript.py shared/agent_server.py
-	@$(BIN)/python -m docs.transcript
-SHOWN := build/log-all.txt build/smoke-all.txt build/object-or-code.md build/make.txt build/starters build/checked build/transcript.txt
+SHOWN := build/log-all.txt build/smoke-all.txt build/make.txt build/starters build/checked
 
 # `python -m docs.generate` writes the pages without building the site.
 docs: .venv/.docs $(SHOWN) ## build the site into site/ from the last log-all and the kept measurements
@@ -124,15 +120,12 @@ test-docs: export GITHUB_REPOSITORY ?= owner/cookbook
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
 	@$(BIN)/python -m pytest tests/site -m site
 
-screenshots: .venv/.browser build/log-all.json ## MLflow's UI in pictures, into docs/pictures
-	@$(BIN)/python -m docs.screenshots
-
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
 	@$(BIN)/python -m http.server -d site -b 127.0.0.1 8000
 
 system: ## what verify and test-docs need, on Debian: Java (Spark), PostgreSQL, Chromium
 	apt-get update -q
-	apt-get install -y --no-install-recommends openjdk-17-jre-headless postgresql chromium fonts-noto-cjk python3-doc
+	apt-get install -y --no-install-recommends default-jre-headless postgresql chromium fonts-noto-cjk python3-doc
 
 COMPILE := $(UV) compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-header --annotation-style line --no-emit-index-url --no-emit-find-links

@@ -7,7 +7,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 KNOWN = sorted(
     {path.stem for path in FOLDER.glob("*.py")}
-    - {"__init__", "__main__", "fake_service", "report", "route"}
+    - {"__init__", "__main__", "report", "route"}
 )
 # Half an hour each: `make torture`, `make bench RECIPE=matrix`.
 OFTEN = [name for name in KNOWN if name not in ("torture", "matrix")]

@@ -1,7 +1,4 @@
-"""Two ways to type a model: what each takes, what each costs.
-
-python -m benchmarks.circle_area
-"""
+"""Measure two ways to type a model: what each takes, what each costs."""
 
 import json
 import tempfile

@@ -1,6 +1,4 @@
-"""Measure graph_agent: how messages are read, what the file of conversations holds.
-
-    python -m benchmarks.graph_agent
+"""Measure graph_agent: how messages are read.
 
 The rival reads the same 60 messages: the local language model, with the same examples
 in its prompt and a JSON schema enforced.
@@ -8,12 +6,7 @@ in its prompt and a JSON schema enforced.
 
 import json
 import os
-import sqlite3
-import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from shared.local_embeddings import started
@@ -23,7 +16,7 @@ import mlflow
 import openai
 import pandas as pd
 
-from benchmarks.report import Rows, interleave, publish
+from benchmarks.report import Rows, publish
 from recipes.graph_agent import model_code
 
 HERE = ROOT / "recipes/graph_agent"
@@ -101,65 +94,10 @@ def readings() -> Rows:
     return table
 
 
-def agent(file: str) -> Any:
-    os.environ["DESK_DB"] = file
-    desk = model_code.ShopDesk()
-    artifacts = {"customers": str(HERE / "customers.csv")}
-    desk.load_context(SimpleNamespace(artifacts=artifacts))
-    return desk
-
-
-def body(message: str) -> dict[str, Any]:
-    context = {"conversation_id": "desk-1"}
-    return {"input": [{"role": "user", "content": message}], "context": context}
-
-
-def conversations(folder: Path) -> Rows:
-    """Return what the file holds after 100 messages, and after the deletion."""
-    desk = agent(str(folder / "desk.db"))
-    for number in range(50):
-        desk.predict(body(f"Refund customer 311 {number + 1} dollars"))
-        desk.predict(body("no"))
-    rows = [contents("100 messages of a conversation", folder)]
-    desk.graph.checkpointer.delete_thread("desk-1")
-    return [*rows, contents("its deletion, and `vacuum`", folder)]
-
-
-def contents(when: str, folder: Path) -> dict[str, Any]:
-    db = sqlite3.connect(folder / "desk.db")
-    db.execute("vacuum")
-    db.execute("pragma wal_checkpoint(truncate)")
-    file = (folder / "desk.db").read_bytes()
-    return {
-        "after": when,
-        "checkpoints": db.execute("select count(*) from checkpoints").fetchone()[0],
-        "kB": len(file) / 1000,
-        "messages readable in the file": b"Refund customer 311" in file,
-    }
-
-
-def costs(folder: Path) -> Rows:
-    on_disk, in_memory = agent(str(folder / "cost.db")), agent(":memory:")
-    hello = body("Hello, how are you?")
-    stateless = model_code.build_graph()
-    ways: dict[str, Callable[[], object]] = {
-        "the embedding alone": lambda: model_code.embed(["Hello, how are you?"]),
-        "the graph without a saver": lambda: stateless.invoke(
-            {"message": "Hello, how are you?"}, context=in_memory.shop
-        ),
-        "the agent, state in memory": lambda: in_memory.predict(hello),
-        "the agent, state in a file": lambda: on_disk.predict(hello),
-    }
-    seconds = interleave(ways, 40, time.process_time).median()
-    return [{"one message": way, "CPU ms": 1000 * s} for way, s in seconds.items()]
-
-
 if __name__ == "__main__":
     mlflow.tracing.disable()
-    with started(), tempfile.TemporaryDirectory() as place:
-        tables = {"60 messages, half of them held out": readings()}
-        tables["What the file of conversations holds"] = conversations(Path(place))
-        tables["What a message costs"] = costs(Path(place))
-    best = dict.fromkeys([*tables["60 messages, half of them held out"][0]][1:], "max")
+    with started():
+        rows = readings()
+    best = dict.fromkeys([*rows[0]][1:], "max")
     best["taken for a refund by mistake"] = "min"
-    publish("graph_agent", tables, best=best)
+    publish("graph_agent", {"60 messages, half of them held out": rows}, best=best)

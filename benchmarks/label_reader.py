@@ -1,6 +1,4 @@
-"""label_reader: how well it reads, and what it costs.
-
-python -m benchmarks.label_reader [quality] [costs]
+"""Measure label_reader: how well it reads, and what it costs.
 
 The bar of confidence was chosen on drawn labels in four fonts. The numbers reported are
 of labels in six other fonts, which had no part in any choice.
@@ -10,9 +8,7 @@ import base64
 import io
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import product
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -48,9 +44,9 @@ STEPS: dict[str, dict[str, Any]] = {  # what stands in place of a step
 }
 
 
-def session_reader(threads: int = 1) -> model_code.LabelReader:
+def session_reader() -> model_code.LabelReader:
     artifacts = recognition_weights()
-    context = SimpleNamespace(artifacts=artifacts, model_config={"threads": threads})
+    context = SimpleNamespace(artifacts=artifacts, model_config={"threads": 1})
     reader = model_code.LabelReader()
     reader.load_context(context)
     return reader
@@ -164,38 +160,10 @@ def costs(files: pd.DataFrame) -> Rows:
     return rows
 
 
-def ask_at_once(pool: Any, reader: Any, tables: list[pd.DataFrame]) -> None:
-    list(pool.map(partial(reader.predict, None), tables))
-
-
-def threads(files: pd.DataFrame) -> Rows:
-    """Return what two clients at once get from a session of one and of two threads."""
-    rows: Rows = []
-    for number, clients in product((1, 2), (1, 2)):
-        pictures = len(files) * clients
-        with ThreadPoolExecutor(clients) as pool:
-            ask = partial(ask_at_once, pool, session_reader(number), [files] * clients)
-            wall = interleave({"ask": ask}, 5)["ask"].median()
-            cpu = interleave({"ask": ask}, 5, time.process_time)["ask"].median()
-        rows.append(
-            {
-                "threads of the session": number,
-                "clients at once": clients,
-                "pictures a second": pictures / wall,
-                "CPU ms a picture": 1000 * cpu / pictures,
-            }
-        )
-    return rows
-
-
 if __name__ == "__main__":
     cv2.setNumThreads(1)
-    wanted = sys.argv[1:] or ["quality", "costs"]
-    if "quality" in wanted:
-        best = {"read right, %": "max", "exact at any confidence, %": "max"}
-        publish("label_reader", quality(), best=best)
-    if "costs" in wanted:
-        drawn = make_labels(3, 64, drawing.REPORTING)
-        files = pd.DataFrame({"image": [jpeg(label.picture) for label in drawn]})
-        tables = {"Pictures as base64 JPEG, one thread": costs(files)}
-        publish("label_reader_costs", tables | {"Threads": threads(files.head(8))})
+    best = {"read right, %": "max", "exact at any confidence, %": "max"}
+    publish("label_reader", quality(), best=best)
+    drawn = make_labels(3, 64, drawing.REPORTING)
+    files = pd.DataFrame({"image": [jpeg(label.picture) for label in drawn]})
+    publish("label_reader_costs", {"Pictures as base64 JPEG, one thread": costs(files)})

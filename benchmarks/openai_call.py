@@ -1,33 +1,20 @@
-"""Measure openai_call: quality on labelled lines, and what a text costs a client.
+"""Measure openai_call: how well the local model reads labelled lines."""
 
-    python -m benchmarks.openai_call
-
-Quality is the local model's. Costs are this process's own work against a fake service
-on loopback that answers at once, so that only the client's side is measured.
-"""
-
-import time
-from collections.abc import Callable
-from functools import partial
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import patch
 
 from shared.local_llm import local_llm
 from shared.recipes import ROOT
 
-import openai
 import pandas as pd
 from scipy.stats import binomtest
 
-from benchmarks.fake_service import elsewhere
-from benchmarks.report import Rows, interleave, publish
+from benchmarks.report import Rows, publish
 from recipes.openai_call import driver, model_code
 
 SETTINGS = driver.SETTINGS | {"row_seconds": 3600}  # the machine may be busy
 MODEL = model_code.FeedbackReader()
 MODEL.load_context(SimpleNamespace(model_config=SETTINGS))
-TEXTS = pd.DataFrame({"text": ["fine"] * 16})
 PARTS = {  # of the labelled lines, by their column `part`
     "held out": "held out: no part in any choice",
     "read": "looked at while the prompt was changed",
@@ -88,23 +75,6 @@ def quality() -> dict[str, Rows]:
     }
 
 
-def costs() -> Rows:
-    """Return the CPU time of a text, each way."""
-    each = [TEXTS[n : n + 1] for n in TEXTS.index]
-    with elsewhere(), openai.OpenAI() as client:
-        read = partial(model_code.read, client, MODEL.settings, 0, "fine")
-        ways: dict[str, Callable[[], Any]] = {
-            "the call alone, one client": lambda: [read() for _ in TEXTS.index],
-            "the model, a request for each": lambda: [
-                MODEL.predict(None, text) for text in each
-            ],
-            "the model, one request": lambda: MODEL.predict(None, TEXTS),
-        }
-        ms = interleave(ways, 9, time.process_time).median() * 1000 / len(TEXTS)
-    return [{"16 texts": way, "CPU ms each": taken} for way, taken in ms.items()]
-
-
 if __name__ == "__main__":
     with local_llm():
-        tables = quality()
-    publish("openai_call", tables | {"What a text costs the client": costs()})
+        publish("openai_call", quality())

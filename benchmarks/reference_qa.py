@@ -1,13 +1,10 @@
-"""Measure reference_qa: what answers are worth, what each part adds, the cost.
-
-    python -m benchmarks.reference_qa
+"""Measure reference_qa: what answers are worth, what each part adds.
 
 reference_qa.csv: what reading the answers to held-out questions in scope found. It
 needs the library reference, as `make passages` does.
 """
 
 import sys
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +18,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from benchmarks.report import Rows, interleave, publish
+from benchmarks.report import Rows, publish
 from recipes.reference_qa import model_code
 
 sys.path.insert(0, str(ROOT / "recipes/reference_qa"))
@@ -125,25 +122,6 @@ def worth_of_each_part() -> Rows:
     return table
 
 
-def costs() -> Rows:
-    question = QUESTIONS["question"][0]
-    long = ("name? " * 200)[:1000]
-    ways = {
-        "the embedding of a question alone": lambda: CHAIN.embed(question),
-        "one of 1,000 characters": lambda: predict(evaluation.request(long)),
-        "the question to the model": lambda: predict(evaluation.request(question)),
-    }
-    seconds = interleave(ways, 20, time.process_time).median()
-    mlflow.tracing.enable()
-    traced = {"the same, traced": ways["the question to the model"]}
-    traced_seconds = interleave(traced, 20, time.process_time).median()
-    mlflow.tracing.disable()
-    return [
-        {"what": what, "CPU ms": 1000 * taken}
-        for what, taken in [*seconds.items(), *traced_seconds.items()]
-    ]
-
-
 if __name__ == "__main__":
     mlflow.tracing.disable()
     mlflow.set_tracking_uri(f"sqlite:///{ROOT}/build/reference_qa_bench.db")
@@ -151,7 +129,6 @@ if __name__ == "__main__":
         tables = {"Answers to the held-out questions, read by hand": read_by_hand()}
         tables["Questions in a user's words"] = shares()
         tables["What each part adds"] = worth_of_each_part()
-        tables["What a question costs"] = costs()
     best = {
         name: "max" for name in tables["What each part adds"][0] if "recall" in name
     }

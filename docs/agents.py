@@ -50,6 +50,7 @@ def twin(page: Path) -> str:
     """Return a page as plain Markdown, without what only mkdocs understands."""
     head, text = split(page.read_text("utf-8"))
     text = BLOCK.sub(lambda m: f"**{m[1]}**\n{textwrap.dedent(m[2])}", text)
+    text = re.sub(r'<svg [^>]*"narrow".*?</svg>', "", text, flags=re.S)
     text = re.sub(r"<svg.*?<title.*?>(.*?)</title>.*?</svg>", r"*\1*", text, flags=re.S)
     text = re.sub(r"^(</?div.*?>|<figure.*?</figure>)(\n|$)", "", text, flags=re.M)
     text = re.sub(r"^::: (\S+)$", lambda m: reference(m[1]), text, flags=re.M)

@@ -8,6 +8,8 @@ from typing import Any
 from shared import CookbookError
 from shared.recipes import Recipe
 
+from docs.files import translated
+
 CALL = re.compile(
     r"^(```bash\ncurl --json .+\n```)"
     r"(?:\n\n(?:[^`\n]+\n\n)?(```python\n[^`]*/invocations[^`]*```))?$",
@@ -18,7 +20,7 @@ WIDTH = 56  # characters that fit into half a page
 INSET = "    "
 
 
-def call(recipe: Recipe, body: str) -> str:
+def call(recipe: Recipe, body: str, locale: str) -> str:
     """Return the page's body with its curl line and its Python client as tabs.
 
     A translation without a client has the README's. Below stand the request and the
@@ -34,19 +36,20 @@ def call(recipe: Recipe, body: str) -> str:
         f'=== "curl"\n\n{indent(ours[1], INSET)}',
         f'=== "Python"\n\n{indent(ours[2] or english[2], INSET)}',
         '<div class="grid" markdown>',
-        block("request.json", recipe.json("request.json")),
-        block("response.json", answer),
+        block("request.json", recipe.json("request.json"), locale),
+        block("response.json", answer, locale),
         "</div>",
     ]
     return body.replace(ours[0], "\n\n".join(parts))
 
 
-def block(title: str, value: Any) -> str:
+def block(title: str, value: Any, locale: str) -> str:
     """Return JSON as a block of code; one that is shortened can't be copied."""
     short = shortened(value)
     if short == value:
         return f'```json title="{title}"\n{layout(short)}\n```'
-    return f'``` {{.json .no-copy title="{title}, shortened"}}\n{layout(short)}\n```'
+    title = translated(f"{title}, shortened", locale)
+    return f'``` {{.json .no-copy title="{title}"}}\n{layout(short)}\n```'
 
 
 def shortened(value: Any) -> Any:

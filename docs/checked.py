@@ -1,4 +1,4 @@
-"""Run check-model for its page, on three models.
+"""Run check-model for its page, on two models.
 
 python -m docs.checked  writes build/checked/*.txt and checks.md
 """
@@ -11,36 +11,33 @@ from pathlib import Path
 from shared.check import check_model, report, table
 from shared.recipes import ROOT, find
 
-import cloudpickle
 import mlflow
 import pandas as pd
 
 from benchmarks.report import markdown
 from docs.pitfalls import read
-from recipes.circle_area import model_code
 from recipes.circle_area.driver import SIGNATURE
 
 OUT = ROOT / "build" / "checked"
 CIRCLE = find("circle_area").path
 
 
-def three_models(folder: Path) -> dict[str, Path]:
-    """Save an untyped model, and circle_area as an object and from code."""
+def save_models(folder: Path) -> list[Path]:
+    """Save an untyped model, and circle_area."""
     untyped = folder / "untyped.py"
     untyped.write_text(read("untyped_list").ways["wrong"]["model_code.py"])
-    requirements = str(CIRCLE / "requirements.txt")
-    given = {"pip_requirements": requirements, "signature": SIGNATURE}
-    given["input_example"] = pd.DataFrame({"diameter": [1.5, 4.0, 2.5]})
-    cloudpickle.register_pickle_by_value(model_code)
     models = {
         "untyped": {"python_model": untyped, "input_example": [1.0, 2.0]},
-        "object": {**given, "python_model": model_code.CircleArea()},
-        "circle_area": {**given, "python_model": CIRCLE / "model_code.py"},
+        "circle_area": {
+            "python_model": CIRCLE / "model_code.py",
+            "signature": SIGNATURE,
+            "input_example": pd.DataFrame({"diameter": [1.5, 4.0, 2.5]}),
+        },
     }
-    for name, arguments in models.items():
-        arguments = {"pip_requirements": requirements, **arguments}
-        mlflow.pyfunc.save_model(folder / name, **arguments)
-    return {name: folder / name for name in models}
+    requirements = str(CIRCLE / "requirements.txt")
+    for name, given in models.items():
+        mlflow.pyfunc.save_model(folder / name, pip_requirements=requirements, **given)
+    return [folder / name for name in models]
 
 
 def checks() -> str:
@@ -57,10 +54,11 @@ def checks() -> str:
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")  # MLflow's, on models that are wrong on purpose
+    warnings.simplefilter("ignore")  # MLflow's, on a model that is wrong on purpose
     with tempfile.TemporaryDirectory() as place:
-        for name, model in three_models(Path(place)).items():
-            (OUT / f"{name}.txt").write_text(report(name, check_model(str(model))))
+        for model in save_models(Path(place)):
+            text = report(model.name, check_model(str(model)))
+            (OUT / f"{model.name}.txt").write_text(text)
     (OUT / "checks.md").write_text(checks())
 
 

@@ -1,6 +1,6 @@
-"""Write the site's pages as Markdown to build/docs, the navigation to build/site.json.
+"""Write the site's pages as Markdown to build/docs.
 
-python -m docs.generate  needs no mkdocs; docs/hook.py calls it before mkdocs reads them
+python -m docs.generate  needs no mkdocs; docs/hook.py does the same before it starts
 
 Pages come from docs/**/*.md and the recipes' READMEs. Each of these, alone on a line of
 them, is replaced; whatever is missing stops the build:
@@ -15,7 +15,6 @@ them, is replaced; whatever is missing stops the build:
     <!-- pitfalls -->               the cases of tests/pitfalls with their kept output
     <!-- built: FILE -->            build/FILE: text as printed, Markdown as it is
     <!-- picture: FILE -->          docs/pictures/FILE (SVG), in the page's colours
-    <!-- kept: NAME -->             when and on what docs/pictures/NAME-* were made
     <!-- clone -->                  anywhere: the commands that clone the repository
     <!-- address -->                anywhere: the repository's address
     --8<-- "FILE"                   a file of the repository
@@ -25,7 +24,6 @@ of code.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -66,8 +64,8 @@ BEHIND = (
 )
 
 
-def main() -> dict[str, Any]:
-    """Write all pages; return the navigation and each page's source."""
+def main() -> None:
+    """Write all pages, and what programs read of them."""
     shutil.rmtree(OUT, ignore_errors=True)
     SOURCES.clear()
     write_pages()
@@ -75,11 +73,7 @@ def main() -> dict[str, Any]:
         write_recipe(recipe)
     write_pitfalls()
     write_changes()
-    site = {"navigation": navigation(), "sources": SOURCES}
     agents.write(navigation())
-    text = json.dumps(site, indent=1, ensure_ascii=False)
-    (OUT.parent / "site.json").write_text(text, encoding="utf-8")
-    return site
 
 
 def write_pages() -> None:
@@ -150,7 +144,7 @@ def recipe_page(recipe: Recipe, locale: str, source: Path) -> str:
     parts = [
         f"# {head['title']}",
         warning + recipe_pages.top(recipe, head, locale),
-        fill(call(recipe, body.strip()), locale, recipe),
+        fill(call(recipe, body.strip(), locale), locale, recipe),
         recipe_pages.foot(recipe, locale),
     ]
     return f"---\n{yaml.safe_dump(meta)}---\n" + "\n\n".join(parts) + "\n"
@@ -191,11 +185,6 @@ def fill(text: str, locale: str = "en", recipe: Recipe | None = None) -> str:
             case "picture", _:
                 drawn = read(DOCS / "pictures" / file, "no such picture")
                 return re.sub(r"<style>.*?</style>|\n", "", drawn, flags=re.S)
-            case "kept", _:
-                path = DOCS / "pictures" / f"{file}.json"
-                kept = json.loads(read(path, f"make {file}"))
-                today = report.digest(kept["measured"])
-                return f"*{report.when(kept, f'make {file}', today)}*"
         page = recipe.name if recipe else locale
         raise CookbookError(f"{page}: unknown marker {mark[0]!r}")
 
@@ -223,14 +212,20 @@ def navigation() -> list[dict[str, Any]]:
     if missing := written.difference(*groups.values()):
         raise CookbookError(f"GUIDES in docs/generate.py lacks {', '.join(missing)}")
     groups["Look inside"].append("ui.md")
-    reference = [f"reference/{name}.md" for name in ("make", "shared", "glossary")]
     return [
         {"Home": "index.md"},
         {"What, why, when, how": "story.md"},
         {"Recipes": [f"recipes/{recipe.name}.md" for recipe in discover()]},
         {"Pitfalls": "pitfalls.md"},
         {"Guides": [{title: pages} for title, pages in groups.items()]},
-        {"Reference": [*reference, "changes.md"]},
+        {
+            "Reference": [
+                "reference/make.md",
+                {"shared, the helpers": "reference/shared.md"},
+                "reference/glossary.md",
+                {"Changes": "changes.md"},
+            ]
+        },
     ]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from mkdocs.plugins import event_priority
 from docs import agents, generate, pitfalls
 from docs.files import OUT, SOURCES
 
-LINES = re.compile(r'<a (?:id|href)="#?__codelineno[^>]*>(.*?)</a>')
 log = logging.getLogger("mkdocs.hooks")
 UNTRANSLATED = (
     '<div class="admonition info" lang="zh">'
@@ -24,16 +22,21 @@ UNTRANSLATED = (
 )
 
 
+def on_startup(**_: Any) -> None:
+    """Write the pages, once for both languages."""
+    try:
+        generate.main()
+    except CookbookError as error:
+        raise PluginError(str(error)) from None
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Write the pages; hand on the navigation and the repository's address."""
+    """Hand on where the pages are, their navigation and the repository's address."""
     config.repo_url = address = generate.repository()
     if address:  # mkdocs has made a name of the address before, when there was none
         config.repo_name = "/".join(address.rstrip("/").split("/")[-2:])
     log.info("Repository: %s", address or "no link to it, set REPO_URL to its address")
-    try:
-        config.nav = generate.main()["navigation"]
-    except CookbookError as error:
-        raise PluginError(str(error)) from None
+    config.nav = generate.navigation()
     config.docs_dir = str(OUT)
     return config
 
@@ -56,11 +59,11 @@ def untranslated(page: Any) -> bool:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Let search find an untranslated page once; drop a long page's line anchors."""
-    if untranslated(page):
-        page.meta["search"] = {"exclude": True}
-        html = f"{UNTRANSLATED}{html}"
-    return LINES.sub(r"\1", html) if len(html) > 200_000 else html
+    """Let search find an untranslated page once."""
+    if not untranslated(page):
+        return html
+    page.meta["search"] = {"exclude": True}
+    return f"{UNTRANSLATED}{html}"
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

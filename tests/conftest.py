@@ -22,8 +22,8 @@ from shared.store import create_store
 import pytest
 from filelock import FileLock
 
-from benchmarks import fake_service
 from benchmarks.report import marked_processes
+from tests import fake_service
 
 KEY = "sk-01234"  # of the fake service: the shortest that is masked
 

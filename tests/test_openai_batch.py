@@ -23,7 +23,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
-from benchmarks import fake_service
+from tests import fake_service
 from tests.conftest import KEY
 
 # Where model_code.py finds its package, as in a loaded model.

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from mlflow.models import Model
 
-from benchmarks import fake_service
 from recipes.openai_call import driver
 from recipes.openai_call import model_code as call_code
+from tests import fake_service
 from tests.conftest import KEY
 
 # Where model_code.py finds its package, as in a loaded model.

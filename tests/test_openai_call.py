@@ -17,8 +17,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ValidationError
 
-from benchmarks import fake_service
 from recipes.openai_call import driver, model_code
+from tests import fake_service
 from tests.conftest import KEY
 
 GOOD = "a fine thing"

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import shutil
 import threading
 from pathlib import Path
 from urllib.parse import urlparse
@@ -11,9 +12,24 @@ from shared.recipes import ROOT
 import pytest
 from playwright.sync_api import sync_playwright
 
-from docs.browser import FLAGS, find_chromium
-
 SITE = ROOT / "site"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+def find_chromium() -> str:
+    """Return the browser's path under its name on Debian, elsewhere, or GitHub."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.fail("no Chromium; on Debian: make system")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -10,8 +10,8 @@ from shared.recipes import ROOT
 import mlflow
 import pytest
 
-from benchmarks.fake_service import completion, text_of
 from tests.conftest import store
+from tests.fake_service import completion, text_of
 
 COUNTED = ROOT / "build" / "torture.jsonl"
 

@@ -1,29 +1,20 @@
-"""A fake service on loopback that fails as it is told, for tests and measurements.
+"""A fake service on loopback that fails as it is told, for tests.
 
 A text that begins with `[fault]`, one of FAULTS, is answered with that fault; any other
-gets a good answer after `latency` seconds. It speaks Chat Completions and Responses,
-plain and streamed, and embeddings; it refuses a request without a token limit and
-echoes the caller's key in a header. No model is behind it. To look at it by hand, until
-Enter is pressed:
-
-    python -m benchmarks.fake_service [LATENCY_SECONDS]
+gets a good answer. It speaks Chat Completions and Responses, plain and streamed, and
+embeddings; it refuses a request without a token limit and echoes the caller's key in a
+header. No model is behind it.
 """
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-from shared.recipes import ROOT
 
 import numpy as np
 
@@ -65,9 +56,9 @@ class FakeService(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, latency: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.latency, self.url = latency, f"http://127.0.0.1:{self.server_port}/v1"
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.calls: Counter[str] = Counter()  # by fault, "" for good texts
         self.requests: list[tuple[str, dict[str, Any]]] = []  # path and body
         self.keys: list[str] = []
@@ -132,7 +123,6 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(bomb, {"Content-Encoding": "gzip"})
         if not fault:
             self.server.together.wait(60)
-            time.sleep(self.server.latency)
         self.say(CONTENT.get(fault, GOOD).replace("KEY", self.key), body)
 
     def say(self, text: str, body: dict[str, Any]) -> None:
@@ -227,9 +217,9 @@ def stream(text: str, reply: dict[str, Any]) -> str:
 
 
 @contextmanager
-def running(latency: float = 0.0) -> Iterator[FakeService]:
+def running() -> Iterator[FakeService]:
     """Run the service while the block runs; its address is `.url`."""
-    with FakeService(latency) as server:
+    with FakeService() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -239,21 +229,3 @@ def running(latency: float = 0.0) -> Iterator[FakeService]:
             server.together.abort()
             server.shutdown()
             thread.join()
-
-
-@contextmanager
-def elsewhere(latency: float = 0.0, key: str = "none") -> Iterator[None]:
-    """Run it in a process of its own, as the endpoint that the environment names."""
-    command = [sys.executable, "-m", "benchmarks.fake_service", str(latency)]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, cwd=ROOT) as process:
-        assert process.stdout
-        os.environ["OPENAI_BASE_URL"] = process.stdout.readline().strip()
-        os.environ |= {"OPENAI_API_KEY": key, "OPENAI_MODEL": "fake"}
-        yield
-        process.communicate()  # closes its input, which ends it
-
-
-if __name__ == "__main__":
-    with running(*map(float, sys.argv[1:])) as service:
-        print(service.url, flush=True)
-        sys.stdin.readline()
