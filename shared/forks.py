@@ -21,7 +21,8 @@ def run_in_forks(
 ) -> Iterator[tuple[Recipe, int, float]]:
     """Yield each recipe as it ends, its exit code (negative: a signal), its seconds.
 
-    Prints a line for each. What the function prints is in build/<folder>/<recipe>.txt.
+    Prints a line for each. What the function prints is in
+    `build/<folder>/<recipe>.txt`.
     """
     gc.freeze()  # the imported modules stay
     (ROOT / "build" / folder).mkdir(parents=True, exist_ok=True)

@@ -185,7 +185,7 @@ def make(recipe: Recipe, to: str) -> int:
 
 
 def starters() -> int:
-    """Write each recipe's starter to build/starters/<recipe>.zip, as `my_model`."""
+    """Write each recipe's starter to `build/starters/<recipe>.zip`, as `my_model`."""
     for recipe in discover():
         file = ROOT / "build" / "starters" / f"{recipe.name}.zip"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ def starters() -> int:
 
 
 def recipe(name: str) -> int:
-    """Start recipes/<name> and its tests as a copy of circle_area."""
+    """Start `recipes/<name>` and its tests as a copy of circle_area."""
     origin, slug = find("circle_area"), check_name(name)
     names = {origin.name: slug, **new_names(origin, slug)}
     title = slug.replace("_", " ").capitalize()

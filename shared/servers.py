@@ -82,7 +82,7 @@ def serve_agent(recipe: Recipe, port: int) -> int:
 
 
 def dockerfile(recipe: Recipe) -> int:
-    """Write build/docker/<recipe>: a Dockerfile, and the newest model beside it."""
+    """Write `build/docker/<recipe>`: a Dockerfile, and the newest model beside it."""
     folder = ROOT / "build" / "docker" / recipe.name
     command = [*MLFLOW, "models", "generate-dockerfile", "-m", newest_model(recipe)]
     command += ["-d", str(folder)]
