@@ -1,18 +1,16 @@
-"""reference_qa: the chain, failing services, the evaluation, the sources, a server."""
+"""reference_qa: the chain, failing services, the evaluation, the sources, the page."""
 
 import json
 import re
-import sys
 import threading
 from types import SimpleNamespace
 
-from shared.processes import free_port, running_server
+from shared import agent_server
 from shared.recipes import ROOT, find
 from shared.spark import answer_questions
 
 import mlflow
 import numpy as np
-import openai
 import pandas as pd
 import pytest
 
@@ -263,25 +261,6 @@ def test_questions_that_evaluate_nothing_are_refused(monkeypatch, tmp_path):
         evaluation.read_questions(ENTRIES)
 
 
-def test_the_driver_registers_nothing_when_answers_failed(
-    local_services, traced, monkeypatch
-):
-    """The service answers while the model is logged, and then no more."""
-
-    def ask_two(model, questions):
-        monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
-        return evaluation.ask(model, questions.head(2))
-
-    monkeypatch.setattr(driver, "ask", ask_two)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
-    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
-    with pytest.raises(SystemExit, match="2 answers failed, nothing registered"):
-        driver.main()
-    mlflow.set_experiment("Default")
-    assert mlflow.MlflowClient().search_registered_models() == []
-
-
 # The sources; `make verify` reads them anew and compares.
 
 
@@ -362,60 +341,11 @@ def test_markdown_is_cut_neither_in_a_list_nor_in_code(tmp_path):
     assert entries["deep/tea.md: Green (2)"] == code
 
 
-def test_a_long_section_is_cut_between_paragraphs(tmp_path):
-    paragraphs = [f"Paragraph {number}. {'word ' * 60}".strip() for number in range(5)]
-    (tmp_path / "a.md").write_text("# A\n\n" + "\n\n".join(paragraphs))
-    entries = list(sources.markdown(tmp_path))
-    names = ["a.md: A", "a.md: A (2)", "a.md: A (3)"]
-    assert [entry.name for entry in entries] == names
-    assert "\n\n".join(entry.text for entry in entries) == "\n\n".join(paragraphs)
-
-
-# The server, and what the page shows.
-
-
-@pytest.fixture(name="base", scope="module")
-def agent_server(folder, local_services, tmp_path_factory, new_store):
-    """The process behind make serve-agent, in front of the logged model."""
-    model = str(folder(find("reference_qa")))
-    place = tmp_path_factory.mktemp("server")
-    base = f"http://127.0.0.1:{(port := free_port())}"
-    where = f"--host=127.0.0.1 --port={port}".split()
-    command = [sys.executable, "-m", "shared.agent_server", model, *where]
-    new_store(place / "m.db")  # for its traces
-    more = {"MLFLOW_TRACKING_URI": f"sqlite:///{place}/m.db"}
-    with running_server(command, ROOT, f"{base}/health", place / "log", **more):
-        yield base
-
-
-def test_the_openai_client_as_the_page_shows_it(base, capsys):
-    """client.py; docs/transcript.py keeps what it prints."""
-    client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
-    exec(client, {})
-    lines = capsys.readouterr().out.splitlines()
-    assert model_code.REFUSAL in lines
-    kinds = [line.split()[0] for line in lines if line.startswith("response.")]
-    assert kinds == [f"response.{kind}" for kind in EVENTS]
-
-
-def test_the_protocol_of_the_responses_api(base):
-    create = openai.OpenAI(base_url=f"{base}/v1", api_key="x").responses.create
-    answer = create(model="m", input=NAME)
-    assert answer.id.startswith("resp_") and answer.status == "completed"
-    assert answer.output_text.startswith("collections.Counter: ")
-    stream = create(model="m", input=NAME, stream=True)
-    events = [event.model_dump() for event in stream]
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    items = {event["item_id"] for event in events if "item_id" in event}
-    (item,) = events[-1]["response"]["output"]
-    assert items == {item["id"]} and item["content"][0]["text"] == answer.output_text
-    with pytest.raises(openai.BadRequestError, match="send 1 to 1000"):
-        create(model="m", input=" ")
-    with pytest.raises(openai.APIError, match="send 1 to 1000"):
-        list(create(model="m", input=" ", stream=True))
-    for ignored in ({"instructions": "Be brief."}, {"previous_response_id": "resp_1"}):
-        with pytest.raises(openai.BadRequestError, match=next(iter(ignored))):
-            create(model="m", input=NAME, **ignored)
+def test_an_answer_has_all_events_of_the_responses_api(local_services):
+    """The tests of graph_agent ask a server; here a source is cited too."""
+    events = (event.model_dump() for event in make_agent().predict_stream(ask(NAME)))
+    whole = list(agent_server.whole_protocol(events, agent_server.new_response()))
+    assert [event["type"] for event in whole] == [f"response.{kind}" for kind in EVENTS]
 
 
 @pytest.mark.filterwarnings("ignore")
