@@ -12,7 +12,6 @@ from shared.recipes import find
 import mlflow
 import pandas as pd
 import pytest
-from mlflow.models import Model
 
 from benchmarks import fake_service
 from recipes.openai_call import driver
@@ -154,14 +153,3 @@ def test_calls_go_out_side_by_side_and_answers_come_back_in_order(
     rows = 2 * limit
     assert ask(*[GOOD, ""] * rows)["error"].tolist() == [None, "InvalidInput"] * rows
     assert service.calls.total() == rows and service.peak == limit
-
-
-@pytest.mark.parametrize("name", ["openai_call", "openai_batch"])
-def test_the_stored_example_calls_nobody(name, folder, service):
-    """log_model tries it out, with whatever key is in the environment."""
-    place = str(folder(find(name)))
-    stored = Model.load(place)
-    example = stored.load_input_example(place)
-    params = stored.load_input_example_params(place)
-    assert len(mlflow.pyfunc.load_model(place).predict(example, params)) == len(example)
-    assert service.requests == []
