@@ -2,10 +2,8 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import pytest
 from PIL import Image
@@ -122,17 +120,6 @@ def test_an_answer_is_the_same_in_any_company():
     assert together["code"].tolist() == [code for code, _, _ in alone]
     confidence = [probability for _, probability, _ in alone]
     np.testing.assert_allclose(together["confidence"], confidence, atol=1e-3)
-
-
-def test_the_session_has_the_threads_and_providers_that_were_asked(monkeypatch):
-    assert load(2).session.get_session_options().intra_op_num_threads == 2
-    here = ["CPUExecutionProvider", "CUDAExecutionProvider", "OtherProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: here)
-    session = Mock(return_value=READER.session)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    load()
-    asked = session.call_args.kwargs["providers"]
-    assert asked == ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def test_weights_without_their_characters_are_refused():

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 from shared import agent_server
 from shared.recipes import ROOT, find
-from shared.spark import answer_questions
 
 import mlflow
 import numpy as np
@@ -227,16 +226,6 @@ def test_a_trace_has_its_session_and_tokens(fake, traced):
     assert kinds == {"AGENT", "EMBEDDING", "RETRIEVER", "LLM"}
 
 
-def test_score_spark_asks_each_question_by_itself(fake):
-    class Loaded:
-        def predict(self, request):
-            return make_agent(least_score=-2).predict(request).model_dump()
-
-    answers = answer_questions(Loaded(), pd.Series(["x", " "]))
-    assert answers["_error"][0] is None and "send 1 to 1000" in answers["_error"][1]
-    assert answers["answer"][0] and len(fake.keys) == 1
-
-
 # The evaluation.
 
 
@@ -250,17 +239,6 @@ def test_a_failed_service_is_no_refusal(fake):
     assert evaluation.figures(rows)["refused near"] == 1
 
 
-def test_questions_that_evaluate_nothing_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluation, "QUESTIONS", tmp_path / "q.csv")
-    (tmp_path / "q.csv").write_text("part,question\nchoosing,x")
-    with pytest.raises(SystemExit, match="lacks the columns answer, kind"):
-        evaluation.read_questions(ENTRIES)
-    table = "part,kind,question,answer\nchoosing,in scope,x,len\nchoosing,near,y,"
-    (tmp_path / "q.csv").write_text(table)
-    with pytest.raises(SystemExit, match="held out: needs questions in scope, and"):
-        evaluation.read_questions(ENTRIES)
-
-
 # The sources; `make verify` reads them anew and compares.
 
 
@@ -271,29 +249,6 @@ def test_the_page_counts_the_recorded_entries():
     phrases = pd.read_csv(HERE / "phrases.csv", keep_default_na=False)
     assert set(phrases["name"]) <= set(entries["name"])
     assert f"{len(phrases):,} phrases" in PAGE
-
-
-HTML = """
-<h1>tea — Brew it<a class="headerlink">¶</a></h1><p>About the module.</p>
-<h2>Pots</h2>
-<dl class="py class"><dt class="sig" id="tea.Pot">class</dt><dd>
-<dl class="py method"><dt class="sig" id="tea.Pot.pour">pour()</dt>
-<dd><p>Pour a <em>cup</em>. Or two.</p><p>More.</p></dd></dl></dd></dl>
-<dl class="py function"><dt id="tea.brew">brew()</dt><dt id="tea.make">make()</dt>
-<dd><div><p>New in version 3.9.</p></div><p>Make tea.</p></dd></dl>
-<dl class="simple"><dt id="term">no entry</dt><dd><p>Text.</p></dd></dl>
-"""
-
-
-def test_a_page_of_the_reference_gives_each_name_its_paragraph():
-    page = library.Page("https://x/tea.html")
-    page.feed(HTML)
-    pour = page.sections.pop("tea.Pot.pour")
-    assert (pour.text, pour.is_part) == ("Pour a cup. Or two.", True)
-    assert pour.link == "https://x/tea.html#tea.Pot.pour"
-    assert pour.topic == "tea — Brew it: Pots"
-    texts = {name: section.text for name, section in page.sections.items()}
-    assert texts == {"tea.brew": "Make tea.", "tea.make": "Make tea."}
 
 
 def test_a_phrase_is_compared_for_its_entry(tmp_path, capsys):
