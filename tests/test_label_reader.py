@@ -16,7 +16,6 @@ evaluation, drawing, model_code, weights = siblings(
 find_line = model_code.find_line
 
 WEIGHTS = weights.recognition_weights()
-LABELS = drawing.make_labels(5, 96, drawing.CHOOSING)
 PAPER = np.full((60, 240, 3), 220, np.uint8)
 
 
@@ -33,14 +32,19 @@ def load(threads: int = 1, path: str = WEIGHTS["weights"]):
 READER = load()
 
 
+@pytest.fixture(scope="module")
+def labels():
+    return drawing.make_labels(5, 60, drawing.CHOOSING)
+
+
 def draw(text: str) -> np.ndarray:
     rng = np.random.default_rng(0)
     return drawing.photograph(drawing.draw_ink(text, "Aileron", rng), "none", rng)
 
 
-def test_reads_unseen_labels():
+def test_reads_unseen_labels(labels):
     """Floors with room for chance; the page's numbers are of 2,400 labels."""
-    numbers = evaluation.summary(evaluation.read_all(READER, LABELS))
+    numbers = evaluation.summary(evaluation.read_all(READER, labels))
     assert numbers["read right"] >= 0.8
     assert numbers["read wrong"] <= 0.02
 
@@ -110,8 +114,8 @@ def test_nothing_but_a_whole_code_is_read():
     assert [reason for _, _, reason in answers][2] == "at the border"
 
 
-def test_an_answer_is_the_same_in_any_company():
-    labels = LABELS[:17]  # one more than are read at once
+def test_an_answer_is_the_same_in_any_company(labels):
+    labels = labels[:17]  # one more than are read at once
     codes = [label.code for label in labels]
     files = [picture_file(label.picture) for label in labels]
     together = READER.predict(None, pd.DataFrame({"image": files}, index=codes))

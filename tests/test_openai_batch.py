@@ -471,20 +471,3 @@ def test_ctrl_c_ends_a_batch_at_once_in_a_running_loop_too(service, monkeypatch)
     loop.close()
     assert service.calls["silent"] == 1, "waited for the row, or for all"
     assert "run_until_complete" not in str(threading.enumerate())
-
-
-def test_a_stream_that_is_closed_ends_its_thread(service):
-    event = b'data: {"choices": [{"index": 0, "delta": {"content": "a piece"}}]}\n\n'
-
-    def stall(handler, _):
-        handler.send_response(200)
-        handler.end_headers()
-        handler.wfile.write(event)
-        service.closing.wait(60)
-
-    service.more["stalls"] = stall
-    chunks = reader().predict_stream(None, {"text": "[stalls] x"})
-    assert next(chunks) == {"delta": "a piece"}
-    assert "run_until_complete" in str(threading.enumerate())
-    chunks.close()
-    assert "run_until_complete" not in str(threading.enumerate())

@@ -251,16 +251,6 @@ def test_the_page_counts_the_recorded_entries():
     assert f"{len(phrases):,} phrases" in PAGE
 
 
-def test_a_phrase_is_compared_for_its_entry(tmp_path, capsys):
-    file = tmp_path / "phrases.csv"
-    file.write_text("name,phrase\na,how do I a?\nz,nothing\na,a it\n")
-    entries = [sources.Entry("a", "A.", prior=0.1), sources.Entry("b", "B.")]
-    made = list(sources.with_phrases(entries, file))
-    assert [entry.compared for entry in made] == ["", "how do I a?", "a it", ""]
-    assert [entry.name for entry in made] == ["a", "a", "a", "b"]
-    assert capsys.readouterr().out == "phrases.csv: no entry is called z\n"
-
-
 GUIDE = """---
 title: not an entry
 ---
