@@ -355,6 +355,16 @@ def test_a_field_that_a_service_refuses_is_left_out_and_told(
     assert service.requests[-1][1]["temperature"] == 0
 
 
+def test_a_text_that_a_service_quotes_switches_no_field_off(service):
+    error = {"error": {"message": "unsupported text: 'store', 'temperature'"}}
+    service.more["quotes"] = lambda handler, _: handler.send_json(error, 400)
+    model = reader(client={"max_retries": 0})
+    assert ask("[quotes] x", model=model)["error"].tolist() == ["BadRequestError"]
+    assert service.calls["quotes"] > 1
+    assert ask(GOOD, model=model)["unsupported"].tolist() == [None]
+    assert service.requests[-1][1]["store"] is False
+
+
 @both_apis
 def test_requests_carry_schema_and_limit_and_ask_for_nothing_to_be_kept(service, api):
     ask(GOOD, api=api, request={"seed": 7, "temperature": None})

@@ -2,6 +2,8 @@
 
 import json
 import os
+import runpy
+import sys
 from types import SimpleNamespace
 
 from shared import local_llm
@@ -219,8 +221,9 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
         assert predict(GOOD)["error"].tolist() == [None], "went through the proxy"
     assert dict(os.environ) == before
     monkeypatch.setenv("OPENAI_MODEL", "other")
-    with local_llm.local_llm():
-        assert os.environ["OPENAI_API_KEY"] == KEY
+    monkeypatch.setattr(sys, "argv", ["local_llm.py", sys.executable, "-c", "exit(3)"])
+    with pytest.raises(SystemExit, match="3"):
+        runpy.run_path(local_llm.__file__, run_name="__main__")
     assert capfd.readouterr().out.splitlines() == [
         f"asks    {local_llm.MODEL} on this machine",
         "asks    other at there, the environment's endpoint",
