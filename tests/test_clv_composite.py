@@ -291,19 +291,6 @@ def test_a_part_refuses_what_it_cannot_answer(model):
         parts["textbook"].predict(None, row.assign(recency=39))
 
 
-def test_a_column_is_needed_once():
-    row = pd.DataFrame([ONE])
-    message = "give column 'T' exactly once: weeks from the first"
-    for table in (row.drop(columns="T"), pd.concat([row, row[["T"]]], axis=1)):
-        with pytest.raises(ValueError, match=message):
-            model_code.checked(table)
-
-
-def test_a_number_too_large_for_a_float_is_refused():
-    with pytest.raises(ValueError, match="'T', row 0: got 10{78,79}; .* to 2600"):
-        model_code.checked(pd.DataFrame([ONE | {"T": 10**400}], dtype=object))
-
-
 def refused(model, row, place, message):
     """Hold that the second of two rows is refused, in a short sentence."""
     frame = pd.DataFrame([ONE, row], index=["good", "bad" * 300], dtype=object)

@@ -123,6 +123,8 @@ def test_five_turns(own_store, file):
     [
         (["refund customer 42", "20"], "Refund $20.00 to customer 42?"),
         (["refund customer 42", "1,250.5"], "Refund $1,250.50 to customer 42?"),
+        (["refund 1,250.00 to customer 42"], "Refund $1,250.00 to customer 42?"),
+        (["refund $20 to client 47"], "Refund $20.00 to customer 47?"),
         (["refund customer 42", "-20"], "How many dollars?"),
         (["refund customer 42", "5,00 dollars"], "How many dollars?"),
         (["refund customer 42", "customer 20"], "How many dollars?"),
