@@ -73,16 +73,6 @@ def test_textbook_is_that_of_the_papers(sample):
     np.testing.assert_allclose(forecast["clv"], orders * mean, rtol=1e-9)
 
 
-def test_a_textbook_without_a_finite_forecast_is_left_out():
-    def refused(reason, **change):
-        with pytest.raises(ValueError, match=f"{reason}.*'alpha'"):
-            fitting.check_textbook(PUBLISHED | change)
-
-    refused("q <= 1, so the mean order is infinite", q=0.9)
-    refused("a is beyond 100", a=3e5, b=2e6)
-    refused("not finite", b=np.nan)
-
-
 class Fitter:
     """A stand-in for a fitter that converges only where every parameter is -1."""
 
@@ -170,15 +160,10 @@ def test_bad_transactions_are_refused():
 
 
 def test_settings_without_a_meaning_are_refused():
-    def refused(message, cutoff=CUTOFF, horizon=39.0):
-        with pytest.raises(ValueError, match=message):
-            checks.check_settings(cutoff, horizon)
-
-    refused("CUTOFF is '1997-09-30'.*pd.Timestamp", cutoff="1997-09-30")
-    refused("CUTOFF is .*without time", cutoff=pd.Timestamp("1997-09-30 12:00"))
-    refused("CUTOFF is .*time zone", cutoff=pd.Timestamp("1997-09-30", tz="UTC"))
-    refused("HORIZON is 600: .*520 weeks; .*ten years", horizon=600)
-    refused("HORIZON is 0: set 1/7", horizon=0)
+    with pytest.raises(ValueError, match="CUTOFF is '1997-09-30'.*pd.Timestamp"):
+        checks.check_settings("1997-09-30", 39.0)
+    with pytest.raises(ValueError, match="HORIZON is 600: .*520 weeks; .*ten years"):
+        checks.check_settings(CUTOFF, 600)
 
 
 def test_orders_that_do_not_fit_the_settings_are_refused():
@@ -193,20 +178,13 @@ def test_orders_that_do_not_fit_the_settings_are_refused():
     orders = customers.daily_orders(cdnow.load_sample())
     before = orders["date"] <= CUTOFF
     refused("there are no orders", orders.head(0))
-    refused("all orders have the value 0", orders.assign(value=0.0))
     refused("no order before CUTOFF .* begin on 1997-10-01", orders[~before])
     refused("no order after CUTOFF .* end on 1997-09-30", orders[before])
     free_later = orders.assign(value=orders["value"].where(before, 0))
     refused("nobody returned: .* spent nothing in the 39.0 weeks", free_later)
-    free_before = orders.assign(value=orders["value"].mask(before, 0))
-    refused("nobody returned: none of the 2357 customers .* paid", free_before)
     first_customers = orders["customer_id"].unique()[:299]
     few_customers = orders[orders["customer_id"].isin(first_customers)]
     refused("too few customers to fit: 299 had .* 300 and 70", few_customers)
-    late = before & (orders["date"] > pd.Timestamp("1997-04-19"))
-    returners = orders.loc[late & (orders["value"] > 0), "customer_id"].unique()
-    few_returners = orders[~late | orders["customer_id"].isin(returners[:69])]
-    refused("2357 had ordered by 1997-04-19, and 69 of them", few_returners)
 
 
 def test_a_horizon_beyond_the_orders_is_scored_up_to_their_end():
@@ -311,19 +289,6 @@ def test_a_part_refuses_what_it_cannot_answer(model):
         parts["textbook"].predict(None, row, {"horizon_weeks": 521})
     with pytest.raises(mlflow.MlflowException, match="recency must be at most T"):
         parts["textbook"].predict(None, row.assign(recency=39))
-
-
-def test_a_column_is_needed_once():
-    row = pd.DataFrame([ONE])
-    message = "give column 'T' exactly once: weeks from the first"
-    for table in (row.drop(columns="T"), pd.concat([row, row[["T"]]], axis=1)):
-        with pytest.raises(ValueError, match=message):
-            model_code.checked(table)
-
-
-def test_a_number_too_large_for_a_float_is_refused():
-    with pytest.raises(ValueError, match="'T', row 0: got 10{78,79}; .* to 2600"):
-        model_code.checked(pd.DataFrame([ONE | {"T": 10**400}], dtype=object))
 
 
 def refused(model, row, place, message):

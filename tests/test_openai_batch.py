@@ -11,7 +11,6 @@ import threading
 import time
 from base64 import b64encode
 from contextvars import ContextVar
-from email.utils import formatdate
 from types import SimpleNamespace
 
 from shared.recipes import find
@@ -61,11 +60,10 @@ def stream(text, model=None, **config):
 
 
 @both_apis
-@pytest.mark.parametrize("text", [GOOD, "[500 once] x"])
-def test_a_stream_ends_in_the_row_that_predict_gives(service, api, text):
-    pieces, row = stream(text, api=api)
+def test_a_stream_ends_in_the_row_that_predict_gives(service, api):
+    pieces, row = stream(GOOD, api=api)
     assert pieces == fake_service.GOOD
-    assert row == ask(text, api=api).to_dict("records")[0]
+    assert row == ask(GOOD, api=api).to_dict("records")[0]
 
 
 def choice(finish_reason):
@@ -251,13 +249,12 @@ def test_no_more_is_read_of_a_reply_than_its_bound():
     assert len(sent) == 3
 
 
-@both_apis
-@pytest.mark.parametrize("fault", ["silent", "drips"])
-def test_the_deadline_ends_what_never_ends(service, api, fault):
+def test_the_deadline_ends_what_never_ends(service):
     """A reply that trickles in is never silent; only the deadline ends it."""
-    config = {"api": api, "deadline_s": 0.5}
-    assert ask(f"[{fault}] x", **config)["error"].tolist() == ["DeadlineExceeded"]
-    assert stream(f"[{fault}] x", **config)[1]["error"] == "DeadlineExceeded"
+    model = reader(deadline_s=0.5)
+    answer = ask("[silent] x", "[drips] x", model=model)
+    assert answer["error"].tolist() == ["DeadlineExceeded"] * 2
+    assert stream("[drips] x", model=model)[1]["error"] == "DeadlineExceeded"
 
 
 # A service's limits, kept from our side.
@@ -296,25 +293,18 @@ def test_a_limit_holds_over_calls_and_attempts(service, monkeypatch):
     assert len(waits) == 3 and min(waits) > 3000
 
 
-IN_AN_HOUR = formatdate(time.time() + 3600, usegmt=True)
-
-
-@pytest.mark.parametrize(
-    "said, waits_for_it",
-    [("7", True), (IN_AN_HOUR, False)],
-    ids=["seconds", "in an hour"],  # the same in each worker
-)
+@pytest.mark.parametrize("seconds, waits", [("7", True), ("3600", False)])
 def test_all_rows_wait_as_long_as_the_service_says(
-    service, monkeypatch, said, waits_for_it
+    service, monkeypatch, seconds, waits
 ):
     """A wait beyond the deadline ends the row that it was said to, and no other."""
-    wait = {"Retry-After": said}
+    wait = {"Retry-After": seconds}
     service.more["busy"] = lambda handler, _: handler.send_json({}, 429, wait)
     model = reader(deadline_s=20, client={"max_retries": 0})
-    waits = recorded_waits(model, monkeypatch)
+    recorded = recorded_waits(model, monkeypatch)
     assert ask("[busy] x", model=model)["error"].tolist() == ["RateLimitError"]
     assert ask(GOOD, model=model)["error"].tolist() == [None]
-    assert bool(waits) == waits_for_it
+    assert bool(recorded) == waits
 
 
 # Fields that a service does not know.
@@ -365,14 +355,12 @@ def test_a_field_that_a_service_refuses_is_left_out_and_told(
     assert service.requests[-1][1]["temperature"] == 0
 
 
-@pytest.mark.parametrize("status", [400, 404])
-def test_a_text_that_a_service_quotes_switches_no_field_off(service, status):
-    """Nor does an error of another kind."""
+def test_a_text_that_a_service_quotes_switches_no_field_off(service):
     error = {"error": {"message": "unsupported text: 'store', 'temperature'"}}
-    service.more["quotes"] = lambda handler, _: handler.send_json(error, status)
+    service.more["quotes"] = lambda handler, _: handler.send_json(error, 400)
     model = reader(client={"max_retries": 0})
-    row = ask("[quotes] x", model=model).iloc[0]
-    assert row["error"] and (service.calls["quotes"] > 1) == (status == 400)
+    assert ask("[quotes] x", model=model)["error"].tolist() == ["BadRequestError"]
+    assert service.calls["quotes"] > 1
     assert ask(GOOD, model=model)["unsupported"].tolist() == [None]
     assert service.requests[-1][1]["store"] is False
 
@@ -492,21 +480,4 @@ def test_ctrl_c_ends_a_batch_at_once_in_a_running_loop_too(service, monkeypatch)
         loop.run_until_complete(in_a_notebook())
     loop.close()
     assert service.calls["silent"] == 1, "waited for the row, or for all"
-    assert "run_until_complete" not in str(threading.enumerate())
-
-
-def test_a_stream_that_is_closed_ends_its_thread(service):
-    event = b'data: {"choices": [{"index": 0, "delta": {"content": "a piece"}}]}\n\n'
-
-    def stall(handler, _):
-        handler.send_response(200)
-        handler.end_headers()
-        handler.wfile.write(event)
-        service.closing.wait(60)
-
-    service.more["stalls"] = stall
-    chunks = reader().predict_stream(None, {"text": "[stalls] x"})
-    assert next(chunks) == {"delta": "a piece"}
-    assert "run_until_complete" in str(threading.enumerate())
-    chunks.close()
     assert "run_until_complete" not in str(threading.enumerate())

@@ -12,7 +12,6 @@ from shared.recipes import find
 import mlflow
 import pandas as pd
 import pytest
-from mlflow.models import Model
 
 from recipes.openai_call import driver
 from recipes.openai_call import model_code as call_code
@@ -100,8 +99,9 @@ def test_a_stream_with_a_fault_ends_in_a_row(service, api):
         return "".join(piece["delta"] for piece in pieces), row
 
     broken = {"hangs up", "gzip bomb", *fake_service.BODY, *fake_service.USAGE}
+    faults = FAULTS.keys() - {"deep answer"}  # which is 25,000 events
     with ThreadPoolExecutor(40) as pool:
-        for fault, (text, row) in zip(FAULTS, pool.map(stream, FAULTS), strict=True):
+        for fault, (text, row) in zip(faults, pool.map(stream, faults), strict=True):
             assert row["error"] == FAULTS[fault][0] or fault in broken, (fault, row)
             assert KEY not in text + str(row), fault
             assert len(row["detail"] or "") <= 300
@@ -154,14 +154,3 @@ def test_calls_go_out_side_by_side_and_answers_come_back_in_order(
     rows = 2 * limit
     assert ask(*[GOOD, ""] * rows)["error"].tolist() == [None, "InvalidInput"] * rows
     assert service.calls.total() == rows and service.peak == limit
-
-
-@pytest.mark.parametrize("name", ["openai_call", "openai_batch"])
-def test_the_stored_example_calls_nobody(name, folder, service):
-    """log_model tries it out, with whatever key is in the environment."""
-    place = str(folder(find(name)))
-    stored = Model.load(place)
-    example = stored.load_input_example(place)
-    params = stored.load_input_example_params(place)
-    assert len(mlflow.pyfunc.load_model(place).predict(example, params)) == len(example)
-    assert service.requests == []

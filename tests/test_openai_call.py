@@ -4,18 +4,14 @@ import json
 import os
 import runpy
 import sys
-from datetime import date
 from types import SimpleNamespace
-from typing import Annotated
 
 from shared import local_llm
-from shared.recipes import find
 
-import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from recipes.openai_call import driver, model_code
 from tests import fake_service
@@ -30,13 +26,6 @@ def predict(*texts, **settings):
     config = driver.SETTINGS | settings
     model.load_context(SimpleNamespace(model_config=config))
     return model.predict(None, pd.DataFrame({"text": list(texts)}, dtype=object))
-
-
-def test_a_service_that_is_not_there_is_named(service, monkeypatch):
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    answer = predict(GOOD, retries=0)
-    assert answer["error"].tolist() == ["APIConnectionError"]
-    assert "Connection refused" in answer["detail"][0]
 
 
 def choice(finish_reason, content=None, **message):
@@ -161,20 +150,6 @@ def test_a_request_holds_what_the_settings_say_and_no_more(service):
     assert "JSON of this schema" in body["messages"][0]["content"]
 
 
-def test_whoever_loads_the_model_may_replace_single_settings(
-    service, folder, monkeypatch
-):
-    place, table = str(folder(find("openai_call"))), pd.DataFrame({"text": [GOOD]})
-    settings = {"request": {"max_tokens": 9}}
-    mlflow.pyfunc.load_model(place, model_config=settings).predict(table)
-    monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", json.dumps(settings))
-    mlflow.pyfunc.load_model(place).predict(table)
-    assert len(service.requests) == 2
-    for _, body in service.requests:
-        assert body["max_tokens"] == 9 and "temperature" not in body
-        assert body["response_format"]["type"] == "json_schema"
-
-
 def test_a_setting_that_does_not_exist_is_refused_when_the_model_is_loaded():
     with pytest.raises(ValidationError, match="row_secs"):
         predict(GOOD, row_secs=3)
@@ -232,22 +207,6 @@ def test_a_quoted_field_that_the_text_lacks_is_emptied_and_listed(answered, text
     row = model_code.without_made_up(answer, text)
     assert (row["product"], row["price"], row["made_up"]) == kept
     assert row["sentiment"] == "negative", "not quoted, so it need not be in the text"
-
-
-class Review(BaseModel, extra="forbid", strict=True):
-    """Fields that a copy may have."""
-
-    city: Annotated[str | None, model_code.QUOTED]
-    complaints: list[str]
-    arrival: date
-
-
-def test_unmarked_fields_of_any_kind_come_through_as_answered(monkeypatch):
-    monkeypatch.setattr(model_code, "Feedback", Review)
-    fields = {"city": "Rome", "complaints": ["noise"], "arrival": "2026-05-02"}
-    answer = Review.model_validate_json(json.dumps(fields))
-    row = model_code.without_made_up(answer, "Never again!")
-    assert row == fields | {"city": None, "made_up": "city"}
 
 
 def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, capfd):

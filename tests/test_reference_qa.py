@@ -1,18 +1,15 @@
-"""reference_qa: the chain, failing services, the evaluation, the sources, a server."""
+"""reference_qa: the chain, failing services, the evaluation, the sources, the page."""
 
 import json
 import re
-import sys
 import threading
 from types import SimpleNamespace
 
-from shared.processes import free_port, running_server
+from shared import agent_server
 from shared.recipes import ROOT, find
-from shared.spark import answer_questions
 
 import mlflow
 import numpy as np
-import openai
 import pandas as pd
 import pytest
 
@@ -226,16 +223,6 @@ def test_a_trace_has_its_session_and_tokens(fake, traced):
     assert kinds == {"AGENT", "EMBEDDING", "RETRIEVER", "LLM"}
 
 
-def test_score_spark_asks_each_question_by_itself(fake):
-    class Loaded:
-        def predict(self, request):
-            return make_agent(least_score=-2).predict(request).model_dump()
-
-    answers = answer_questions(Loaded(), pd.Series(["x", " "]))
-    assert answers["_error"][0] is None and "send 1 to 1000" in answers["_error"][1]
-    assert answers["answer"][0] and len(fake.keys) == 1
-
-
 # The evaluation.
 
 
@@ -249,36 +236,6 @@ def test_a_failed_service_is_no_refusal(fake):
     assert evaluation.figures(rows)["refused near"] == 1
 
 
-def test_questions_that_evaluate_nothing_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluation, "QUESTIONS", tmp_path / "q.csv")
-    (tmp_path / "q.csv").write_text("part,question\nchoosing,x")
-    with pytest.raises(SystemExit, match="lacks the columns answer, kind"):
-        evaluation.read_questions(ENTRIES)
-    table = "part,kind,question,answer\nchoosing,in scope,x,len\nchoosing,near,y,"
-    (tmp_path / "q.csv").write_text(table)
-    with pytest.raises(SystemExit, match="held out: needs questions in scope, and"):
-        evaluation.read_questions(ENTRIES)
-
-
-def test_the_driver_registers_nothing_when_answers_failed(
-    local_services, traced, monkeypatch
-):
-    """The service answers while the model is logged, and then no more."""
-
-    def ask_two(model, questions):
-        monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
-        return evaluation.ask(model, questions.head(2))
-
-    monkeypatch.setattr(driver, "ask", ask_two)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
-    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
-    with pytest.raises(SystemExit, match="2 answers failed, nothing registered"):
-        driver.main()
-    mlflow.set_experiment("Default")
-    assert mlflow.MlflowClient().search_registered_models() == []
-
-
 # The sources; `make verify` reads them anew and compares.
 
 
@@ -289,39 +246,6 @@ def test_the_page_counts_the_recorded_entries():
     phrases = pd.read_csv(HERE / "phrases.csv", keep_default_na=False)
     assert set(phrases["name"]) <= set(entries["name"])
     assert f"{len(phrases):,} phrases" in PAGE
-
-
-HTML = """
-<h1>tea — Brew it<a class="headerlink">¶</a></h1><p>About the module.</p>
-<h2>Pots</h2>
-<dl class="py class"><dt class="sig" id="tea.Pot">class</dt><dd>
-<dl class="py method"><dt class="sig" id="tea.Pot.pour">pour()</dt>
-<dd><p>Pour a <em>cup</em>. Or two.</p><p>More.</p></dd></dl></dd></dl>
-<dl class="py function"><dt id="tea.brew">brew()</dt><dt id="tea.make">make()</dt>
-<dd><div><p>New in version 3.9.</p></div><p>Make tea.</p></dd></dl>
-<dl class="simple"><dt id="term">no entry</dt><dd><p>Text.</p></dd></dl>
-"""
-
-
-def test_a_page_of_the_reference_gives_each_name_its_paragraph():
-    page = library.Page("https://x/tea.html")
-    page.feed(HTML)
-    pour = page.sections.pop("tea.Pot.pour")
-    assert (pour.text, pour.is_part) == ("Pour a cup. Or two.", True)
-    assert pour.link == "https://x/tea.html#tea.Pot.pour"
-    assert pour.topic == "tea — Brew it: Pots"
-    texts = {name: section.text for name, section in page.sections.items()}
-    assert texts == {"tea.brew": "Make tea.", "tea.make": "Make tea."}
-
-
-def test_a_phrase_is_compared_for_its_entry(tmp_path, capsys):
-    file = tmp_path / "phrases.csv"
-    file.write_text("name,phrase\na,how do I a?\nz,nothing\na,a it\n")
-    entries = [sources.Entry("a", "A.", prior=0.1), sources.Entry("b", "B.")]
-    made = list(sources.with_phrases(entries, file))
-    assert [entry.compared for entry in made] == ["", "how do I a?", "a it", ""]
-    assert [entry.name for entry in made] == ["a", "a", "a", "b"]
-    assert capsys.readouterr().out == "phrases.csv: no entry is called z\n"
 
 
 GUIDE = """---
@@ -359,57 +283,11 @@ def test_markdown_is_cut_neither_in_a_list_nor_in_code(tmp_path):
     assert entries["deep/tea.md: Green (2)"] == code
 
 
-def test_a_long_section_is_cut_between_paragraphs(tmp_path):
-    paragraphs = [f"Paragraph {number}. {'word ' * 60}".strip() for number in range(5)]
-    (tmp_path / "a.md").write_text("# A\n\n" + "\n\n".join(paragraphs))
-    entries = list(sources.markdown(tmp_path))
-    names = ["a.md: A", "a.md: A (2)", "a.md: A (3)"]
-    assert [entry.name for entry in entries] == names
-    assert "\n\n".join(entry.text for entry in entries) == "\n\n".join(paragraphs)
-
-
-# The server, and what the page shows.
-
-
-@pytest.fixture(name="base", scope="module")
-def agent_server(folder, local_services, tmp_path_factory, new_store):
-    """The process behind make serve-agent, in front of the logged model."""
-    model = str(folder(find("reference_qa")))
-    place = tmp_path_factory.mktemp("server")
-    base = f"http://127.0.0.1:{(port := free_port())}"
-    where = f"--host=127.0.0.1 --port={port}".split()
-    command = [sys.executable, "-m", "shared.agent_server", model, *where]
-    new_store(place / "m.db")  # for its traces
-    more = {"MLFLOW_TRACKING_URI": f"sqlite:///{place}/m.db"}
-    with running_server(command, ROOT, f"{base}/health", place / "log", **more):
-        yield base
-
-
-def test_the_openai_client_as_the_page_shows_it(base, capsys):
-    client = (HERE / "client.py").read_text().replace("http://127.0.0.1:5001", base)
-    exec(client, {})
-    printed = re.sub(r" +$", "", capsys.readouterr().out, flags=re.M)
-    assert f"```text\n{printed}```" in PAGE
-
-
-def test_the_protocol_of_the_responses_api(base):
-    create = openai.OpenAI(base_url=f"{base}/v1", api_key="x").responses.create
-    answer = create(model="m", input=NAME)
-    assert answer.id.startswith("resp_") and answer.status == "completed"
-    assert answer.output_text.startswith("collections.Counter: ")
-    stream = create(model="m", input=NAME, stream=True)
-    events = [event.model_dump() for event in stream]
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    items = {event["item_id"] for event in events if "item_id" in event}
-    (item,) = events[-1]["response"]["output"]
-    assert items == {item["id"]} and item["content"][0]["text"] == answer.output_text
-    with pytest.raises(openai.BadRequestError, match="send 1 to 1000"):
-        create(model="m", input=" ")
-    with pytest.raises(openai.APIError, match="send 1 to 1000"):
-        list(create(model="m", input=" ", stream=True))
-    for ignored in ({"instructions": "Be brief."}, {"previous_response_id": "resp_1"}):
-        with pytest.raises(openai.BadRequestError, match=next(iter(ignored))):
-            create(model="m", input=NAME, **ignored)
+def test_an_answer_has_all_events_of_the_responses_api(local_services):
+    """The tests of graph_agent ask a server; here a source is cited too."""
+    events = (event.model_dump() for event in make_agent().predict_stream(ask(NAME)))
+    whole = list(agent_server.whole_protocol(events, agent_server.new_response()))
+    assert [event["type"] for event in whole] == [f"response.{kind}" for kind in EVENTS]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -146,18 +146,6 @@ def test_a_chart_says_what_its_table_says(monkeypatch):
         charts.charts("clv_composite", "en")
 
 
-def test_tables_scroll_by_keyboard(tab, base):
-    tab.set_viewport_size(SIZES["narrow"])
-    tab.goto(urljoin(base, "reference/make/"), wait_until="load")
-    tab.wait_for_timeout(400)
-    code = tab.locator("pre > code").first
-    code.focus()
-    for _ in range(5):
-        tab.keyboard.press("ArrowRight")
-    tab.wait_for_timeout(400)
-    assert code.evaluate("each => each.scrollLeft") > 0
-
-
 def test_what_a_search_engine_reads():
     sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
     assert sitemap.count("<loc>") >= len(pages()) // 2
@@ -207,18 +195,9 @@ def test_a_page_shows_what_the_last_run_printed_and_is_not_built_without(
         reasons(circle, "the line is gone", "en")
 
 
-def test_pages_are_small():
-    size = {
-        path.relative_to(SITE): path.stat().st_size for path in SITE.rglob("*.html")
-    }
-    assert {path: each for path, each in size.items() if each > 300_000} == {}
-
-
-def test_pictures_are_small():
-    large = {
-        path.name: path.stat().st_size
-        for path in SITE.rglob("*")
-        if path.suffix in {".webp", ".png", ".svg", ".jpg"}
-        and path.stat().st_size > 150_000
-    }
-    assert large == {}
+def test_files_are_small():
+    pictures = dict.fromkeys([".webp", ".png", ".svg", ".jpg"], 150_000)
+    most = {".html": 300_000, **pictures}
+    files = [path for path in SITE.rglob("*") if path.suffix in most]
+    large = [file for file in files if file.stat().st_size > most[file.suffix]]
+    assert large == []
