@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -29,6 +30,9 @@ evaluation, library, corpus, sources, driver, model_code = siblings(
 
 NAME = "Is there something that tells me how often each word occurs in a list?"
 ENTRIES = pd.read_parquet(corpus.FILE)
+EVENTS = ["created", "output_item.added", "content_part.added", "output_text.delta"]
+EVENTS += ["output_text.annotation.added", "output_text.done", "content_part.done"]
+EVENTS += ["output_item.done", "completed"]
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -268,6 +272,37 @@ Steep it at 80 degrees. {more}
 pour()
 ```
 """
+
+
+def test_the_driver_registers_nothing_when_answers_failed(
+    local_services, traced, monkeypatch
+):
+    """The service answers while the model is logged, and then no more."""
+
+    def ask_two(model, questions):
+        monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
+        return evaluation.ask(model, questions.head(2))
+
+    monkeypatch.setattr(driver, "ask", ask_two)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+    with pytest.raises(SystemExit, match="2 answers failed, nothing registered"):
+        driver.main()
+    mlflow.set_experiment("Default")
+    assert mlflow.MlflowClient().search_registered_models() == []
+
+
+# The sources; `make verify` reads them anew and compares.
+
+
+def test_the_page_counts_the_recorded_entries():
+    entries = ENTRIES[ENTRIES["in_scope"]].drop_duplicates("name")
+    assert f"{len(entries):,} functions" in PAGE
+    assert f"{corpus.FILE.stat().st_size / 1e6:.1f} MB" in PAGE
+    phrases = pd.read_csv(HERE / "phrases.csv", keep_default_na=False)
+    assert set(phrases["name"]) <= set(entries["name"])
+    assert f"{len(phrases):,} phrases" in PAGE
 
 
 def test_markdown_is_cut_neither_in_a_list_nor_in_code(tmp_path):
