@@ -50,18 +50,15 @@ def read_variable(variable: str, command: str) -> Any:
     return text
 
 
-def main(words: list[str]) -> int:
-    """Run the command; 1 if it fails, 2 if there is no such command."""
+def main(command: str) -> int:
+    """Run the command; 1 if it fails."""
     stop_on_term()
-    if len(words) != 1 or words[0] not in COMMANDS:
-        print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    place, *variables = COMMANDS[words[0]].split()
+    place, *variables = COMMANDS[command].split()
     module, function = place.split(".")
     try:
-        values = [read_variable(variable, words[0]) for variable in variables]
-        command = getattr(importlib.import_module(f"shared.{module}"), function)
-        return int(command(*values))
+        values = [read_variable(variable, command) for variable in variables]
+        run = getattr(importlib.import_module(f"shared.{module}"), function)
+        return int(run(*values))
     except CookbookError as error:
         print(error, file=sys.stderr)
         return 1
@@ -78,4 +75,4 @@ def main(words: list[str]) -> int:
 if __name__ == "__main__":
     import shared.run  # noqa: F401  # a command is short: no search for garbage
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))
