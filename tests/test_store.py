@@ -24,27 +24,20 @@ def test_a_store_is_absent_until_it_is_whole(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "content, message",
-    [
-        (lambda whole: b"junk" * 1000, "not a database"),
-        (lambda whole: whole[:9000], "malformed|i/o error"),
-        (lambda whole: b"", "no such table"),
-    ],
-    ids=["junk", "cut", "empty"],
+    [(b"junk" * 1000, "not a database"), (b"", "no such table")],
+    ids=["junk", "empty"],
 )
-def test_a_store_that_cannot_be_used_is_named_and_left_alone(
-    content, message, tmp_path, monkeypatch, new_store
+def test_a_file_that_is_no_store_is_named_and_left_alone(
+    content, message, tmp_path, monkeypatch
 ):
-    file = tmp_path / "100%#1/runs.db"  # an address would escape this name
-    new_store(file)
+    file = tmp_path / "runs.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-    assert open_store()
-    file.write_bytes(content(file.read_bytes()))
-    before = file.read_bytes()
+    file.write_bytes(content)
     for use in (open_store, lambda: use_store("circle_area")):
         with pytest.raises(CookbookError, match=message) as error:
             use()
         assert str(error.value).startswith(f"{file}: ")
-    assert file.read_bytes() == before
+    assert file.read_bytes() == content
 
 
 def test_a_moved_store_finds_its_artifacts(tmp_path, new_store):
