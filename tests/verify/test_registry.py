@@ -2,17 +2,15 @@
 
 import json
 import math
-import subprocess
-import sys
 
 from shared.known_answer import find_faults
-from shared.recipes import ROOT, WARNINGS, find
+from shared.recipes import ROOT, find
 from shared.smoke import answer
 
 import mlflow
 import pytest
 
-from tests.conftest import blocks, environment
+from tests.conftest import blocks
 from tests.verify.conftest import Logged
 
 pytestmark = pytest.mark.verify
@@ -25,13 +23,6 @@ def test_registered_and_loaded_by_alias(recipe, logged, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", logged.store)
     champion = f"models:/{recipe.name}@champion"
     assert find_faults(recipe.path, answer(recipe, champion)) == []
-
-
-def test_the_guides_client(logged):
-    logged.printed(PROMOTE)
-    client = blocks("registry", "python")[0]
-    words = [sys.executable, *WARNINGS, "-c", f"{client}assert model.predict"]
-    subprocess.run(words, env=environment(logged.checkout), check=True)
 
 
 def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch, tmp_path):

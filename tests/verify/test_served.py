@@ -14,9 +14,6 @@ from shared.processes import free_port, running_server
 from shared.recipes import ROOT, find
 
 import pytest
-import requests
-
-from tests.verify.conftest import Logged
 
 pytestmark = pytest.mark.verify
 GUIDE = (ROOT / "docs/guides/serve.md").read_text()
@@ -56,20 +53,3 @@ def test_served(recipe, logged, tmp_path):
             printed = subprocess.check_output(command, cwd=logged.checkout, text=True)
             answer = json.loads(printed.splitlines()[-1], parse_constant=refuse)
             assert find_faults(recipe.path, answer) == []
-
-
-def test_too_long_is_a_504(fresh_checkout, tmp_path):
-    """The guide's timeout ends a slow request, as its table says."""
-    row = re.search(r"^\| (\d+) \| longer than `(MLFLOW\w+)`", GUIDE, re.M)
-    status, name = row.groups()
-    slow = Logged(fresh_checkout("slow"))
-    code = slow.checkout / "recipes/circle_area/model_code.py"
-    fast = "    return np.pi"
-    assert fast in code.read_text()
-    sleep = "    import time\n    time.sleep(5)\n"
-    code.write_text(code.read_text().replace(fast, sleep + fast))
-    assert slow.make("log", "RECIPE=circle_area").returncode == 0
-    with serving(slow, tmp_path, f"{name}=1 make serve RECIPE=circle_area") as address:
-        body = CIRCLE.json("request.json")
-        response = requests.post(f"{address}/invocations", json=body, timeout=120)
-        assert response.status_code == int(status) and "Traceback" not in response.text
