@@ -15,11 +15,10 @@ PYTHON = [sys.executable, *WARNINGS]
 MLFLOW = [sys.executable, "-m", "mlflow"]
 
 
-def print_command(words: list[str]) -> None:
+def print_command(command: list[str]) -> None:
     """Print the plain command that a verb stands for."""
-    plain = "mlflow" if words[:3] == MLFLOW else "python"
-    rest = words[3:] if words[:3] == MLFLOW else words[1:]
-    print(f"$ {plain} {shlex.join(rest)}", flush=True)
+    plain = shlex.join(["python", *command[1:]])
+    print("$", plain.replace("python -m mlflow", "mlflow"), flush=True)
 
 
 def log(recipe: Recipe) -> int:
