@@ -31,7 +31,6 @@ COMMANDS = {
     "ui": "servers.ui PORT",
     "register": "registry.register RECIPE",
     "promote": "registry.promote RECIPE VERSION",
-    "rebuild": "registry.rebuild RECIPE",
     "registry": "registry.print_versions",
     "score-spark": "spark.score_file RECIPE INPUT OUTPUT PARAMS GROUP_BY",
 }
