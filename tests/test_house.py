@@ -48,15 +48,7 @@ def test_runs_keep_their_params_metrics_and_data(logged):
     client = mlflow.MlflowClient(store(logged)["MLFLOW_TRACKING_URI"])
     kept = json.loads((ROOT / "tests/runs.json").read_text())
     for row in summary(logged):
-        model, run = (
-            client.get_logged_model(row["model_id"]),
-            client.get_run(row["run_id"]),
-        )
-        assert (model.name, model.status) == (row["recipe"], "READY")
-        assert (model.model_uri, model.source_run_id) == (
-            row["model_uri"],
-            row["run_id"],
-        )
+        run = client.get_run(row["run_id"])
         assert run.info.status == "FINISHED"
         if expected := kept.get(row["recipe"]):
             data = sorted(entry.dataset.name for entry in run.inputs.dataset_inputs)
