@@ -24,13 +24,9 @@ import pytest
 
 from benchmarks.report import marked_processes
 from recipes.circle_area.driver import SIGNATURE
-from tests.conftest import environment, left_behind, make, only, store
+from tests.conftest import environment, left_behind, make, only, store, summary
 
 RECIPES = discover()
-
-
-def summary(checkout: Path) -> list[dict]:
-    return json.loads((checkout / "build/log-all.json").read_text())
 
 
 def test_log_all_logs_every_recipe_without_a_warning(logged):

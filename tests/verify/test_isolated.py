@@ -10,11 +10,13 @@ from shared.smoke import answer
 
 import pytest
 
+from tests.conftest import make
+
 pytestmark = pytest.mark.verify
 
 
 def test_isolated(recipe, logged):
-    done = logged.make("isolated", f"RECIPE={recipe.name}")
+    done = make(logged, "isolated", f"RECIPE={recipe.name}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{recipe.name} ok" in done.stdout
 
@@ -30,14 +32,14 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
         answer(recipe, env_manager="uv")
 
 
-def test_dockerfile(recipe, logged):
+def test_dockerfile(recipe, logged, folder):
     """The folder for docker holds the model, and nothing of this machine."""
-    done = logged.make("dockerfile", f"RECIPE={recipe.name}")
+    done = make(logged, "dockerfile", f"RECIPE={recipe.name}")
     assert done.returncode == 0 and "docker build" in done.stdout, done.stderr
-    image = logged.checkout / "build/docker" / recipe.name
+    image = logged / "build/docker" / recipe.name
     dockerfile = (image / "Dockerfile").read_text()
     assert "COPY model_dir /opt/ml/model" in dockerfile
-    assert str(logged.checkout) not in dockerfile
-    for file in logged.folder(recipe).rglob("*"):
-        copy = image / "model_dir" / file.relative_to(logged.folder(recipe))
+    assert str(logged) not in dockerfile
+    for file in folder(recipe).rglob("*"):
+        copy = image / "model_dir" / file.relative_to(folder(recipe))
         assert copy.exists(), copy

@@ -9,8 +9,8 @@ from shared.smoke import answer
 import mlflow
 import pytest
 
-from tests.conftest import blocks
-from tests.verify.conftest import Logged
+from tests.conftest import blocks, store
+from tests.verify.conftest import typed
 
 pytestmark = pytest.mark.verify
 PROMOTE, BACK, REBUILD = blocks("registry", "bash")
@@ -19,17 +19,22 @@ _, REBUILD_PY = blocks("registry", "python")
 
 def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch, tmp_path):
     """The guide's commands: a component's new version in the composite, and back."""
-    name, checkout = "clv_composite", Logged(fresh_checkout("registry"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", checkout.store)
+    name, checkout = "clv_composite", fresh_checkout("registry")
+    for variable, uri in store(checkout).items():
+        monkeypatch.setenv(variable, uri)
     register, promote = PROMOTE.replace("circle_area", name).splitlines()
     back = BACK.strip().replace("circle_area", name)
-    rebuild, script = REBUILD.strip(), checkout.checkout / "rebuild.py"
-    script.write_text(REBUILD_PY)
+    (checkout / "rebuild.py").write_text(REBUILD_PY)
+
+    def printed(lines: str) -> str:
+        done = typed(checkout, lines)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def answers(version: str) -> list[dict]:
         return answer(find(name), f"models:/{name}{version}")["predictions"]
 
-    checkout.printed(f"make log RECIPE={name}; {register}; {promote}")
+    printed(f"make log RECIPE={name}; {register}; {promote}")
     before = answers("@champion")
     # A component from a colleague, who thinks that orders are worth twice as much.
     part = "models:/clv_composite_aov/1/artifacts/fitted.json"
@@ -45,11 +50,11 @@ def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch, tm
     )
     assert answers("@champion") == before
 
-    checkout.printed(rebuild)
+    printed(REBUILD)
     after = answers("@challenger")
     assert all(new["aov"] != old["aov"] for new, old in zip(after, before, strict=True))
     assert [row["p_return"] for row in after] == [row["p_return"] for row in before]
-    assert f"back: {back}" in checkout.printed(promote)
+    assert f"back: {back}" in printed(promote)
     assert answers("@champion") == after and answers("/1") == before
-    checkout.printed(back)
+    printed(back)
     assert answers("@champion") == before

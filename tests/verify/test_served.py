@@ -27,7 +27,7 @@ def serving(logged, tmp_path, line: str):
     make = f"make -o .venv/.recipes serve PORT={port}"
     command = ["bash", "-c", line.replace("make serve", make)]
     log = tmp_path / "log"
-    with running_server(command, logged.checkout, f"{address}/ping", log):
+    with running_server(command, logged, f"{address}/ping", log):
         yield address
 
 
@@ -50,6 +50,6 @@ def test_served(recipe, logged, tmp_path):
             ["bash", "-c", f"curl -sS {curl}"],
             [sys.executable, "-c", client],
         ):
-            printed = subprocess.check_output(command, cwd=logged.checkout, text=True)
+            printed = subprocess.check_output(command, cwd=logged, text=True)
             answer = json.loads(printed.splitlines()[-1], parse_constant=refuse)
             assert find_faults(recipe.path, answer) == []

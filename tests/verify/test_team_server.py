@@ -17,8 +17,8 @@ import pytest
 import requests
 
 from benchmarks.report import marked_processes
-from tests.conftest import blocks, only
-from tests.verify.conftest import Logged, chosen
+from tests.conftest import blocks, only, summary
+from tests.verify.conftest import chosen, typed
 
 pytestmark = pytest.mark.verify
 GUIDE = "team-server"
@@ -26,7 +26,7 @@ GUIDE = "team-server"
 
 @dataclass(frozen=True)
 class Team:
-    logged: Logged
+    checkout: Path
     address: str
     before: set[str]  # what was in the checkout
     printed: str  # by make log-all and make smoke-all
@@ -90,9 +90,9 @@ def team(run, fresh_checkout, tmp_path_factory) -> Iterator[Team]:
     command = ["bash", "-c", start]
     with running_server(command, place, f"{address}/health", log, **more):
         use = block("bash", "log-all").replace("http://127.0.0.1:5000", address)
-        done = Logged(checkout).typed(use)
+        done = typed(checkout, use)
         commands = "\n".join(marked_processes(str(place)).values())
-        yield Team(Logged(checkout), address, before, done.stdout + done.stderr)
+        yield Team(checkout, address, before, done.stdout + done.stderr)
         for backup in ("pg_dump", "db upgrade"):
             run(block("bash", backup), place)
     assert "Traceback" not in log.read_text()
@@ -101,15 +101,15 @@ def team(run, fresh_checkout, tmp_path_factory) -> Iterator[Team]:
 
 
 def test_a_recipe_is_on_the_server_and_nothing_is_left_here(recipe, team):
-    logged, address = team.logged, team.address
-    model = f"{address}/api/2.0/mlflow/logged-models/{logged.model_id(recipe)}"
-    reply = requests.get(model, timeout=30)
+    ids = {row["recipe"]: row["model_id"] for row in summary(team.checkout)}
+    models = f"{team.address}/api/2.0/mlflow/logged-models"
+    reply = requests.get(f"{models}/{ids[recipe.name]}", timeout=30)
     assert reply.ok, reply.text
     artifacts = reply.json()["model"]["info"]["artifact_uri"]
     assert artifacts.startswith("mlflow-artifacts:/")
     after = team.printed.partition("build/log-all.json")[2]
     assert re.search(rf"^\[\d+/\d+\] {recipe.name} +ok ", after, re.M), team.printed
-    assert set(os.listdir(logged.checkout)) - team.before <= {"build"}
+    assert set(os.listdir(team.checkout)) - team.before <= {"build"}
 
 
 @pytest.mark.parametrize(
