@@ -178,13 +178,23 @@ def score(
     from pyspark.sql.types import ArrayType, StringType, StructType
 
     model = Model.load(path)
+    inputs = model.get_input_schema()
     asks_agent = "agent" in str((model.metadata or {}).get("task"))
     if asks_agent:
-        columns = ["question"]
+        columns = needed = ["question"]
+    elif inputs and inputs.has_input_names():
+        columns = [*inputs.input_names(), MISREAD]
+        needed = inputs.required_input_names()
+    elif group_by:
+        columns = needed = rows.columns
+    else:
+        raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
+    if missing := set(needed) - set(rows.columns):
+        raise CookbookError(f"no column {missing}; the input has {rows.columns}")
+    if asks_agent:
         texts = ArrayType(StringType())
         answer_type = StructType().add("answer", "string").add("cited", texts)
     else:
-        columns = input_columns(model, rows.columns, group_by)
         answer_type = spark_columns(model.get_output_schema())
     answer_type = answer_type.add("_error", "string")
     archive = SparkModelCache.add_local_model(spark, path)
@@ -199,7 +209,7 @@ def score(
         elif group_by:
             answers = answer_table(loaded, table.drop(columns=group_by), params)
         else:
-            answers = answer_rows(loaded, table[columns], params)
+            answers = answer_rows(loaded, table.filter(columns), params)
         answers = answers.reindex(columns=answer_type.names).astype(object)
         return answers.where(answers.notna(), None)  # NaN is no text to Arrow
 
@@ -220,20 +230,6 @@ def score(
         rows = rows.repartition(cores)
     scored = StructType([*rows.schema, *answer_type])
     return rows.mapInPandas(answer_batches, scored).drop(MISREAD)
-
-
-def input_columns(model: Model, columns: list[str], group_by: str) -> list[str]:
-    """Return those of the columns that the model reads; CookbookError if one lacks."""
-    inputs = model.get_input_schema()
-    if inputs and inputs.has_input_names():
-        for name in inputs.required_input_names():
-            if name not in columns:
-                known = ", ".join(columns)
-                raise CookbookError(f"no column {name}; the input has {known}")
-        return [name for name in columns if name in [*inputs.input_names(), MISREAD]]
-    if not group_by:
-        raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
-    return columns
 
 
 if __name__ == "__main__":
