@@ -72,6 +72,7 @@ def use_store(experiment: str) -> None:
     import mlflow
     from filelock import FileLock
 
+    mlflow.set_tracking_uri(tracking_uri())
     if file := store_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):  # two drivers at once make one store
@@ -81,7 +82,6 @@ def use_store(experiment: str) -> None:
             if mlflow.get_experiment_by_name(experiment) is None:
                 artifacts = (file.parent / "artifacts").as_uri()
                 mlflow.create_experiment(experiment, artifacts)
-    mlflow.set_tracking_uri(tracking_uri())
     mlflow.set_experiment(experiment)
 
 
