@@ -27,7 +27,6 @@ COMMANDS = {
     "recipe": "new.recipe NAME",
     "serve": "servers.serve RECIPE PORT",
     "serve-agent": "servers.serve_agent RECIPE PORT",
-    "dockerfile": "servers.dockerfile RECIPE",
     "ui": "servers.ui PORT",
     "register": "registry.register RECIPE",
     "promote": "registry.promote RECIPE VERSION",

@@ -1,7 +1,6 @@
 """Start what `make` runs: drivers, checks, and MLflow's servers on loopback."""
 
 import shlex
-import shutil
 import socket
 import sys
 from contextlib import suppress
@@ -78,20 +77,6 @@ def serve_agent(recipe: Recipe, port: int) -> int:
     command = [sys.executable, "-m", "shared.agent_server", newest_model(recipe)]
     more = {"MLFLOW_EXPERIMENT_NAME": recipe.name}
     return listen(command, port, recipe.service_command, **more)
-
-
-def dockerfile(recipe: Recipe) -> int:
-    """Write build/docker/<recipe>: a Dockerfile, and the newest model beside it."""
-    folder = ROOT / "build" / "docker" / recipe.name
-    command = [*MLFLOW, "models", "generate-dockerfile", "-m", newest_model(recipe)]
-    command += ["-d", str(folder)]
-    shutil.rmtree(folder, ignore_errors=True)
-    print_command(command)
-    failed = run(command, MLFLOW_LOGGING_LEVEL="WARNING")
-    if not failed:
-        print(f"$ docker build -t {recipe.name} {folder.relative_to(ROOT)}")
-        print(f"$ docker run -p 127.0.0.1:5001:8080 {recipe.name}")
-    return failed
 
 
 def ui(port: int) -> int:

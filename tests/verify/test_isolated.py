@@ -30,16 +30,3 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     assert find_faults(recipe.path, answer(recipe)) == []
     with pytest.raises(CookbookError, match="No module named 'cv2'"):
         answer(recipe, env_manager="uv")
-
-
-def test_dockerfile(recipe, logged, folder):
-    """The folder for docker holds the model, and nothing of this machine."""
-    done = make(logged, "dockerfile", f"RECIPE={recipe.name}")
-    assert done.returncode == 0 and "docker build" in done.stdout, done.stderr
-    image = logged / "build/docker" / recipe.name
-    dockerfile = (image / "Dockerfile").read_text()
-    assert "COPY model_dir /opt/ml/model" in dockerfile
-    assert str(logged) not in dockerfile
-    for file in folder(recipe).rglob("*"):
-        copy = image / "model_dir" / file.relative_to(folder(recipe))
-        assert copy.exists(), copy
