@@ -14,12 +14,6 @@ PYTHON = [sys.executable, *WARNINGS]
 MLFLOW = [sys.executable, "-m", "mlflow"]
 
 
-def print_command(command: list[str]) -> None:
-    """Print the plain command that a verb stands for."""
-    plain = shlex.join(["python", *command[1:]])
-    print("$", plain.replace("python -m mlflow", "mlflow"), flush=True)
-
-
 def log(recipe: Recipe) -> int:
     """Run the recipe's driver."""
     driver = recipe.path / "driver.py"
@@ -58,7 +52,8 @@ def listen(
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise CookbookError(f"port {port} is in use; choose another: PORT=")
     command = [*command, "--host", "127.0.0.1", "--port", str(port)]
-    print_command(command)
+    plain = shlex.join(["python", *command[1:]])
+    print("$", plain.replace("python -m mlflow", "mlflow"))
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
         return run([*(service or []), *command], **more)
