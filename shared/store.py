@@ -52,9 +52,9 @@ def follow_move(file: Path) -> None:
     with closing(sqlite3.connect(file, timeout=20)) as store:
         rows = store.execute("SELECT DISTINCT artifact_location FROM experiments")
         for (address,) in rows.fetchall():
-            before = Path(url2pathname(urlsplit(address).path))
-            if address == artifacts.as_uri() or before.name != "artifacts":
+            if not address.startswith("file:") or address == artifacts.as_uri():
                 continue
+            before = Path(url2pathname(urlsplit(address).path))
             was_copied = (before.parent / file.name).exists()
             if artifacts.is_dir() and (was_copied or not before.exists()):
                 for table, column in ADDRESSES.items():
