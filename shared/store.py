@@ -55,7 +55,8 @@ def follow_move(file: Path) -> None:
             if not address.startswith("file:") or address == artifacts.as_uri():
                 continue
             before = Path(url2pathname(urlsplit(address).path))
-            was_copied = (before.parent / file.name).exists()
+            copied_from = before.with_name(file.name)  # the store beside them
+            was_copied = before.name == artifacts.name and copied_from.exists()
             if artifacts.is_dir() and (was_copied or not before.exists()):
                 for table, column in ADDRESSES.items():
                     change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
