@@ -1,6 +1,7 @@
 """The store: made whole or not at all, and named when it can't be used."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from shared.recipes import ROOT, CookbookError, find
 from shared.smoke import answer
 from shared.store import open_store, use_store
 
+import mlflow
 import pytest
 
 from tests.conftest import environment
@@ -52,6 +54,20 @@ def test_a_moved_store_finds_its_artifacts(tmp_path, new_store):
             before.rename(after)
         variables = environment(ROOT, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/runs.db")
         subprocess.run(command, env=variables, check=True)
+
+
+def test_artifacts_kept_elsewhere_stay_there(tmp_path, monkeypatch, new_store):
+    file = tmp_path / "runs.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    new_store(file)
+    for folder in ("artifacts", "own"):
+        (tmp_path / folder).mkdir()
+    elsewhere = ["s3://bucket/artifacts", (tmp_path / "own").as_uri()]
+    for address in elsewhere:
+        mlflow.MlflowClient(f"sqlite:///{file}").create_experiment(address, address)
+    assert open_store()
+    kept = sqlite3.connect(file).execute("SELECT artifact_location FROM experiments")
+    assert {*elsewhere} <= {address for (address,) in kept}
 
 
 def test_a_pickled_model_is_refused(tmp_path):
