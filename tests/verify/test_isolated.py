@@ -1,5 +1,6 @@
 """The model alone, in an environment made only from its own requirements."""
 
+import shutil
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ def test_isolated(recipe, logged):
 
 def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     recipe = Recipe(new(find("circle_area"), tmp_path / "tank_volume"))
+    shutil.copy(find("circle_area").path / "README.md", recipe.path)  # front matter
     code = recipe.path / "model_code.py"
     code.write_text(code.read_text().replace("import mlflow", "import cv2, mlflow", 1))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
