@@ -35,7 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve dockerfile ui test verify check format bench docs docs-serve pitfalls test-docs passages register promote rebuild registry score-spark system lock clean torture serve-agent
+.PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve ui test verify check format bench docs docs-serve pitfalls test-docs passages register promote registry score-spark system lock clean torture serve-agent
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -54,14 +54,12 @@ new: $(ANY) ## copy a recipe out as a starter:  make new FROM=circle_area TO=../
 starters: $(ANY) ## every recipe's starter as a file to download: build/starters/<name>.zip
 serve: $(ONE) ## serve one recipe's newest model over REST:  make serve RECIPE=circle_area PORT=5001
 serve-agent: $(ONE) ## serve an agent's newest model to the OpenAI client:  make serve-agent RECIPE=reference_qa PORT=5001
-dockerfile: $(ONE) ## container build folder of one recipe's newest model: build/docker/<name>
 register: $(ONE) ## make one recipe's newest model a registered version, the challenger
 promote: $(ONE) ## make the challenger the champion; back or to any other with VERSION=<number>
-rebuild: $(ONE) ## log a composed model again with its components' newest versions
-registry: $(ANY) ## registered versions, aliases, components that have a newer version
+registry: $(ANY) ## registered versions and their aliases
 score-spark: .venv/.spark ## score a file on Spark:  make score-spark RECIPE=circle_area INPUT=a.csv OUTPUT=b.parquet
 ui: .venv/.ui ## MLflow's web page over what was logged:  make ui PORT=5000
-list log log-all smoke smoke-all isolated check-model accept new starters serve serve-agent dockerfile register promote rebuild registry score-spark ui:
+list log log-all smoke smoke-all isolated check-model accept new starters serve serve-agent register promote registry score-spark ui:
 	@$(RUN) $@
 
 test: .venv/.check ## all tests

@@ -12,6 +12,8 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import mlflow
@@ -127,26 +129,19 @@ def serve(uri: str, host: str, port: int) -> None:
     @stream()
     async def events(request: ResponsesAgentRequest) -> AsyncIterator[Event]:
         body = request.model_dump(exclude_none=True)
-        queue = asyncio.Queue[Event | None]()
-        loop = asyncio.get_running_loop()
 
-        def put(event: Event | None) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, event)
+        def produce() -> Iterator[Event]:
+            yield from whole_protocol(model.predict_stream(body), new_response())
 
-        # In one thread: MLflow's context must end where it began.
-        def produce() -> None:
-            try:
-                events = whole_protocol(model.predict_stream(body), new_response())
-                for number, event in enumerate(events):
-                    put(event | {"sequence_number": number})
-            except Exception as error:
-                put(failure(error))
-            put(None)
-
-        producer = asyncio.create_task(asyncio.to_thread(produce))
-        while event := await queue.get():
-            yield event
-        await producer
+        steps = enumerate(produce())
+        advance = partial(next, steps, None)
+        context = copy_context()  # one for all steps: MLflow's must end where it began
+        try:
+            while step := await asyncio.to_thread(context.run, advance):
+                number, event = step
+                yield event | {"sequence_number": number}
+        except Exception as error:
+            yield failure(error)
 
     server = AgentServer("ResponsesAgent")
     server.validator = Validator()

@@ -27,11 +27,9 @@ COMMANDS = {
     "recipe": "new.recipe NAME",
     "serve": "servers.serve RECIPE PORT",
     "serve-agent": "servers.serve_agent RECIPE PORT",
-    "dockerfile": "servers.dockerfile RECIPE",
     "ui": "servers.ui PORT",
     "register": "registry.register RECIPE",
     "promote": "registry.promote RECIPE VERSION",
-    "rebuild": "registry.rebuild RECIPE",
     "registry": "registry.print_versions",
     "score-spark": "spark.score_file RECIPE INPUT OUTPUT PARAMS GROUP_BY",
 }
@@ -50,18 +48,15 @@ def read_variable(variable: str, command: str) -> Any:
     return text
 
 
-def main(words: list[str]) -> int:
-    """Run the command; 1 if it fails, 2 if there is no such command."""
+def main(command: str) -> int:
+    """Run the command; 1 if it fails."""
     stop_on_term()
-    if len(words) != 1 or words[0] not in COMMANDS:
-        print(f"one command of: {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    place, *variables = COMMANDS[words[0]].split()
+    place, *variables = COMMANDS[command].split()
     module, function = place.split(".")
     try:
-        values = [read_variable(variable, words[0]) for variable in variables]
-        command = getattr(importlib.import_module(f"shared.{module}"), function)
-        return int(command(*values))
+        values = [read_variable(variable, command) for variable in variables]
+        run = getattr(importlib.import_module(f"shared.{module}"), function)
+        return int(run(*values))
     except CookbookError as error:
         print(error, file=sys.stderr)
         return 1
@@ -78,4 +73,4 @@ def main(words: list[str]) -> int:
 if __name__ == "__main__":
     import shared.run  # noqa: F401  # a command is short: no search for garbage
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))

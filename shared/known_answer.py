@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -25,18 +26,6 @@ from typing import Any
 
 from shared import CookbookError
 from shared.store import open_store
-
-# What `mlflow models predict` does, in a process that can't import the repository; the
-# command itself takes two seconds more to start.
-PREDICT = """
-import sys
-sys.modules["shared"] = sys.modules["recipes"] = None
-import mlflow
-model, request, answer, env_manager = sys.argv[1:]
-mlflow.models.predict(
-    model, input_path=request, output_path=answer, env_manager=env_manager
-)
-"""
 
 
 def differences(
@@ -80,23 +69,24 @@ def ask(
     python: Sequence[str] = (sys.executable,),
     env_manager: str = "local",
 ) -> Any:
-    """Return a model's answer to the folder's request.json, from a process in `/`.
+    """Return what `mlflow models predict` answers to the folder's request.json, in `/`.
 
-    Prints MLflow's command for it. Raises CookbookError with the last line that the
-    process printed if there is no answer.
+    Raises CookbookError with the last line that the process printed if there is no
+    answer.
     """
     if not open_store():
         raise CookbookError("nothing logged yet; make log")
-    request = str(folder / "request.json")
-    words = ["-m", model, "-i", request, "-t", "json", "--env-manager", env_manager]
-    print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
+    words = ["models", "predict", "-m", model, "-i", str(folder / "request.json")]
+    words += ["-t", "json", "--env-manager", env_manager]
+    print(f"$ mlflow {shlex.join(words)}", flush=True)
+    # -I: neither the working directory nor PYTHONPATH is searched for imports.
+    command = [*python, "-I", "-m", "mlflow", *words]
     variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "answer.json"
-        arguments = [model, request, str(output), env_manager]
         done = subprocess.run(
-            [*python, "-I", "-c", PREDICT, *arguments],
+            [*command, "-o", str(output)],
             cwd="/",
             env=variables,
             capture_output=True,
@@ -104,7 +94,7 @@ def ask(
         )
         if output.is_file():
             return json.loads(output.read_text(encoding="utf-8"))
-    (*_, reason) = ["it ended", *done.stderr.strip().splitlines()]
+    *_, reason = ["it ended", *done.stderr.strip().splitlines()]
     if done.returncode < 0:
         reason = f"crash: {signal.strsignal(-done.returncode)}"
     raise CookbookError(f"{model} did not answer: {reason}")
@@ -136,15 +126,10 @@ def accept(answer: dict[str, Any], folder: Path) -> int:
 
 def response_text(answer: dict[str, Any], tolerance: dict[str, float]) -> str:
     """Return response.json: a line for each row of a table."""
-    text = json.dumps(answer)
-    # A copy may have dropped a column.
-    kept = {column: tolerance[column] for column in tolerance if f'"{column}"' in text}
-    if "predictions" not in answer:
-        whole = {**answer, "tolerance": kept} if kept else answer
-        return json.dumps(whole, indent=2) + "\n"
-    rows = ",\n    ".join(json.dumps(row) for row in answer["predictions"])
-    end = f',\n  "tolerance": {json.dumps(kept)}' if kept else ""
-    return f'{{\n  "predictions": [\n    {rows}\n  ]{end}\n}}\n'
+    content = {**answer, "tolerance": tolerance} if tolerance else answer
+    text = json.dumps(content, indent=2) + "\n"
+    rows = r"{\n[^{}]*\n *}"
+    return re.sub(rows, lambda row: json.dumps(json.loads(row[0])), text)
 
 
 def main() -> int:

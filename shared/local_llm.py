@@ -23,20 +23,6 @@ VENDOR = "https://api.openai.com/v1"
 
 
 @contextmanager
-def environment(settings: dict[str, str]) -> Iterator[None]:
-    """Set these variables for the block."""
-    before = dict(os.environ)
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name in settings:
-            del os.environ[name]
-            if name in before:
-                os.environ[name] = before[name]
-
-
-@contextmanager
 def served(
     weights: str, model: str, prefix: str, key: str, **settings: Any
 ) -> Iterator[None]:
@@ -65,11 +51,16 @@ def served(
         # the shell may name a proxy
         "no_proxy": f"127.0.0.1,{getproxies().get('no', '')}",
     }
+    before = dict(os.environ)
+    os.environ.update(named)
     try:
-        with environment(named):
-            yield
+        yield
     finally:
         del server  # stops it
+        for name in named:
+            os.environ.pop(name)
+            if name in before:
+                os.environ[name] = before[name]
 
 
 @contextmanager

@@ -12,7 +12,12 @@ from shared.store import OWN_STORE, tracking_uri, use_store
 
 SUMMARY = ROOT / "build" / "log-all.json"
 # The first lines of what shared.run.report prints.
-REPORT = re.compile(r"^run     (.+)\nmodel   models:/(.+)\nresult  (.*)$", re.M)
+REPORT = re.compile(
+    r"^run     (?P<run_id>.+)\n"
+    r"model   (?P<model_uri>models:/(?P<model_id>.+))\n"
+    r"result  (?P<result>.*)$",
+    re.M,
+)
 
 
 def import_packages() -> None:
@@ -40,22 +45,13 @@ def drive(recipe: Recipe) -> int:
 def summarize(recipe: Recipe, exit_code: int, seconds: float) -> dict[str, Any]:
     """Return the recipe's row of the summary."""
     printed = output_file("log", recipe).read_text(encoding="utf-8", errors="replace")
+    row = {"recipe": recipe.name, "seconds": round(seconds, 2)}
     report = REPORT.search(printed)
-    error = None
-    if exit_code or not report:
-        error = (printed.strip() or "nothing printed").splitlines()[-1]
-        report = None
-    run_id, model_id, result = report.groups() if report else (None, None, None)
-    return {
-        "recipe": recipe.name,
-        "seconds": round(seconds, 2),
-        "run_id": run_id,
-        "model_uri": model_id and f"models:/{model_id}",
-        "model_id": model_id,
-        "result": result,
-        "status": "failed" if error else "ok",
-        "error": error,
-    }
+    if report and not exit_code:
+        return row | report.groupdict() | {"status": "ok", "error": None}
+    nothing = dict.fromkeys(REPORT.groupindex)
+    error = (printed.strip() or "nothing printed").splitlines()[-1]
+    return row | nothing | {"status": "failed", "error": error}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -163,10 +163,6 @@ def new(recipe: Recipe, to: Path) -> Path:
     """Make the starter in the new folder `to`, whose name becomes the slug."""
     to = to.expanduser().resolve()
     slug = check_name(to.name)
-    if to.is_relative_to(ROOT):
-        raise CookbookError(
-            f"{to} is inside this repository: a starter stands alone, e.g. TO=../{slug}"
-        )
     if to.exists():
         raise CookbookError(f"{to} is there already")
     for place, data in starter(recipe, slug).items():

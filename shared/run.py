@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,10 +65,8 @@ def print_error(kind: type[BaseException], error: BaseException, trace: Any) -> 
         if "site-packages" not in frame.filename:
             place = f" ({Path(frame.filename).name}, line {frame.lineno})"
     message = (str(error).strip() or "no message").splitlines()[0]
-    folder = Path(sys.argv[0]).resolve().parent.name
-    file = ROOT / "build" / f"traceback-{folder}.txt"
-    with suppress(OSError):
-        file.parent.mkdir(exist_ok=True)
-        text = "".join(traceback.format_exception(kind, error, trace))
-        file.write_text(text, encoding="utf-8")
+    file = ROOT / "build" / f"traceback-{Path(sys.argv[0]).resolve().parent.name}.txt"
+    file.parent.mkdir(exist_ok=True)
+    text = "".join(traceback.format_exception(kind, error, trace))
+    file.write_text(text, encoding="utf-8")
     print(f"{kind.__name__}: {message}{place}; the traceback: {file}", file=sys.stderr)

@@ -1,7 +1,6 @@
 """Start what `make` runs: drivers, checks, and MLflow's servers on loopback."""
 
 import shlex
-import shutil
 import socket
 import sys
 from contextlib import suppress
@@ -13,13 +12,6 @@ from shared.store import open_store, tracking_uri
 
 PYTHON = [sys.executable, *WARNINGS]
 MLFLOW = [sys.executable, "-m", "mlflow"]
-
-
-def print_command(words: list[str]) -> None:
-    """Print the plain command that a verb stands for."""
-    plain = "mlflow" if words[:3] == MLFLOW else "python"
-    rest = words[3:] if words[:3] == MLFLOW else words[1:]
-    print(f"$ {plain} {shlex.join(rest)}", flush=True)
 
 
 def log(recipe: Recipe) -> int:
@@ -60,7 +52,8 @@ def listen(
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise CookbookError(f"port {port} is in use; choose another: PORT=")
     command = [*command, "--host", "127.0.0.1", "--port", str(port)]
-    print_command(command)
+    plain = shlex.join(["python", *command[1:]])
+    print("$", plain.replace("python -m mlflow", "mlflow"))
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
         return run([*(service or []), *command], **more)
@@ -79,20 +72,6 @@ def serve_agent(recipe: Recipe, port: int) -> int:
     command = [sys.executable, "-m", "shared.agent_server", newest_model(recipe)]
     more = {"MLFLOW_EXPERIMENT_NAME": recipe.name}
     return listen(command, port, recipe.service_command, **more)
-
-
-def dockerfile(recipe: Recipe) -> int:
-    """Write `build/docker/<recipe>`: a Dockerfile, and the newest model beside it."""
-    folder = ROOT / "build" / "docker" / recipe.name
-    command = [*MLFLOW, "models", "generate-dockerfile", "-m", newest_model(recipe)]
-    command += ["-d", str(folder)]
-    shutil.rmtree(folder, ignore_errors=True)
-    print_command(command)
-    failed = run(command, MLFLOW_LOGGING_LEVEL="WARNING")
-    if not failed:
-        print(f"$ docker build -t {recipe.name} {folder.relative_to(ROOT)}")
-        print(f"$ docker run -p 127.0.0.1:5001:8080 {recipe.name}")
-    return failed
 
 
 def ui(port: int) -> int:

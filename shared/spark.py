@@ -10,7 +10,6 @@ one).
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -59,8 +58,6 @@ def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
         failed = written.filter("_error IS NOT NULL")
         count = failed.count()
         print(f"{written.count()} rows, {count} failed: {target}")
-        for row in failed.limit(3).collect():
-            print(f"  {row}")
         return 1 if count else 0
     finally:
         spark.stop()
@@ -71,9 +68,9 @@ def read_params(model: Model, text: str) -> dict[str, Any] | None:
     schema = model.get_params_schema()
     known = [param.name for param in schema.params] if schema else []
     try:
-        params = dict(json.loads(text or "{}"))
-    except (TypeError, ValueError):
-        raise CookbookError('PARAMS: give JSON such as {"alpha": 0.01}') from None
+        params = json.loads(text or "{}")
+    except ValueError as error:
+        raise CookbookError(f"PARAMS: {error}") from None
     if unknown := set(params) - set(known):
         raise CookbookError(f"no param {unknown}; the model's params: {known}")
     return params or None
@@ -81,9 +78,6 @@ def read_params(model: Model, text: str) -> dict[str, Any] | None:
 
 def start_spark(name: str) -> "SparkSession":
     """Return a session on SPARK_MASTER, or on this machine's cores on loopback."""
-    home = os.environ.get("JAVA_HOME")
-    if not shutil.which("java", path=f"{home}/bin" if home else None):
-        raise CookbookError("Spark needs Java 17 or later; on Debian: make system")
     from pyspark import cloudpickle
     from pyspark.sql import SparkSession
 
@@ -93,9 +87,9 @@ def start_spark(name: str) -> "SparkSession":
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     # The workers don't have `shared`: its functions travel with the job.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    settings = {"spark.log.level": "ERROR", "spark.ui.enabled": "false"}
     builder = SparkSession.builder.master(master).appName(name)
-    builder = builder.config("spark.log.level", "ERROR")
-    return builder.config("spark.ui.enabled", "false").getOrCreate()
+    return builder.config(map=settings).getOrCreate()
 
 
 def spark_columns(schema: Any) -> "StructType":
@@ -127,32 +121,30 @@ def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
 
 def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
     """Return an agent's answer to each question: answer, cited, _error."""
-    rows: list[dict[str, Any]] = []
+    rows = []
     for question in questions:
         request = {"input": [{"role": "user", "content": question}]}
         try:
             reply = agent.predict(request)
             (content,) = (part for item in reply["output"] for part in item["content"])
+            notes = content["annotations"]
+            cited = [note.get("title") or note["file_id"] for note in notes]
+            fault = (reply.get("error") or {}).get("message")
+            rows.append({"answer": content["text"], "cited": cited, "_error": fault})
         except Exception as error:
             rows.append({"_error": str(error)})
-            continue
-        notes = content["annotations"]
-        cited = [note.get("title") or note["file_id"] for note in notes]
-        fault = (reply.get("error") or {}).get("message")
-        rows.append({"answer": content["text"], "cited": cited, "_error": fault})
     return pd.DataFrame(rows)
 
 
 def answer_table(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     """Return the model's one answer to a whole table, or the reason in `_error`."""
-    if MISREAD in rows:
-        misread = rows[MISREAD].dropna()
-        if len(misread):
-            reason = f"a value isn't of its column's type: {misread.iloc[0]:.80}"
-            return pd.DataFrame({"_error": [reason]})
-        rows = rows.drop(columns=MISREAD)
     try:
-        return pd.DataFrame(model.predict(rows, params=params))
+        misread = rows.get(MISREAD, pd.Series()).dropna()
+        if len(misread):
+            line = misread.iloc[0]
+            raise ValueError(f"a value isn't of its column's type: {line:.80}")
+        table = rows.drop(columns=MISREAD, errors="ignore")
+        return pd.DataFrame(model.predict(table, params=params))
     except Exception as error:  # whatever the model says of this input
         return pd.DataFrame({"_error": [str(error)]})
 
@@ -166,10 +158,7 @@ def answer_rows(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     if "_error" in answers and len(rows) > 1:
         middle = len(rows) // 2
         halves = rows[:middle], rows[middle:].reset_index(drop=True)
-        return pd.concat([answer_rows(model, half, params) for half in halves])
-    if len(answers) != len(rows):
-        reason = "this model reads a table: name its groups (GROUP_BY)"
-        return pd.DataFrame({"_error": [reason] * len(rows)})
+        answers = pd.concat([answer_rows(model, half, params) for half in halves])
     return answers
 
 
@@ -189,11 +178,22 @@ def score(
     from pyspark.sql.types import ArrayType, StringType, StructType
 
     model = Model.load(path)
-    columns = input_columns(model, rows.columns, group_by)
-    asks_agent = is_agent(model)
+    inputs = model.get_input_schema()
+    asks_agent = "agent" in str((model.metadata or {}).get("task"))
+    if asks_agent:
+        columns = needed = ["question"]
+    elif inputs and inputs.has_input_names():
+        columns = [*inputs.input_names(), MISREAD]
+        needed = inputs.required_input_names()
+    elif group_by:
+        columns = needed = rows.columns
+    else:
+        raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
+    if missing := set(needed) - set(rows.columns):
+        raise CookbookError(f"no column {missing}; the input has {rows.columns}")
     if asks_agent:
         texts = ArrayType(StringType())
-        answer_type = StructType().add("answer", StringType()).add("cited", texts)
+        answer_type = StructType().add("answer", "string").add("cited", texts)
     else:
         answer_type = spark_columns(model.get_output_schema())
     answer_type = answer_type.add("_error", "string")
@@ -209,7 +209,7 @@ def score(
         elif group_by:
             answers = answer_table(loaded, table.drop(columns=group_by), params)
         else:
-            answers = answer_rows(loaded, table[columns], params)
+            answers = answer_rows(loaded, table.filter(columns), params)
         answers = answers.reindex(columns=answer_type.names).astype(object)
         return answers.where(answers.notna(), None)  # NaN is no text to Arrow
 
@@ -232,35 +232,12 @@ def score(
     return rows.mapInPandas(answer_batches, scored).drop(MISREAD)
 
 
-def is_agent(model: Model) -> bool:
-    """Say whether the model answers questions, as an agent does."""
-    return "agent" in str((model.metadata or {}).get("task"))
-
-
-def input_columns(model: Model, columns: list[str], group_by: str) -> list[str]:
-    """Return those of the columns that the model reads; CookbookError if one lacks."""
-    inputs = model.get_input_schema()
-    if is_agent(model):
-        known = needed = ["question"]
-    elif inputs and inputs.has_input_names():
-        known = [*inputs.input_names(), MISREAD]
-        needed = inputs.required_input_names()
-    elif group_by:
-        known, needed = columns, [group_by]
-    else:
-        raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
-    for name in needed:
-        if name not in columns:
-            raise CookbookError(f"no column {name}; the input has {', '.join(columns)}")
-    return [name for name in columns if name in known]
-
-
 if __name__ == "__main__":
-    from pyspark.errors import AnalysisException
+    from pyspark.errors import PySparkException
 
     stop_on_term()
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
         sys.exit(main(*sys.argv[1:]))
-    except (CookbookError, mlflow.MlflowException, AnalysisException) as error:
+    except (CookbookError, mlflow.MlflowException, PySparkException) as error:
         sys.exit(str(error).splitlines()[0])

@@ -5,7 +5,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from shared import ROOT, CookbookError
@@ -33,64 +33,39 @@ def store_file() -> Path | None:
 def open_store() -> bool:
     """Name the store in the environment, as MLflow expects; False if there is none yet.
 
-    Raises CookbookError for a file that can't be used.
+    Raises CookbookError for a file that is no store: MLflow would try it for a minute.
     """
     if file := store_file():
         if not file.exists():
             return False
-        check_file(file)
+        try:
+            follow_move(file)
+        except sqlite3.Error as error:
+            raise CookbookError(f"{file}: {error}") from None
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     return True
 
 
-def check_file(file: Path) -> None:
-    """Refuse a file that can't be used, which MLflow would try for a minute."""
-    address = f"file:{quote(str(file))}?mode=rw"
-    try:
-        with closing(sqlite3.connect(address, uri=True, timeout=20)) as store:
-            # Without the right to write this fails.
-            store.execute("UPDATE alembic_version SET version_num = version_num")
-            store.rollback()
-            follow_move(store, file)
-            store.commit()
-    except sqlite3.Error as error:
-        raise CookbookError(f"{file}: {error}") from None
-
-
-def follow_move(store: sqlite3.Connection, file: Path) -> None:
+def follow_move(file: Path) -> None:
     """Point a store whose folder was moved or copied to the artifacts beside it."""
     artifacts = file.parent / "artifacts"
-    if not artifacts.is_dir():
-        return
-    rows = store.execute("SELECT DISTINCT artifact_location FROM experiments")
-    for (address,) in rows.fetchall():
-        if not address.startswith("file:") or address == artifacts.as_uri():
-            continue
-        before = Path(url2pathname(urlsplit(address).path))
-        was_copied = before.name == "artifacts" and (before.parent / file.name).exists()
-        if was_copied or not before.exists():
-            for table, column in ADDRESSES.items():
-                change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-                store.execute(change, [address, artifacts.as_uri()])
+    with closing(sqlite3.connect(file, timeout=20)) as store:
+        rows = store.execute("SELECT DISTINCT artifact_location FROM experiments")
+        for (address,) in rows.fetchall():
+            if not address.startswith("file:") or address == artifacts.as_uri():
+                continue
+            before = Path(url2pathname(urlsplit(address).path))
+            copied_from = before.with_name(file.name)  # the store beside them
+            was_copied = before.name == artifacts.name and copied_from.exists()
+            if artifacts.is_dir() and (was_copied or not before.exists()):
+                for table, column in ADDRESSES.items():
+                    change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                    store.execute(change, [address, artifacts.as_uri()])
+        store.commit()
 
 
 def use_store(experiment: str) -> None:
-    """Make the experiment the active one; create what is missing."""
-    import mlflow
-
-    if file := store_file():
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            create_experiment(file, experiment)
-        except OSError as error:
-            raise CookbookError(f"{file}: {error.strerror}") from None
-    open_store()
-    mlflow.set_tracking_uri(tracking_uri())
-    mlflow.set_experiment(experiment)
-
-
-def create_experiment(file: Path, name: str) -> None:
-    """Create the store and the experiment if they are missing; others wait meanwhile.
+    """Make the experiment the active one; create what is missing.
 
     Artifacts are kept beside the store. MLflow's default would be `./mlruns` of the
     working directory.
@@ -98,12 +73,17 @@ def create_experiment(file: Path, name: str) -> None:
     import mlflow
     from filelock import FileLock
 
-    with FileLock(f"{file}.lock"):
-        if not file.exists():
-            create_store(file)
-        open_store()
-        if mlflow.get_experiment_by_name(name) is None:
-            mlflow.create_experiment(name, (file.parent / "artifacts").as_uri())
+    mlflow.set_tracking_uri(tracking_uri())
+    if file := store_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):  # two drivers at once make one store
+            if not file.exists():
+                create_store(file)
+            open_store()
+            if mlflow.get_experiment_by_name(experiment) is None:
+                artifacts = (file.parent / "artifacts").as_uri()
+                mlflow.create_experiment(experiment, artifacts)
+    mlflow.set_experiment(experiment)
 
 
 def create_store(file: Path) -> None:

@@ -93,12 +93,9 @@ def logged(request, fresh_checkout, once) -> Path:
 @pytest.fixture(scope="session")
 def folder(logged):
     """Return a function: the folder of a recipe's logged model."""
-    rows = json.loads((logged / "build/log-all.json").read_text())
-    places = {
-        row["recipe"]: logged / ".mlflow/artifacts/models" / row["model_id"]
-        for row in rows
-    }
-    return lambda recipe: places[recipe.name] / "artifacts"
+    models = logged / ".mlflow/artifacts/models"
+    ids = {row["recipe"]: row["model_id"] for row in summary(logged)}
+    return lambda recipe: models / ids[recipe.name] / "artifacts"
 
 
 @pytest.fixture(scope="session")
@@ -188,6 +185,11 @@ def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:
 def store(checkout: Path) -> dict[str, str]:
     """Return the variable that points other checkouts to this one's store."""
     return {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/.mlflow/mlflow.db"}
+
+
+def summary(checkout: Path) -> list[dict]:
+    """Return what `make log-all` says of each recipe."""
+    return json.loads((checkout / "build/log-all.json").read_text())
 
 
 def only(checkout: Path, *names: str) -> Path:

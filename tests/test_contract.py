@@ -105,13 +105,6 @@ def test_the_lesson_comes_before_the_checks(recipe):
             assert not raises, node.name
 
 
-@every_recipe
-def test_predict_is_typed(recipe):
-    for predict in model_classes(recipe).values():
-        assert all(argument.annotation for argument in predict.args.args[1:])
-        assert predict.returns
-
-
 def test_packages_that_travel_have_unique_names():
     """In one process, two packages of one name would both be the first one's code."""
     packages = (ROOT / "recipes").glob("*/*/__init__.py")

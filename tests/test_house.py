@@ -14,7 +14,8 @@ from unittest.mock import Mock
 
 from shared import known_answer, processes, servers, smoke
 from shared.cli import main
-from shared.recipes import ROOT, WARNINGS, CookbookError, discover, find
+from shared.forks import run_in_forks
+from shared.recipes import ROOT, WARNINGS, discover, find
 from shared.run import recipe_run
 
 import mlflow
@@ -23,13 +24,9 @@ import pytest
 
 from benchmarks.report import marked_processes
 from recipes.circle_area.driver import SIGNATURE
-from tests.conftest import environment, left_behind, make, only, store
+from tests.conftest import environment, left_behind, make, only, store, summary
 
 RECIPES = discover()
-
-
-def summary(checkout: Path) -> list[dict]:
-    return json.loads((checkout / "build/log-all.json").read_text())
 
 
 def test_log_all_logs_every_recipe_without_a_warning(logged):
@@ -47,15 +44,7 @@ def test_runs_keep_their_params_metrics_and_data(logged):
     client = mlflow.MlflowClient(store(logged)["MLFLOW_TRACKING_URI"])
     kept = json.loads((ROOT / "tests/runs.json").read_text())
     for row in summary(logged):
-        model, run = (
-            client.get_logged_model(row["model_id"]),
-            client.get_run(row["run_id"]),
-        )
-        assert (model.name, model.status) == (row["recipe"], "READY")
-        assert (model.model_uri, model.source_run_id) == (
-            row["model_uri"],
-            row["run_id"],
-        )
+        run = client.get_run(row["run_id"])
         assert run.info.status == "FINISHED"
         if expected := kept.get(row["recipe"]):
             data = sorted(entry.dataset.name for entry in run.inputs.dataset_inputs)
@@ -76,7 +65,7 @@ def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout
     assert verdicts == {"circle_area": "failed", "pc_fast": "ok"}
 
 
-def test_smoke_sees_an_import_of_the_repository(tmp_path):
+def test_smoke_sees_an_import_of_the_repository(tmp_path, monkeypatch, capfd):
     """Where the model was logged, the import works: so the check is elsewhere."""
     circle = find("circle_area")
     code = (circle.path / "model_code.py").read_text()
@@ -88,8 +77,9 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path):
         input_example=pd.DataFrame({"diameter": [1.0]}),
         pip_requirements=[],
     )
-    with pytest.raises(CookbookError, match="No module named 'shared"):
-        smoke.answer(circle, str(tmp_path / "model"))
+    monkeypatch.setattr(smoke, "newest_model", lambda recipe: str(tmp_path / "model"))
+    ((_, exit_code, _),) = run_in_forks(smoke.smoke, [circle], "smoke")
+    assert exit_code == 1 and "import of shared.recipes" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -174,7 +164,6 @@ def test_killed_driver_ends_its_run(tmp_path, new_store, monkeypatch):
 @pytest.mark.parametrize(
     "command, variables, code, message",
     [
-        ("no-such", {}, 2, "one command of: list, log"),
         ("registry", {}, 0, ""),
         ("log", {"RECIPE": "circel"}, 1, "known: circle_area, "),
         ("log", {"RECIPE": "../recipes/circle_area"}, 1, "known: circle_area, "),
@@ -194,7 +183,7 @@ def test_exit_codes(command, variables, code, message, monkeypatch, tmp_path, ca
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert main([command]) == code
+    assert main(command) == code
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [], "asking creates nothing"
 
@@ -202,7 +191,7 @@ def test_exit_codes(command, variables, code, message, monkeypatch, tmp_path, ca
 def test_an_unforeseen_error_is_one_line_and_so_is_an_interruption(monkeypatch, capsys):
     errors = Mock(side_effect=[OSError, KeyboardInterrupt])
     monkeypatch.setattr("shared.recipes.print_recipes", errors)
-    assert [main(["list"]), main(["list"])] == [1, 130]
+    assert [main("list"), main("list")] == [1, 130]
     lines = r"OSError: .*; the traceback: \S+\ninterrupted\n\Z"
     assert re.match(lines, capsys.readouterr().err)
 
@@ -217,9 +206,9 @@ def test_servers_listen_on_loopback_at_a_free_port(command, monkeypatch, capsys)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         monkeypatch.setenv("PORT", port)
-        assert main([command]) == 1 and not run.called
+        assert main(command) == 1 and not run.called
     assert f"port {port} is in use" in capsys.readouterr().err
-    assert main([command]) == 0
+    assert main(command) == 0
     assert run.call_args.args[0][-4:] == ["--host", "127.0.0.1", "--port", port]
 
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 from shared.new import new
@@ -79,18 +78,6 @@ def test_a_column_may_have_the_name_of_the_recipe(tmp_path):
     assert '{"area": area(diameter)}' in (starter / "model_code.py").read_text()
 
 
-def test_starters_to_download_are_what_make_new_makes(tmp_path, fresh_checkout):
-    checkout = fresh_checkout("starters")
-    assert make(checkout, "starters").returncode == 0
-    starter = new(find("circle_area"), tmp_path / "my_model")
-    with zipfile.ZipFile(checkout / "build/starters/circle_area.zip") as archive:
-        assert {name: archive.read(name) for name in archive.namelist()} == {
-            path.relative_to(tmp_path).as_posix(): path.read_bytes()
-            for path in starter.rglob("*")
-            if path.is_file()
-        }
-
-
 def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
     """CONTRIBUTING.md's commands, and the tests of the new recipe.
 
@@ -124,7 +111,6 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
         ("there", "is there already"),
         ("Tank-Volume", "no name for a recipe"),
         ("json", "a word of Python or an installed package"),
-        (ROOT / "build" / ".." / "tank_volume", "inside this repository"),
     ],
 )
 def test_refuses(to, message, tmp_path):
@@ -132,4 +118,3 @@ def test_refuses(to, message, tmp_path):
     with pytest.raises(CookbookError, match=message):
         new(find("circle_area"), tmp_path / to)
     assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
-    assert not (ROOT / "tank_volume").exists()

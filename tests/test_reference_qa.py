@@ -296,15 +296,6 @@ def test_the_driver_registers_nothing_when_answers_failed(
 # The sources; `make verify` reads them anew and compares.
 
 
-def test_the_page_counts_the_recorded_entries():
-    entries = ENTRIES[ENTRIES["in_scope"]].drop_duplicates("name")
-    assert f"{len(entries):,} functions" in PAGE
-    assert f"{corpus.FILE.stat().st_size / 1e6:.1f} MB" in PAGE
-    phrases = pd.read_csv(HERE / "phrases.csv", keep_default_na=False)
-    assert set(phrases["name"]) <= set(entries["name"])
-    assert f"{len(phrases):,} phrases" in PAGE
-
-
 def test_markdown_is_cut_neither_in_a_list_nor_in_code(tmp_path):
     (tmp_path / "deep").mkdir()
     text = GUIDE.format(more="It is long. " * 80)

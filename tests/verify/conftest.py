@@ -3,61 +3,28 @@
 A test that takes a `recipe` is run for each one, or for that of RECIPE=<name>.
 """
 
-import json
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from shared.recipes import Recipe, discover, find
 
 import pytest
 
-from tests.conftest import environment, make, only, store
+from tests.conftest import environment, make, only
 
 
-@dataclass(frozen=True)
-class Logged:
-    """A checkout in which recipes are logged."""
-
-    checkout: Path
-
-    @property
-    def store(self) -> str:
-        return store(self.checkout)["MLFLOW_TRACKING_URI"]
-
-    def model_id(self, recipe: Recipe) -> str:
-        rows = json.loads((self.checkout / "build/log-all.json").read_text())
-        row = next(row for row in rows if row["recipe"] == recipe.name)
-        assert row["status"] == "ok", f"{recipe.name} was not logged: {row['error']}"
-        return row["model_id"]
-
-    def folder(self, recipe: Recipe) -> Path:
-        """Return the logged model's files (MLmodel, requirements.txt, ...)."""
-        models = self.checkout / ".mlflow/artifacts/models"
-        return models / self.model_id(recipe) / "artifacts"
-
-    def typed(self, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run lines of a guide in the checkout, as they are printed."""
-        shell = f'make() {{ command make -s -o .venv/.recipes "$@"; }}\n{lines}'
-        variables = environment(self.checkout, **more)
-        return subprocess.run(
-            ["bash", "-ec", shell],
-            cwd=self.checkout,
-            env=variables,
-            capture_output=True,
-            text=True,
-        )
-
-    def printed(self, lines: str) -> str:
-        """Run lines of a guide that end well; return what they print."""
-        done = self.typed(lines)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def make(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run make as typed."""
-        return make(self.checkout, *words, **more)
+def typed(checkout: Path, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run lines of a guide in the checkout, as they are printed."""
+    shell = f'make() {{ command make -s -o .venv/.recipes "$@"; }}\n{lines}'
+    variables = environment(checkout, **more)
+    return subprocess.run(
+        ["bash", "-ec", shell],
+        cwd=checkout,
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
 
 
 def chosen() -> list[Recipe]:
@@ -66,11 +33,10 @@ def chosen() -> list[Recipe]:
 
 
 @pytest.fixture(scope="session")
-def logged(fresh_checkout) -> Logged:
-    """Return what `make log-all` made in a fresh checkout of the chosen recipes."""
-    names = [recipe.name for recipe in chosen()]
-    checkout = Logged(only(fresh_checkout("verify"), *names))
-    checkout.make("log-all")
+def logged(fresh_checkout) -> Path:
+    """Return a checkout of the chosen recipes after `make log-all`."""
+    checkout = only(fresh_checkout("verify"), *[recipe.name for recipe in chosen()])
+    make(checkout, "log-all")
     return checkout
 
 

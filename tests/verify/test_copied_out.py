@@ -1,16 +1,12 @@
 """A recipe copied out, in an environment of its own."""
 
-import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-from shared.known_answer import find_faults
 from shared.new import new
-from shared.processes import free_port, running_server
-from shared.recipes import ROOT, find
+from shared.recipes import ROOT
 
 import pytest
 
@@ -60,20 +56,3 @@ def test_by_hand(fresh_checkout):
     printed = run(blocks("copy-a-recipe", "bash")[1], checkout)
     assert "346.360590" in printed and "gives the known answer" in printed
     assert (checkout.parent / "my_model/.mlflow/mlflow.db").is_file()
-
-
-def test_a_starter_serves_itself_with_its_local_service(tmp_path):
-    """The lines of its README, on a free port."""
-    recipe = find("reference_qa")
-    starter = new(recipe, tmp_path / "answers")
-    run("make log", starter)
-    address = f"127.0.0.1:{free_port()}"
-    page = (starter / "README.md").read_text().replace("127.0.0.1:5001", address)
-    (lines,) = re.findall(r"## Serve it\n+```bash\n(.*?)```", page, re.S)
-    (curl,) = re.findall(r"`(curl --json .*?)`", page)
-    assert "--port 5001" in lines
-    serve = lines.replace("--port 5001", f"--port {address.split(':')[1]}")
-    log = tmp_path / "log"
-    with running_server(["bash", "-ec", serve], starter, f"http://{address}/ping", log):
-        reply = run(f"{curl} -sS", starter)
-    assert find_faults(recipe.path, json.loads(reply)) == []

@@ -1,5 +1,6 @@
 """The model alone, in an environment made only from its own requirements."""
 
+import shutil
 import subprocess
 import sys
 
@@ -10,17 +11,20 @@ from shared.smoke import answer
 
 import pytest
 
+from tests.conftest import make
+
 pytestmark = pytest.mark.verify
 
 
 def test_isolated(recipe, logged):
-    done = logged.make("isolated", f"RECIPE={recipe.name}")
+    done = make(logged, "isolated", f"RECIPE={recipe.name}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{recipe.name} ok" in done.stdout
 
 
 def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     recipe = Recipe(new(find("circle_area"), tmp_path / "tank_volume"))
+    shutil.copy(find("circle_area").path / "README.md", recipe.path)  # front matter
     code = recipe.path / "model_code.py"
     code.write_text(code.read_text().replace("import mlflow", "import cv2, mlflow", 1))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
@@ -28,16 +32,3 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch):
     assert find_faults(recipe.path, answer(recipe)) == []
     with pytest.raises(CookbookError, match="No module named 'cv2'"):
         answer(recipe, env_manager="uv")
-
-
-def test_dockerfile(recipe, logged):
-    """The folder for docker holds the model, and nothing of this machine."""
-    done = logged.make("dockerfile", f"RECIPE={recipe.name}")
-    assert done.returncode == 0 and "docker build" in done.stdout, done.stderr
-    image = logged.checkout / "build/docker" / recipe.name
-    dockerfile = (image / "Dockerfile").read_text()
-    assert "COPY model_dir /opt/ml/model" in dockerfile
-    assert str(logged.checkout) not in dockerfile
-    for file in logged.folder(recipe).rglob("*"):
-        copy = image / "model_dir" / file.relative_to(logged.folder(recipe))
-        assert copy.exists(), copy

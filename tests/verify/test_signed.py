@@ -8,14 +8,14 @@ from shared.recipes import find
 
 import pytest
 
-from tests.conftest import blocks
+from tests.conftest import blocks, store
 
 
 @pytest.mark.verify
-def test_a_changed_file_is_not_served(logged, tmp_path):
+def test_a_changed_file_is_not_served(logged, folder, tmp_path):
     keys, release, serve = blocks("what-is-in-an-artifact", "bash")
     keys = keys.replace("pip install model-signing pyopenssl\n", "")
-    env = environment(MLFLOW_TRACKING_URI=logged.store)
+    env = environment(**store(logged))
     done = subprocess.run(
         ["bash", "-ec", keys + release],
         cwd=tmp_path,
@@ -27,16 +27,15 @@ def test_a_changed_file_is_not_served(logged, tmp_path):
     port = free_port()
     command = ["bash", "-ec", serve.replace("5001", str(port))]
     place = f"http://127.0.0.1:{port}/ping", Path(tmp_path / "server.txt")
-    store = {"MLFLOW_TRACKING_URI": logged.store}
-    with running_server(command, tmp_path, *place, **store):
+    with running_server(command, tmp_path, *place, **store(logged)):
         pass
-    code = logged.folder(find("circle_area")) / "model_code.py"
+    code = folder(find("circle_area")) / "model_code.py"
     text = code.read_text()
     code.write_text(text.replace("np.pi", "3.2"))
     try:
         with (
             pytest.raises(RuntimeError, match="Verification failed"),
-            running_server(command, tmp_path, *place, **store),
+            running_server(command, tmp_path, *place, **store(logged)),
         ):
             pass
     finally:

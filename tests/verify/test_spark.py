@@ -14,13 +14,13 @@ from shared.processes import free_port, running_server
 from shared.recipes import find
 from shared.spark import start_spark
 
-import mlflow
 import pandas as pd
 import pytest
 from mlflow.models import Model
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 
-from tests.conftest import blocks, environment
+from tests.conftest import blocks, environment, make
+from tests.verify.conftest import typed
 
 pytestmark = pytest.mark.verify
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
@@ -56,7 +56,7 @@ def score(logged, cluster, tmp_path):
         table.to_parquet(tmp_path / "rows.parquet")
         places = [f"INPUT={tmp_path}/rows.parquet", f"OUTPUT={tmp_path}/scored"]
         words = ["score-spark", f"RECIPE={recipe.name}", *places, *more]
-        done = logged.make(*words, SPARK_MASTER=cluster, **LOOPBACK)
+        done = make(logged, *words, SPARK_MASTER=cluster, **LOOPBACK)
         assert "rows, " in done.stdout, done.stdout + done.stderr
         return done, pd.read_parquet(tmp_path / "scored")
 
@@ -75,12 +75,12 @@ def without_row_numbers(answer: dict) -> dict:
     return json.loads(re.sub(r"row \d+", "row", json.dumps(answer)))
 
 
-def test_cluster_answers_as_one_process_does(recipe, logged, score):
+def test_cluster_answers_as_one_process_does(recipe, folder, score):
     """Row by row; a recipe that reads its rows as one table, group by group."""
     request, known = recipe.json("request.json"), recipe.json("response.json")
     if "input" in request:
         pytest.skip("an agent: see the next test")
-    model, params = Model.load(logged.folder(recipe)), request.pop("params", {})
+    model, params = Model.load(folder(recipe)), request.pop("params", {})
     rows = pd.DataFrame(infer_and_parse_data(request, model.get_input_schema()))
     rows = rows.convert_dtypes(dtype_backend="pyarrow")
     is_table = len(known["predictions"]) != len(rows)
@@ -117,45 +117,18 @@ def test_an_agent_is_asked_row_by_row(score):
 
 def test_failed_rows_are_reported(logged, cluster):
     """The guide's first commands, here and on the cluster, and what they print."""
-    folder = logged.checkout
     here, there = (b for b in blocks("spark", "bash") if "areas.parquet" in b)
     there = there.replace("spark://master:7077", cluster)
     assert cluster in there
     look, printed = blocks("spark", "python")[0], blocks("spark", "text")[0]
     for line in here, there:
-        done = logged.typed(line, **LOOPBACK)
+        done = typed(logged, line, **LOOPBACK)
         assert done.returncode != 0 and "5 rows, 3 failed" in done.stdout
-        words, env = [sys.executable, "-c", look], environment(folder)
-        assert subprocess.check_output(words, cwd=folder, env=env, text=True) == printed
-        again = logged.typed(line, **LOOPBACK)
+        words, env = [sys.executable, "-c", look], environment(logged)
+        assert subprocess.check_output(words, cwd=logged, env=env, text=True) == printed
+        again = typed(logged, line, **LOOPBACK)
         assert again.returncode != 0 and "already exists" in again.stderr
-        shutil.rmtree(folder / "areas.parquet")
-
-
-def test_bootstrap_replicates(logged):
-    """Tables spread over workers give the answers of one after the other."""
-    recipe, folder = find("pc_causal_discovery"), logged.checkout
-    split = recipe.json("request.json")["dataframe_split"]
-    cells = pd.DataFrame(split["data"], columns=split["columns"])
-    cells.to_parquet(folder / "cells.parquet")
-    make_replicates, count = blocks("spark", "python")[1:]
-    command = next(block for block in blocks("spark", "bash") if "GROUP_BY" in block)
-
-    def run(code: str) -> str:
-        words, variables = [sys.executable, "-c", code], environment(folder)
-        return subprocess.check_output(words, cwd=folder, env=variables, text=True)
-
-    run(make_replicates)
-    logged.printed(command)
-    edges = pd.read_parquet(folder / "edges.parquet")
-    assert edges["_error"].isna().all() and set(edges["replicate"]) == set(range(20))
-    model = mlflow.pyfunc.load_model(str(logged.folder(recipe)))
-    replicates = pd.read_parquet(folder / "replicates.parquet")
-    for replicate, table in replicates.groupby("replicate"):
-        alone = model.predict(table.drop(columns="replicate"))
-        spread = edges[edges["replicate"] == replicate][list(alone.columns)]
-        assert spread.to_dict("list") == alone.to_dict("list")
-    assert "directed" in run(f"import pandas as pd\n{count}")
+        shutil.rmtree(logged / "areas.parquet")
 
 
 def test_this_machines_spark_is_on_loopback():
