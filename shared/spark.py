@@ -87,9 +87,9 @@ def start_spark(name: str) -> "SparkSession":
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     # The workers don't have `shared`: its functions travel with the job.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    settings = {"spark.log.level": "ERROR", "spark.ui.enabled": "false"}
     builder = SparkSession.builder.master(master).appName(name)
-    return builder.config(map=settings).getOrCreate()
+    builder = builder.config("spark.log.level", "ERROR")
+    return builder.config("spark.ui.enabled", "false").getOrCreate()
 
 
 def spark_columns(schema: Any) -> "StructType":
