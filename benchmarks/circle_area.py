@@ -13,7 +13,7 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.scoring_server import invocations
 from mlflow.types.schema import ColSpec, Schema
 
-from benchmarks.report import Rows, interleave, publish
+from benchmarks.report import Rows, interleave, publish, spread
 from recipes.circle_area.driver import HERE, SIGNATURE
 
 PINS = str(HERE / "requirements.txt")
@@ -93,11 +93,16 @@ def cost(rows: int = 100_000) -> Rows:
         "a table, column of any type": partial(column.predict, table),
         "a list of circles": partial(typed.predict, circles),
     }
-    seconds = interleave(rivals, rounds=5).median()
-    bare = seconds.min()
+    times = 1000 * interleave(rivals, rounds=5)
+    bare = times.median().min()
     return [
-        {"way": way, "ms": 1000 * s, "times as long as bare NumPy": s / bare}
-        for way, s in seconds.items()
+        {
+            "way": way,
+            "ms": ms.median(),
+            "least to most": spread(ms),
+            "times as long as bare NumPy": ms.median() / bare,
+        }
+        for way, ms in times.items()
     ]
 
 

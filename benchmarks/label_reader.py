@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 from scipy.stats import binomtest
 
-from benchmarks.report import Rows, interleave, publish, resident_mb
+from benchmarks.report import Rows, interleave, publish, resident_mb, spread
 
 sys.path.insert(0, str(find("label_reader").path))  # where its files find each other
 
@@ -144,16 +144,20 @@ def jpeg(picture: np.ndarray) -> str:
 def costs(files: pd.DataFrame) -> Rows:
     before = resident_mb()
     reader = session_reader()
-    made = {"step": "session made", "pictures a CPU second": "", "CPU ms a picture": ""}
-    rows: Rows = [made | {"memory, MB": resident_mb() - before}]
+    made = dict.fromkeys(
+        ["pictures a CPU second", "CPU ms a picture", "least to most"], ""
+    )
+    memory = {"memory, MB": resident_mb() - before}
+    rows: Rows = [{"step": "session made"} | made | memory]
     for number, rounds in ((1, 60), (64, 4), (64, 12)):
         ways = {"predict": partial(reader.predict, None, files.head(number))}
-        seconds = interleave(ways, rounds, time.process_time)["predict"].median()
+        ms = 1000 / number * interleave(ways, rounds, time.process_time)["predict"]
         rows.append(
             {
                 "step": f"{number} at once, {rounds} times",
-                "pictures a CPU second": number / seconds,
-                "CPU ms a picture": 1000 * seconds / number,
+                "pictures a CPU second": 1000 / ms.median(),
+                "CPU ms a picture": ms.median(),
+                "least to most": spread(ms),
                 "memory, MB": resident_mb() - before,
             }
         )

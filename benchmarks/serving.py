@@ -58,15 +58,17 @@ def rates(model: str, clients: int, each: int) -> Rows:
         for way, settings in WAYS.items():
             address = servers.enter_context(served(command, "ping", **settings))
             turns[way] = partial(load, address, clients, each)
-        seconds = interleave(turns, 5).median()
+        rates = clients * each / interleave(turns, 5)
+    one_worker = rates["1 worker"].median()
     return [
         {
             "clients": clients,
             "server": way,
-            "requests/s": clients * each / taken,
-            "rate relative to one worker": seconds["1 worker"] / taken,
+            "requests/s": rate.median(),
+            "least to most": spread(rate),
+            "rate relative to one worker": rate.median() / one_worker,
         }
-        for way, taken in seconds.items()
+        for way, rate in rates.items()
     ]
 
 
@@ -99,9 +101,9 @@ def routes(model: str, times: int = 50) -> Rows:
                 {
                     "a request with": f"rows: {count}",
                     "MLflow's server, ms": ms["theirs"].median(),
-                    "min-max of 3 runs": spread(ms["theirs"]),
+                    "least to most": spread(ms["theirs"]),
                     "own route, ms": ms["ours"].median(),
-                    "min-max of 3 runs ": spread(ms["ours"]),
+                    "least to most ": spread(ms["ours"]),
                     "times faster": ms["theirs"].median() / ms["ours"].median(),
                 }
             )

@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
-from benchmarks.report import Rows, interleave, publish
+from benchmarks.report import Rows, interleave, publish, spread
 from recipes.circle_area.driver import HERE
 
 COSTLY = """
@@ -34,7 +34,7 @@ X, Y = (Schema([ColSpec("double", name)]) for name in ("diameter", "area"))
 SIGNATURE = ModelSignature(X, Y)
 
 
-def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows:
+def rivals(spark: Any, folder: Path, code: Path, rows: int) -> Rows:
     """Return rows per second for one model: Parquet in, Parquet out, each way."""
     model = str(folder / f"model-{rows}")
     mlflow.pyfunc.save_model(
@@ -61,15 +61,17 @@ def rivals(spark: Any, folder: Path, code: Path, rows: int, rounds: int) -> Rows
         scored.write.mode("overwrite").parquet(target)
 
     ways = {"one process": alone, "make score-spark": ours, "spark_udf": udf}
-    seconds = interleave(ways, rounds).median()
+    rates = rows / interleave(ways, 3)
+    alone_rate = rates["one process"].median()
     return [
         {
             "rows": rows,
             "way": way,
-            "rows/s": rows / taken,
-            "rate relative to one process": seconds["one process"] / taken,
+            "rows/s": rate.median(),
+            "least to most": spread(rate),
+            "rate relative to one process": rate.median() / alone_rate,
         }
-        for way, taken in seconds.items()
+        for way, rate in rates.items()
     ]
 
 
@@ -82,8 +84,8 @@ if __name__ == "__main__":
     started = {"starting Spark, s": time.perf_counter() - start}
     with tempfile.TemporaryDirectory() as name:
         (costly := Path(name) / "costly.py").write_text(COSTLY)
-        formula = rivals(spark, Path(name), HERE / "model_code.py", 1_000_000, 3)
-        slow = rivals(spark, Path(name), costly, 40_000, 2)
+        formula = rivals(spark, Path(name), HERE / "model_code.py", 1_000_000)
+        slow = rivals(spark, Path(name), costly, 40_000)
     spark.stop()
     tables = {"A formula in NumPy: circle_area": formula}
     tables["A loop of 2,000 sines in Python for each row"] = slow
