@@ -50,3 +50,17 @@ def test_served(recipe, logged, tmp_path):
         answer = json.loads(printed, parse_constant=refuse)
         assert find_faults(recipe.path, answer) == []
         subprocess.run([sys.executable, "-c", client], cwd=logged, check=True)
+
+
+def test_client_of_reference_qa_prints_what_its_page_shows(logged, tmp_path):
+    recipe = find("reference_qa")
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = ["make", "-o", ".venv/.recipes", "serve-agent", f"RECIPE={recipe.name}"]
+    log = tmp_path / "log"
+    with running_server([*command, f"PORT={port}"], logged, f"{address}/health", log):
+        client = (recipe.path / "client.py").read_text()
+        client = client.replace("http://127.0.0.1:5001", address)
+        python = [sys.executable, "-c", client]
+        printed = subprocess.check_output(python, cwd=logged, text=True)
+    printed = re.sub(r" +$", "", printed, flags=re.M)
+    assert f"```text\n{printed}```" in (recipe.path / "README.md").read_text()
