@@ -94,6 +94,8 @@ def ask(
         )
         if output.is_file():
             return json.loads(output.read_text(encoding="utf-8"))
+    if env_manager != "local":  # what failed stands far above the last line
+        print(done.stderr, file=sys.stderr)
     *_, reason = ["it ended", *done.stderr.strip().splitlines()]
     if done.returncode < 0:
         reason = f"crash: {signal.strsignal(-done.returncode)}"
