@@ -240,8 +240,12 @@ def left_behind(
 
 
 def blocks(guide: str, language: str) -> list[str]:
-    """Return the fenced blocks of docs/guides/GUIDE.md that are in that language."""
+    """Return the fenced blocks of docs/guides/GUIDE.md that are in that language.
+
+    Without the marker in whose place the site says how to clone.
+    """
     text = (ROOT / "docs" / "guides" / f"{guide}.md").read_text()
+    text = text.replace("<!-- clone -->\n", "")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.S | re.M)
 
 
