@@ -27,6 +27,16 @@ from typing import Any
 from shared import CookbookError
 from shared.store import open_store
 
+# The function behind `mlflow models predict`: the command starts two seconds later.
+PREDICT = """
+import sys
+import mlflow
+model, request, answer, env_manager = sys.argv[1:]
+mlflow.models.predict(
+    model, input_path=request, output_path=answer, env_manager=env_manager
+)
+"""
+
 
 def differences(
     answer: Any, expected: Any, tolerance: dict[str, float], place: str = ""
@@ -71,22 +81,22 @@ def ask(
 ) -> Any:
     """Return what `mlflow models predict` answers to the folder's request.json, in `/`.
 
-    Raises CookbookError with the last line that the process printed if there is no
-    answer.
+    Prints that command. Raises CookbookError with the last line that the process
+    printed if there is no answer.
     """
     if not open_store():
         raise CookbookError("nothing logged yet; make log")
-    words = ["models", "predict", "-m", model, "-i", str(folder / "request.json")]
-    words += ["-t", "json", "--env-manager", env_manager]
-    print(f"$ mlflow {shlex.join(words)}", flush=True)
-    # -I: neither the working directory nor PYTHONPATH is searched for imports.
-    command = [*python, "-I", "-m", "mlflow", *words]
+    request = str(folder / "request.json")
+    words = ["-m", model, "-i", request, "-t", "json", "--env-manager", env_manager]
+    print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
     variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "answer.json"
+        arguments = [model, request, str(output), env_manager]
         done = subprocess.run(
-            [*command, "-o", str(output)],
+            # -I: neither the working directory nor PYTHONPATH is searched for imports.
+            [*python, "-I", "-c", PREDICT, *arguments],
             cwd="/",
             env=variables,
             capture_output=True,
