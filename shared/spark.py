@@ -109,14 +109,21 @@ def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
 
     if not path.endswith(".csv"):
         return spark.read.parquet(path)
-    rows = spark.read.csv(path, header=True, inferSchema=True)
+    # As pandas and spreadsheets write it: a quote is doubled, a cell may hold lines.
+    reader = spark.read.options(header=True, escape='"', multiLine=True)
+    rows = reader.csv(path, inferSchema=True)
     inputs = model.get_input_schema()
-    if inputs and inputs.has_input_names():
+    if inputs and inputs.has_input_names() and not is_agent(model):
         typed = {column.name: column for column in spark_columns(inputs)}
         columns = [typed.get(column.name, column) for column in rows.schema]
         schema = StructType(columns).add(MISREAD, "string")
-        rows = spark.read.csv(path, header=True, schema=schema)
+        rows = reader.csv(path, schema=schema)
     return rows
+
+
+def is_agent(model: Model) -> bool:
+    """Return whether the model answers conversations."""
+    return "agent" in str((model.metadata or {}).get("task"))
 
 
 def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
@@ -179,7 +186,7 @@ def score(
 
     model = Model.load(path)
     inputs = model.get_input_schema()
-    asks_agent = "agent" in str((model.metadata or {}).get("task"))
+    asks_agent = is_agent(model)
     if asks_agent:
         columns = needed = ["question"]
     elif inputs and inputs.has_input_names():

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -52,9 +53,9 @@ def cluster(tmp_path_factory):
 def score(logged, cluster, tmp_path):
     """Return a function that scores a table on the cluster, as it is typed."""
 
-    def run(recipe, table: pd.DataFrame, *more: str):
-        table.to_parquet(tmp_path / "rows.parquet")
-        places = [f"INPUT={tmp_path}/rows.parquet", f"OUTPUT={tmp_path}/scored"]
+    def run(recipe, table: pd.DataFrame, *more: str, form: str = "parquet"):
+        getattr(table, f"to_{form}")(tmp_path / f"rows.{form}", index=False)
+        places = [f"INPUT={tmp_path}/rows.{form}", f"OUTPUT={tmp_path}/scored"]
         words = ["score-spark", f"RECIPE={recipe.name}", *places, *more]
         done = make(logged, *words, SPARK_MASTER=cluster, **LOOPBACK)
         assert "rows, " in done.stdout, done.stdout + done.stderr
@@ -104,10 +105,11 @@ def test_an_agent_is_asked_row_by_row(score):
     recipe = find("reference_qa")
     question = recipe.json("request.json")["input"][0]["content"]
     message = recipe.json("response.json")["output"][0]["content"][0]
-    questions = [question, "Who won the cup?", None]
+    questions = [question, 'Who won\nthe "cup", and when?', None]
     table = pd.DataFrame({"row": range(3), "question": questions})
-    done, scored = score(recipe, table)
+    done, scored = score(recipe, table, form="csv")
     scored = scored.sort_values("row")
+    assert scored["question"].tolist() == questions
     assert done.returncode != 0 and "3 rows, 1 failed" in done.stdout
     assert scored["answer"].iloc[0] == message["text"]
     assert scored["answer"].iloc[1].startswith("No entry of Python's")
@@ -135,4 +137,4 @@ def test_this_machines_spark_is_on_loopback():
     spark = start_spark("sockets")
     host = spark.sparkContext.getConf().get("spark.driver.host")
     spark.stop()
-    assert host == "127.0.0.1"
+    assert socket.gethostbyname(host) == "127.0.0.1"
