@@ -91,6 +91,7 @@ def ask(
     print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
     variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
+    variables.pop("PYTHONPATH", None)  # uv's process would search it
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "answer.json"
         arguments = [model, request, str(output), env_manager]
