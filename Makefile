@@ -6,10 +6,10 @@ $(foreach name,$(DATA),$(eval override $(name) := $$(value $(name))))
 export $(DATA)
 
 BIN := .venv/bin
-UV := $(BIN)/uv pip
+# Build dependencies are pinned too: by a path from here, so no command below gets the variable.
+UV := UV_BUILD_CONSTRAINT=locks/dev.txt $(BIN)/uv pip
 export UV_PYTHON_DOWNLOADS = never
-# Build dependencies are pinned too. uv uses the index and certificate that pip is told to use.
-export UV_BUILD_CONSTRAINT = locks/dev.txt
+# uv uses the index and certificate that pip is told to use.
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(value PIP_INDEX_URL)
 endif

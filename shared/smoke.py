@@ -75,7 +75,6 @@ def smoke(recipe: Recipe) -> int:
 
 def isolated(recipe: Recipe) -> int:
     """Check the newest model in an environment of its own requirements, made by uv."""
-    os.environ.pop("UV_BUILD_CONSTRAINT", None)  # of the Makefile: a path from ROOT
     model = newest_model(recipe)
     with tempfile.TemporaryDirectory() as place:
         # MLflow puts its own path unquoted into a command: here it has no blank.
