@@ -13,11 +13,11 @@ from tests.conftest import blocks, store
 
 @pytest.mark.verify
 def test_a_changed_file_is_not_served(logged, folder, tmp_path):
-    keys, release, serve = blocks("what-is-in-an-artifact", "bash")
+    keys, release, sign, serve = blocks("what-is-in-an-artifact", "bash")
     keys = keys.replace("pip install model-signing pyopenssl\n", "")
     env = environment(**store(logged))
     done = subprocess.run(
-        ["bash", "-ec", keys + release],
+        ["bash", "-ec", keys + release + sign],
         cwd=tmp_path,
         env=env,
         capture_output=True,
