@@ -97,7 +97,7 @@ def team(run, fresh_checkout, tmp_path_factory) -> Iterator[Team]:
             run(block("bash", backup), place)
     assert "Traceback" not in log.read_text()
     password = (place / "pgpass").read_text().strip().rpartition(":")[2]
-    assert "mlflow server" in commands and password not in commands
+    assert " server --host" in commands and password not in commands
 
 
 def test_a_recipe_is_on_the_server_and_nothing_is_left_here(recipe, team):
