@@ -118,7 +118,8 @@ def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
         columns = [typed.get(column.name, column) for column in rows.schema]
         schema = StructType(columns).add(MISREAD, "string")
         rows = reader.csv(path, schema=schema)
-    return rows
+    # One task reads such a file; all cores are to score it.
+    return rows.repartition(spark.sparkContext.defaultParallelism)
 
 
 def is_agent(model: Model) -> bool:
