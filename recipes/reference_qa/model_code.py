@@ -112,6 +112,7 @@ class ReferenceAgent(mlflow.pyfunc.ResponsesAgent):
         # Of the table as a whole: `scale`, `embedding_model`, and `other_names`, of
         # other libraries and languages.
         self.about = self.entries.attrs
+        self.entries.attrs = {}  # pandas would copy them at each step
         vectors = [np.frombuffer(row, np.int8) for row in self.entries.pop("vector")]
         self.vectors = np.stack(vectors) / np.float32(self.about["scale"])
 
