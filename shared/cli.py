@@ -19,7 +19,7 @@ COMMANDS = {
     "log-all": "servers.log_all",
     "smoke": "servers.smoke RECIPE",
     "smoke-all": "servers.smoke_all",
-    "isolated": "smoke.isolated RECIPE",
+    "isolated": "smoke.check_isolated RECIPE",
     "check-model": "servers.check_model RECIPE",
     "accept": "smoke.accept RECIPE",
     "new": "new.make FROM TO",

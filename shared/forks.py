@@ -1,7 +1,7 @@
 """Run a function for each recipe, as many at a time as there are cores.
 
-Each runs in a fork of this process: it begins with what is imported here, and ends
-without a trace in the others.
+Each runs in a fork of this process: it begins with what is imported here, and leaves
+nothing behind in the others.
 """
 
 import gc
@@ -33,7 +33,7 @@ def run_in_forks(
             recipe = waiting.pop(0)
             process = os.fork()
             if process == 0:
-                os._exit(run(work, recipe, output_file(folder, recipe)))
+                os._exit(run_in_fork(work, recipe, output_file(folder, recipe)))
             running[process] = recipe, time.monotonic()
         process, status = os.wait()
         recipe, start = running.pop(process)
@@ -45,11 +45,11 @@ def run_in_forks(
 
 
 def output_file(folder: str, recipe: Recipe) -> Path:
-    """Return where what a recipe printed is kept."""
+    """Return the file with what a recipe printed."""
     return ROOT / "build" / folder / f"{recipe.name}.txt"
 
 
-def run(work: Callable[[Recipe], int], recipe: Recipe, output: Path) -> int:
+def run_in_fork(work: Callable[[Recipe], int], recipe: Recipe, output: Path) -> int:
     """Run the function in this process, which was forked for it; return its exit code.
 
     An error is a line in the output.
@@ -57,10 +57,15 @@ def run(work: Callable[[Recipe], int], recipe: Recipe, output: Path) -> int:
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    sys.argv = [str(recipe.path / "driver.py")]
     try:
         return work(recipe)
-    except (SystemExit, CookbookError) as end:
+    except SystemExit as end:
+        if not isinstance(end.code, str):
+            return int(end.code or 0)
         print(end, file=sys.stderr)
+    except CookbookError as error:
+        print(error, file=sys.stderr)
     except BaseException as error:
         print_error(type(error), error, error.__traceback__)
     finally:

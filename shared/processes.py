@@ -1,4 +1,4 @@
-"""Child processes that stop when we do: commands, and servers of tests and docs."""
+"""Child processes that stop when we do: commands, and servers of the tests."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a child; this Python's commands come first on its PATH.
 
-    MLflow looks for uvicorn there. What make tells another make is left out.
+    MLflow looks for uvicorn there. MAKEFLAGS and the like are left out.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     variables = {**os.environ, "PATH": path, **more}
@@ -55,7 +55,7 @@ def environment(**more: str) -> dict[str, str]:
     return variables
 
 
-def run(command: list[str], **more: str) -> int:
+def run_command(command: list[str], **more: str) -> int:
     """Run a command to its end, Ctrl-C or TERM, and return its exit code."""
     process = subprocess.Popen(command, env=environment(**more), start_new_session=True)
     try:

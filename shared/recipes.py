@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import ROOT, CookbookError
-from shared.store import open_store
+from shared.store import find_experiment, open_store
 
 import yaml
 
@@ -37,13 +37,18 @@ class Recipe:
         file = self.path / "README.md"
         try:
             _, text, _ = file.read_text(encoding="utf-8").split("---\n", 2)
-            return dict(yaml.safe_load(f"\n{text}"))  # lines counted as in the file
+            found = dict(yaml.safe_load(f"\n{text}"))  # lines counted as in the file
+            order = found.get("order", 1000)
+            if not (found.get("summary") and isinstance(order, int | float)):
+                raise ValueError("it needs a `summary`; `order` is a number")
+            return found
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise CookbookError(f"{file}:{line}: {error.problem}") from None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             wanted = "begin with front matter: --- title: ... ---"
-            raise CookbookError(f"{file}:1: {wanted} ({error})") from None
+            reason = str(error).splitlines()[0]
+            raise CookbookError(f"{file}:1: {wanted} ({reason})") from None
 
     @property
     def service_command(self) -> list[str]:
@@ -61,9 +66,10 @@ class Recipe:
 
 
 def discover() -> list[Recipe]:
-    """Return every recipe in the order of the story: lessons, then `level: further`.
+    """Return every recipe by its `order`, then by name: lessons first.
 
-    A recipe with a slip in its front matter comes last; it says so when it is used.
+    A recipe with a slip in its front matter comes last; the error is raised when it is
+    used.
     """
     folder = ROOT / "recipes"
     recipes = [Recipe(path.parent) for path in folder.glob("*/model_code.py")]
@@ -114,7 +120,7 @@ def newest_model(recipe: Recipe) -> str:
     """Return the URI of the recipe's newest model; CookbookError if there is none."""
     import mlflow
 
-    experiment = mlflow.get_experiment_by_name(recipe.name) if open_store() else None
+    experiment = find_experiment(recipe.name) if open_store() else None
     if experiment:
         models = mlflow.MlflowClient().search_logged_models(
             [experiment.experiment_id], filter_string=f"name = '{recipe.name}'"

@@ -1,8 +1,8 @@
 """Register, promote and roll back models.
 
 A version is a logged model and never changes; an alias says which version is in use.
-Promoting and rolling back move the alias `champion`. Each function prints the client's
-call that it makes.
+Promoting and rolling back (`promote` with a number) move the alias `champion`. Each
+command prints the client's calls that it stands for.
 """
 
 from shared import CookbookError
@@ -29,7 +29,7 @@ def set_alias(name: str, alias: str, version: str) -> None:
 
 
 def register(recipe: Recipe) -> int:
-    """Make the recipe's newest model the challenger; register it if it isn't."""
+    """Register the recipe's newest model, if it isn't yet; make it the challenger."""
     uri = newest_model(recipe)
     same = [version for version in versions(recipe.name) if version.source == uri]
     if not same:
@@ -61,6 +61,7 @@ def promote(recipe: Recipe, number: str = "") -> int:
 
 def print_versions() -> int:
     """Print the registered versions and their aliases."""
+    print("client.search_registered_models(), client.search_model_versions()")
     models = mlflow.MlflowClient().search_registered_models() if open_store() else []
     for version in [version for model in models for version in versions(model.name)]:
         aliases = ", ".join(version.aliases)

@@ -1,4 +1,4 @@
-"""The frame around a driver: a run in the right store, a summary printed at the end."""
+"""What each driver runs in: a run in the right store, a summary printed at the end."""
 
 import gc
 import os
@@ -59,14 +59,16 @@ def report(model: "ModelInfo", headline: str, prediction: Any) -> None:
 
 
 def print_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Print an error in one line with its place in our code; keep the traceback."""
+    """Print an error with its place in our code; keep the traceback in build/."""
     place = ""
     for frame in traceback.extract_tb(trace):
-        if "site-packages" not in frame.filename:
-            place = f" ({Path(frame.filename).name}, line {frame.lineno})"
+        file = Path(frame.filename)
+        if file.is_relative_to(ROOT) and "site-packages" not in file.parts:
+            place = f" ({file.name}, line {frame.lineno})"
     message = (str(error).strip() or "no message").splitlines()[0]
-    file = ROOT / "build" / f"traceback-{Path(sys.argv[0]).resolve().parent.name}.txt"
-    file.parent.mkdir(exist_ok=True)
+    name = Path(sys.argv[0]).resolve().parent.name
+    kept = ROOT / "build" / f"traceback-{name}.txt"
+    kept.parent.mkdir(exist_ok=True)
     text = "".join(traceback.format_exception(kind, error, trace))
-    file.write_text(text, encoding="utf-8")
-    print(f"{kind.__name__}: {message}{place}; the traceback: {file}", file=sys.stderr)
+    kept.write_text(text, encoding="utf-8")
+    print(f"{kind.__name__}: {message}{place}; the traceback: {kept}", file=sys.stderr)

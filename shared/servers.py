@@ -1,4 +1,4 @@
-"""Start what `make` runs: drivers, checks, and MLflow's servers on loopback."""
+"""Start what `make` runs in another process: drivers, checks, servers on loopback."""
 
 import shlex
 import socket
@@ -6,9 +6,9 @@ import sys
 from contextlib import suppress
 
 from shared import ROOT, CookbookError
-from shared.processes import run
+from shared.processes import run_command
 from shared.recipes import WARNINGS, Recipe, all_services, newest_model
-from shared.store import open_store, tracking_uri
+from shared.store import open_store, shown_uri, tracking_uri
 
 PYTHON = [sys.executable, *WARNINGS]
 MLFLOW = [sys.executable, "-m", "mlflow"]
@@ -18,22 +18,23 @@ def log(recipe: Recipe) -> int:
     """Run the recipe's driver."""
     driver = recipe.path / "driver.py"
     print(f"$ python {driver.relative_to(ROOT)}", flush=True)
-    return run([*PYTHON, str(driver)])
+    return run_command([*PYTHON, str(driver)])
 
 
 def log_all() -> int:
     """Run all drivers, beside the services that they need."""
-    return run([*all_services(), *PYTHON, "-m", "shared.log_all"])
+    return run_command([*all_services(), *PYTHON, "-m", "shared.log_all"])
 
 
 def smoke(recipe: Recipe) -> int:
     """Ask the recipe's newest model."""
-    return run([*recipe.service_command, *PYTHON, "-m", "shared.smoke", recipe.name])
+    command = [*PYTHON, "-m", "shared.smoke", recipe.name]
+    return run_command([*recipe.service_command, *command])
 
 
 def smoke_all() -> int:
     """Ask all recipes' newest models, beside the services that they need."""
-    return run([*all_services(), *PYTHON, "-m", "shared.smoke"])
+    return run_command([*all_services(), *PYTHON, "-m", "shared.smoke"])
 
 
 def check_model(recipe: Recipe) -> int:
@@ -41,7 +42,7 @@ def check_model(recipe: Recipe) -> int:
     model = newest_model(recipe)
     print(f"$ check-model {model}", flush=True)
     command = [sys.executable, "-m", "shared.check", model]
-    return run([*recipe.service_command, *command])
+    return run_command([*recipe.service_command, *command])
 
 
 def listen(
@@ -53,10 +54,11 @@ def listen(
             raise CookbookError(f"port {port} is in use; choose another: PORT=")
     command = [*command, "--host", "127.0.0.1", "--port", str(port)]
     plain = shlex.join(["python", *command[1:]])
-    print("$", plain.replace("python -m mlflow", "mlflow"))
+    settings = [f"{name}={value} " for name, value in more.items()]
+    print("$", *settings, plain.replace("python -m mlflow", "mlflow"))
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
-        return run([*(service or []), *command], **more)
+        return run_command([*(service or []), *command], **more)
     return 0
 
 
@@ -78,7 +80,7 @@ def ui(port: int) -> int:
     """Show MLflow's page over the store; MLflow's defaults would start 15 processes."""
     uri = tracking_uri()
     if not uri.startswith("sqlite:"):
-        print(f"the runs are on {uri}")
+        print(f"the runs are on {shown_uri()}")
         return 0
     if not open_store():
         raise CookbookError("nothing logged yet; make log-all")

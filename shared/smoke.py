@@ -2,8 +2,8 @@
 
     python -m shared.smoke [RECIPE]
 
-known_answer.py says why, and asks one model by MLflow's own command. Here MLflow is
-imported once, and a fork in `/` asks each model.
+known_answer.py says why, and asks one model. Here MLflow is imported once, and a fork
+in `/` asks each model.
 """
 
 import json
@@ -23,7 +23,7 @@ import mlflow.pyfunc.scoring_server
 import mlflow.store.model_registry.sqlalchemy_store  # noqa: F401
 
 
-def answer(recipe: Recipe, model: str = "") -> Any:
+def ask_elsewhere(recipe: Recipe, model: str = "") -> Any:
     """Return what a model, by default the recipe's newest, answers elsewhere."""
     model = model or newest_model(recipe)
     service = [*recipe.service_command, sys.executable]
@@ -32,10 +32,10 @@ def answer(recipe: Recipe, model: str = "") -> Any:
 
 def accept(recipe: Recipe) -> int:
     """Make the newest model's answer the expected one, after a look."""
-    return known_answer.accept(answer(recipe), recipe.path)
+    return known_answer.accept(ask_elsewhere(recipe), recipe.path)
 
 
-def answer_here(recipe: Recipe) -> Any:
+def ask_here(recipe: Recipe) -> Any:
     """Return the newest model's answer, as `mlflow models predict` gives it.
 
     After this, the process can import nothing of the repository.
@@ -43,6 +43,7 @@ def answer_here(recipe: Recipe) -> Any:
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     model, request = newest_model(recipe), recipe.path / "request.json"
     words = ["-m", model, "-i", str(request), "-t", "json"]
+    words += ["--env-manager", "local"]
     print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
     os.chdir("/")
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != ROOT]
@@ -68,12 +69,12 @@ def compare(recipe: Recipe, reply: Any) -> int:
     return 1 if faults else 0
 
 
-def smoke(recipe: Recipe) -> int:
+def check_here(recipe: Recipe) -> int:
     """Check the newest model's answer in this process, which was forked for it."""
-    return compare(recipe, answer_here(recipe))
+    return compare(recipe, ask_here(recipe))
 
 
-def isolated(recipe: Recipe) -> int:
+def check_isolated(recipe: Recipe) -> int:
     """Check the newest model in an environment of its own requirements, made by uv."""
     model = newest_model(recipe)
     with tempfile.TemporaryDirectory() as place:
@@ -88,12 +89,12 @@ def main(names: list[str]) -> int:
     """Check these recipes' newest models, or all; 1 if an answer is wrong."""
     recipes = [find(name) for name in names] or discover()
     failed = 0
-    for recipe, exit_code, _ in run_in_forks(smoke, recipes, "smoke"):
+    for recipe, exit_code, _ in run_in_forks(check_here, recipes, "smoke"):
         output = output_file("smoke", recipe).read_text(encoding="utf-8")
         if exit_code:
             failed = 1
             print(f"{output}again: make smoke RECIPE={recipe.name}", flush=True)
-        elif names:  # MLflow's command
+        elif names:  # the command of MLflow that does the same
             print(output.partition("\n")[0], flush=True)
     return failed
 

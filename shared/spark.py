@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from shared import CookbookError
-from shared.processes import run, stop_on_term
+from shared.processes import run_command, stop_on_term
 from shared.recipes import WARNINGS, Recipe, newest_model
 from shared.store import open_store
 
@@ -41,7 +41,7 @@ def score_file(
     plain = f'mlflow.pyfunc.spark_udf(spark, "{uri}", env_manager="local")'
     print(f"MLflow's own: {plain}", flush=True)
     command = [*recipe.service_command, sys.executable, *WARNINGS, "-m", "shared.spark"]
-    return run([*command, uri, source, target, params, group_by])
+    return run_command([*command, uri, source, target, params, group_by])
 
 
 def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:

@@ -2,13 +2,18 @@
 
 import logging
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from shared import ROOT, CookbookError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
 
 OWN_STORE = f"sqlite:///{ROOT / '.mlflow' / 'mlflow.db'}"
 ADDRESSES = {  # where the store keeps addresses of files
@@ -22,6 +27,11 @@ ADDRESSES = {  # where the store keeps addresses of files
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI if it is set, else the SQLite file of this folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or OWN_STORE
+
+
+def shown_uri() -> str:
+    """Return tracking_uri() as it may be printed, without a password."""
+    return re.sub("://[^/@]*@", "://", tracking_uri())
 
 
 def store_file() -> Path | None:
@@ -47,7 +57,7 @@ def open_store() -> bool:
 
 
 def follow_move(file: Path) -> None:
-    """Point a store whose folder was moved or copied to the artifacts beside it."""
+    """After a move or a copy, point the store to the artifacts beside it."""
     artifacts = file.parent / "artifacts"
     with closing(sqlite3.connect(file, timeout=20)) as store:
         rows = store.execute("SELECT DISTINCT artifact_location FROM experiments")
@@ -55,13 +65,24 @@ def follow_move(file: Path) -> None:
             if not address.startswith("file:") or address == artifacts.as_uri():
                 continue
             before = Path(url2pathname(urlsplit(address).path))
-            copied_from = before.with_name(file.name)  # the store beside them
-            was_copied = before.name == artifacts.name and copied_from.exists()
+            if before.name != artifacts.name:
+                continue  # not one that use_store gave
+            was_copied = before.with_name(file.name).exists()  # the other store
             if artifacts.is_dir() and (was_copied or not before.exists()):
                 for table, column in ADDRESSES.items():
                     change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
                     store.execute(change, [address, artifacts.as_uri()])
         store.commit()
+
+
+def find_experiment(name: str) -> "Experiment | None":
+    """Return MLflow's experiment; CookbookError names a store that MLflow refuses."""
+    import mlflow
+
+    try:
+        return mlflow.get_experiment_by_name(name)
+    except mlflow.MlflowException as error:
+        raise CookbookError(f"{shown_uri()}: {error}") from None
 
 
 def use_store(experiment: str) -> None:
@@ -80,7 +101,7 @@ def use_store(experiment: str) -> None:
             if not file.exists():
                 create_store(file)
             open_store()
-            if mlflow.get_experiment_by_name(experiment) is None:
+            if find_experiment(experiment) is None:
                 artifacts = (file.parent / "artifacts").as_uri()
                 mlflow.create_experiment(experiment, artifacts)
     mlflow.set_experiment(experiment)

@@ -63,17 +63,28 @@ def test_has_its_files_and_front_matter(recipe):
     assert row in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_slip_in_one_page_stops_that_recipe_only(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "slip, message",
+    [
+        ("summary: A\ntitle: A: B", "3: mapping values"),
+        ("summary: \0", "1: begin with front matter: --- title: ... --- (unaccept"),
+        ("summary: A\norder: first", "`order` is a number"),
+        ("title: A", "it needs a `summary`"),
+    ],
+)
+def test_a_slip_in_one_page_stops_that_recipe_only(
+    slip, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(recipes, "ROOT", tmp_path)
-    for name, title in (("good", "A"), ("bad", "A: B")):
+    for name, text in (("bad", slip), ("good", "summary: good")):
         (tmp_path / "recipes" / name).mkdir(parents=True)
         (tmp_path / "recipes" / name / "model_code.py").touch()
-        page = f"---\nsummary: {name}\ntitle: {title}\n---\n"
-        (tmp_path / "recipes" / name / "README.md").write_text(page)
+        page = tmp_path / "recipes" / name / "README.md"
+        page.write_text(f"---\n{text}\n---\n")
     recipes.print_recipes()
     good, bad = capsys.readouterr().out.splitlines()
     assert good.split() == ["good", "good"]
-    assert f"{tmp_path}/recipes/bad/README.md:3: mapping values" in bad
+    assert f"{tmp_path}/recipes/bad/README.md:" in bad and message in bad
     assert recipes.all_services() == []
 
 

@@ -78,7 +78,7 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path, monkeypatch, capfd):
         pip_requirements=[],
     )
     monkeypatch.setattr(smoke, "newest_model", lambda recipe: str(tmp_path / "model"))
-    ((_, exit_code, _),) = run_in_forks(smoke.smoke, [circle], "smoke")
+    ((_, exit_code, _),) = run_in_forks(smoke.check_here, [circle], "smoke")
     assert exit_code == 1 and "import of shared.recipes" in capfd.readouterr().err
 
 
@@ -122,16 +122,23 @@ def test_one_failure_does_not_stop_the_others(fresh_checkout, new_store):
     broken = shutil.copytree(
         checkout / "recipes/circle_area", checkout / "recipes/broken"
     )
-    (broken / "driver.py").write_text("raise ValueError('no such column')")
+    (broken / "driver.py").write_text("import pathlib\npathlib.Path('no').stat()")
     new_store(checkout / ".mlflow/mlflow.db")
     done = make(checkout, "log-all")
     rows = {row["recipe"]: row for row in summary(checkout)}
     assert done.returncode != 0 and rows["circle_area"]["status"] == "ok"
     assert rows["circle_area"]["model_uri"] in done.stdout
     assert rows["broken"]["status"] == "failed" and rows["broken"]["model_uri"] is None
-    reason = "ValueError: no such column (driver.py, line 1)"
-    assert rows["broken"]["error"].startswith(reason)
+    error = rows["broken"]["error"]
+    assert error.startswith("FileNotFoundError: ") and "(driver.py, line 2)" in error
     assert "make log RECIPE=broken\n" in done.stdout
+
+
+@pytest.mark.parametrize("code, expected", [(None, 0), (0, 0), (3, 3), ("no", 1)])
+def test_a_fork_ends_as_its_driver_does(code, expected):
+    circle = find("circle_area")
+    ((_, ended, _),) = run_in_forks(lambda recipe: sys.exit(code), [circle], "smoke")
+    assert ended == expected
 
 
 def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_path):
@@ -199,7 +206,7 @@ def test_an_unforeseen_error_is_one_line_and_so_is_an_interruption(monkeypatch, 
 @pytest.mark.parametrize("command", ["serve", "serve-agent", "ui"])
 def test_servers_listen_on_loopback_at_a_free_port(command, monkeypatch, capsys):
     run = Mock(return_value=0)
-    monkeypatch.setattr(servers, "run", run)
+    monkeypatch.setattr(servers, "run_command", run)
     monkeypatch.setattr(servers, "newest_model", lambda recipe: "models:/m-1")
     monkeypatch.setattr(servers, "open_store", lambda: True)
     monkeypatch.setenv("RECIPE", "circle_area")
@@ -250,9 +257,21 @@ def test_no_process_is_left_behind(
 def test_what_ignores_a_polite_end_is_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(processes, "PATIENCE", 1)
     monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
-    assert processes.run(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
+    assert processes.run_command(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
     looks = [marked_processes(str(tmp_path)) for _ in range(100)]
     assert not all(looks), "it is gone at one of the looks"
+
+
+@pytest.mark.parametrize("makefile", ["Makefile", "shared/starter/Makefile"])
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_a_moved_environment_is_made_again(makefile, is_moved, tmp_path):
+    """Its commands hold its path, such as `.venv/bin/pytest`."""
+    shutil.copy(ROOT / makefile, tmp_path / "Makefile")
+    (tmp_path / ".venv").mkdir()
+    place = tmp_path / ("elsewhere" if is_moved else "") / ".venv"
+    (tmp_path / ".venv/.place").write_text(f"{place}\n")
+    make(tmp_path, "clean")
+    assert (tmp_path / ".venv").exists() != is_moved
 
 
 # Breaks out of nothing, of single and of double quotes.

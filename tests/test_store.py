@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from shared.recipes import ROOT, CookbookError, find
-from shared.smoke import answer
+from shared.smoke import ask_elsewhere
 from shared.store import open_store, use_store
 
 import mlflow
@@ -62,7 +62,8 @@ def test_artifacts_kept_elsewhere_stay_there(tmp_path, monkeypatch, new_store):
     new_store(file)
     for folder in ("artifacts", "own"):
         (tmp_path / folder).mkdir()
-    elsewhere = ["s3://bucket/artifacts", (tmp_path / "own").as_uri()]
+    unused = tmp_path / "server" / "1"  # of MLflow's own server: no run yet, no folder
+    elsewhere = ["s3://bucket/artifacts", (tmp_path / "own").as_uri(), unused.as_uri()]
     for address in elsewhere:
         mlflow.MlflowClient(f"sqlite:///{file}").create_experiment(address, address)
     assert open_store()
@@ -76,4 +77,4 @@ def test_a_pickled_model_is_refused(tmp_path):
     command = [sys.executable, "-c", code]
     subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), check=True)
     with pytest.raises(CookbookError, match="using pickle is disallowed"):
-        answer(find("circle_area"), str(tmp_path / "m"))
+        ask_elsewhere(find("circle_area"), str(tmp_path / "m"))

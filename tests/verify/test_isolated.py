@@ -7,7 +7,7 @@ import sys
 from shared.known_answer import find_faults
 from shared.new import new
 from shared.recipes import CookbookError, Recipe, find
-from shared.smoke import answer, isolated
+from shared.smoke import ask_elsewhere, check_isolated
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch, capfd):
     code.write_text(code.read_text().replace("import mlflow", "import cv2, mlflow", 1))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/test.db")
     subprocess.run([sys.executable, "driver.py"], cwd=recipe.path, check=True)
-    assert find_faults(recipe.path, answer(recipe)) == []
+    assert find_faults(recipe.path, ask_elsewhere(recipe)) == []
     with pytest.raises(CookbookError, match="did not answer"):
-        isolated(recipe)
+        check_isolated(recipe)
     assert "No module named 'cv2'" in capfd.readouterr().err

@@ -4,7 +4,7 @@ import json
 import math
 
 from shared.recipes import ROOT, find
-from shared.smoke import answer
+from shared.smoke import ask_elsewhere
 
 import mlflow
 import pytest
@@ -32,7 +32,7 @@ def test_composite_is_pinned_until_it_is_rebuilt(fresh_checkout, monkeypatch, tm
         return done.stdout
 
     def answers(version: str) -> list[dict]:
-        return answer(find(name), f"models:/{name}{version}")["predictions"]
+        return ask_elsewhere(find(name), f"models:/{name}{version}")["predictions"]
 
     printed(f"make log RECIPE={name}; {register}; {promote}")
     before = answers("@champion")
