@@ -1,8 +1,10 @@
 """Copy a recipe: out of here as a starter, or in here as a new recipe."""
 
+import builtins
 import importlib.util
 import keyword
 import re
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -11,20 +13,37 @@ from shared.recipes import FILES, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
 NEUTRAL = "my_model"  # the name that a starter to download has
-# What the drivers and the test use; the first two are for the SQLite store.
+# What the drivers and the test use, and the packages of these files.
 HELPERS = ["__init__.py", "known_answer.py", "run.py", "store.py", "check*.*"]
+# The first three are for the SQLite store.
 PACKAGES = ["alembic", "sqlalchemy", "filelock", "pytest", "uv"]
 SHOWN = ["README.md", "client.py", "typed.py"]  # on the recipe's page alone
 
 
 def check_name(name: str) -> str:
-    """Return the name if a recipe, its package and its class can have it."""
+    """Return the name if a recipe and its package can have it."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         rule = "small letters, digits, _ between words"
         raise CookbookError(f"{name!r} is no name for a recipe: {rule}")
     if keyword.iskeyword(name) or importlib.util.find_spec(name):
         raise CookbookError(f"{name!r} is a word of Python or an installed package")
     return name
+
+
+def read_names(file: Path) -> set[str]:
+    """Return the names in a module's code: defined, imported, of attributes."""
+    with tokenize.open(file) as code:
+        tokens = list(tokenize.generate_tokens(code.readline))
+    return {token.string for token in tokens if token.type == tokenize.NAME}
+
+
+def check_class(name: str, recipe: Recipe) -> None:
+    """Raise CookbookError if a class of that name would hide another name."""
+    if hasattr(builtins, name):
+        raise CookbookError(f"its class would be {name}, a name of Python")
+    for file in recipe_files(recipe):
+        if file.suffix == ".py" and name in read_names(file):
+            raise CookbookError(f"its class would be {name}, a name in {file.name}")
 
 
 def new_names(recipe: Recipe, slug: str) -> dict[str, str]:
@@ -35,7 +54,10 @@ def new_names(recipe: Recipe, slug: str) -> dict[str, str]:
     """
     code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
     model = re.findall(r"^mlflow\.models\.set_model\((\w+)", code, re.M)[-1]
-    names = {model: "".join(part.capitalize() for part in slug.split("_"))}
+    new_model = "".join(part.capitalize() for part in slug.split("_"))
+    names = {model: new_model}
+    if new_model != model:
+        check_class(new_model, recipe)
     for init in recipe.path.glob("*/__init__.py"):
         own = init.parent.name.removeprefix(recipe.name).removeprefix("_")
         names[init.parent.name] = f"{slug}_{own}".removesuffix("_")
@@ -45,6 +67,7 @@ def new_names(recipe: Recipe, slug: str) -> dict[str, str]:
 def rename(text: str, names: dict[str, str]) -> str:
     """Return the text under the new names, in `test_circle_area` as well."""
     pattern = "|".join(map(re.escape, names))
+    # A letter or a digit on either side makes it another word, an underscore doesn't.
     whole = rf"(?<![^\W_])({pattern})(?![^\W_])"
     return re.sub(whole, lambda word: names[word[1]], text)
 
@@ -135,7 +158,7 @@ def fill(template: str, recipe: Recipe, slug: str) -> str:
 def readme_text(recipe: Recipe, slug: str) -> str:
     """Return the starter's README, with the recipe's "When you copy it"."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
-    section = r"^## When you copy it\n+(?:.*?)(1\. .*?)(?=\n## |\nSources: |\Z)"
+    section = r"^## When you copy it\n.*?(1\. .*?)(?=\n## |\nSources: |\Z)"
     (steps,) = re.findall(section, text, re.M | re.S)
     names = {recipe.name: slug, **new_names(recipe, slug)}
     text = rename(remove_paths(steps.strip(), recipe), names)

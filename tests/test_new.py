@@ -108,15 +108,21 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
 
 
 @pytest.mark.parametrize(
-    "to, message",
+    "name, to, message",
     [
-        ("there", "is there already"),
-        ("Tank-Volume", "no name for a recipe"),
-        ("json", "a word of Python or an installed package"),
+        ("circle_area", "there", "is there already"),
+        ("circle_area", "Tank-Volume", "no name for a recipe"),
+        ("circle_area", "json", "a word of Python or an installed package"),
+        ("circle_area", "none", "its class would be None, a name of Python"),
+        ("circle_area", "true", "its class would be True, a name of Python"),
+        ("circle_area", "value_error", "its class would be ValueError, a name of"),
+        ("circle_area", "any", "its class would be Any, a name in model_code.py"),
+        ("circle_area", "path", "its class would be Path, a name in driver.py"),
+        ("graph_agent", "shop", "its class would be Shop, a name in model_code.py"),
     ],
 )
-def test_refuses(to, message, tmp_path):
+def test_refuses(name, to, message, tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(CookbookError, match=message):
-        write_starter(find("circle_area"), tmp_path / to)
+        write_starter(find(name), tmp_path / to)
     assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
