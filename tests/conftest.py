@@ -254,3 +254,6 @@ def pytest_addoption(parser):
     parser.addoption(
         "--here", action="store_true", help="use what `make log-all` logged here"
     )
+    parser.addoption(
+        "--keep-metrics", action="store_true", help="write tests/runs.json again"
+    )
