@@ -17,15 +17,9 @@ import pytest
 import yaml
 
 from tests.conftest import own_variables
-from tests.test_contract import every_recipe
 
 COPIES = sorted((ROOT / "tests/copies").glob("*.yaml"))
 every_copy = pytest.mark.parametrize("file", COPIES, ids=lambda file: file.stem)
-
-
-@every_recipe
-def test_each_recipe_is_copied(recipe):
-    assert (ROOT / f"tests/copies/{recipe.name}.yaml").is_file()
 
 
 @every_copy
