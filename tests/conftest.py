@@ -218,6 +218,14 @@ def own_variables() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
 
+def remaining_processes(mark: str) -> dict[int, str]:
+    """Return the marked processes that don't end within a minute."""
+    deadline = time.monotonic() + 60
+    while (remaining := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return remaining
+
+
 def left_behind(
     checkout: Path, words: list[str], enough: int, how: int, **more: str
 ) -> dict:
@@ -234,9 +242,7 @@ def left_behind(
     # Ctrl-C reaches all of a terminal's processes.
     (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
     process.wait(120)
-    while marked_processes(mark) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return marked_processes(mark)
+    return remaining_processes(mark)
 
 
 def blocks(guide: str, language: str) -> list[str]:
