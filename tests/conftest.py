@@ -218,6 +218,25 @@ def own_variables() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
 
+def run_lines(lines: str, folder: Path, variables: dict[str, str] | None = None) -> str:
+    """Run a shell's lines up to the first that fails; return what they print."""
+    result = subprocess.run(
+        ["bash", "-ec", lines],
+        cwd=folder,
+        env=processes.environment() if variables is None else variables,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def make_in_starter(starter: Path, targets: str) -> str:
+    """Run make in a starter whose `.venv` is this one; return what it prints."""
+    command = f"make -s -o .venv/.installed {targets} YES=1"
+    return run_lines(command, starter, own_variables())
+
+
 def remaining_processes(mark: str) -> dict[int, str]:
     """Return the marked processes that don't end within a minute."""
     deadline = time.monotonic() + 60
