@@ -201,8 +201,11 @@ def served(words: list[str], health: str, **settings: str) -> Iterator[str]:
 
 def marked_processes(mark: str) -> dict[int, str]:
     """Return id -> command of the processes with the mark in their environment."""
+    folders = [*Path("/proc").glob("[0-9]*")]
+    if not folders:
+        raise FileNotFoundError("there is no /proc with processes on this system")
     found = {}
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in folders:
         with suppress(OSError):
             if mark.encode() in (process / "environ").read_bytes():
                 command = (process / "cmdline").read_text().replace("\0", " ")

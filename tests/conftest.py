@@ -218,6 +218,33 @@ def own_variables() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
 
+def run_lines(lines: str, folder: Path, variables: dict[str, str] | None = None) -> str:
+    """Run a shell's lines up to the first that fails; return what they print."""
+    result = subprocess.run(
+        ["bash", "-ec", lines],
+        cwd=folder,
+        env=processes.environment() if variables is None else variables,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def make_in_starter(starter: Path, targets: str) -> str:
+    """Run make in a starter whose `.venv` is this one; return what it prints."""
+    command = f"make -s -o .venv/.installed {targets} YES=1"
+    return run_lines(command, starter, own_variables())
+
+
+def remaining_processes(mark: str) -> dict[int, str]:
+    """Return the marked processes that don't end within a minute."""
+    deadline = time.monotonic() + 60
+    while (remaining := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return remaining
+
+
 def left_behind(
     checkout: Path, words: list[str], enough: int, how: int, **more: str
 ) -> dict:
@@ -234,9 +261,7 @@ def left_behind(
     # Ctrl-C reaches all of a terminal's processes.
     (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
     process.wait(120)
-    while marked_processes(mark) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return marked_processes(mark)
+    return remaining_processes(mark)
 
 
 def blocks(guide: str, language: str) -> list[str]:
@@ -253,4 +278,7 @@ def pytest_addoption(parser):
     parser.addoption("--cases", type=int, help="so many hostile inputs a recipe")
     parser.addoption(
         "--here", action="store_true", help="use what `make log-all` logged here"
+    )
+    parser.addoption(
+        "--keep-metrics", action="store_true", help="write tests/runs.json again"
     )

@@ -1,12 +1,18 @@
 """A page in Chinese has the parts of the English page, and is of its text of today."""
 
+import ast
 import hashlib
+import html
+import json
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from shared.recipes import ROOT, find
 
 import pytest
+import yaml
 
 FENCE = re.compile(r"^ *```.*?^ *```$", re.M | re.S)
 CHINESE = re.compile(r"[\u3000-\uffef].*")
@@ -78,3 +84,32 @@ def test_twin_has_the_parts_of_the_english_page_of_today(twin):
     today = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     marked = f"english: {today}" in twin.read_text(encoding="utf-8")
     assert marked, f"translate what changed, then set english: {today}"
+
+
+def strings(value: Any) -> set[str]:
+    """Return the texts in what a JSON file holds, keys too."""
+    if isinstance(value, dict):
+        return strings([*value, *value.values()])
+    if isinstance(value, list):
+        return set().union(*map(strings, value))
+    return {value} if isinstance(value, str) else set()
+
+
+def test_each_word_in_Chinese_is_there_once_and_used():
+    """It is in a table, in a drawing or in the code that makes the pages."""
+    text = (ROOT / "docs/words.zh.yml").read_text("utf-8")
+    (words,) = (node for key, node in yaml.compose(text).value if key.value == "words")
+    keys = [key.value for key, _ in words.value]
+    used = {"Wrong", "Right", "not run"}  # no recipe lacks a run today
+    tables = ROOT.glob("benchmarks/results/*.json")
+    for path in [*tables, ROOT / "tests/pitfalls/switches.json"]:
+        used |= strings(json.loads(path.read_text("utf-8")))
+    for path in ROOT.glob("docs/*.py"):
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        used |= {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
+    for path in ROOT.glob("docs/pictures/*.svg"):
+        used |= set(re.split(r'[<>"\n]', html.unescape(path.read_text("utf-8"))))
+    used |= set(re.split(r" \| |\n", (ROOT / "shared/check.md").read_text("utf-8")))
+    used |= {word.replace("`", "") for word in used}  # as in a chart
+    assert [key for key, number in Counter(keys).items() if number > 1] == []
+    assert [key for key in keys if html.unescape(key) not in used] == []

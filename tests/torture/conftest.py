@@ -5,15 +5,13 @@ import re
 from collections import Counter
 
 from shared.local_embeddings import EMBEDDING_MODEL
-from shared.recipes import ROOT
 
 import mlflow
 import pytest
 
+from benchmarks.torture import COUNTED
 from tests.conftest import store
 from tests.fake_service import completion, text_of
-
-COUNTED = ROOT / "build" / "torture.jsonl"
 
 
 def echo(handler, body):

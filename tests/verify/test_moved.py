@@ -5,7 +5,6 @@ The environment is this one's; tests/verify/test_copied_out.py installs a starte
 
 import json
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -16,28 +15,15 @@ from shared.processes import free_port, running_server
 import pytest
 import requests
 
-from tests.conftest import make as make_here
-from tests.conftest import own_variables
+from tests.conftest import make, make_in_starter
 
 pytestmark = pytest.mark.verify
-MAKE = ["make", "-s", "-o", ".venv/.installed"]
-
-
-def make(starter: Path, *targets: str) -> None:
-    done = subprocess.run(
-        [*MAKE, *targets, "YES=1"],
-        cwd=starter,
-        env=own_variables(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def serve(starter: Path) -> None:
     """Start `make serve`, ask it the known request, stop it."""
     address = f"http://127.0.0.1:{(port := free_port())}"
-    command = [*MAKE, "serve", f"PORT={port}"]
+    command = ["make", "-s", "-o", ".venv/.installed", "serve", f"PORT={port}"]
     with running_server(command, starter, f"{address}/ping", starter / "log"):
         body = json.loads((starter / "request.json").read_text())
         reply = requests.post(f"{address}/invocations", json=body, timeout=120)
@@ -48,7 +34,7 @@ def serve(starter: Path) -> None:
 def archives(fresh_checkout) -> Path:
     """Return the folder of the starters to download."""
     checkout = fresh_checkout("archives")
-    assert make_here(checkout, "starters").returncode == 0
+    assert make(checkout, "starters").returncode == 0
     return checkout / "build/starters"
 
 
@@ -57,13 +43,13 @@ def test_a_starter_works_wherever_it_is(name, archives, tmp_path):
     zipfile.ZipFile(archives / f"{name}.zip").extractall(tmp_path / "a b")
     unzipped = tmp_path / "a b" / "my_model"
     (unzipped / ".venv").symlink_to(Path(sys.prefix))
-    make(unzipped, "log", "smoke")
+    make_in_starter(unzipped, "log smoke")
 
     renamed = unzipped.rename(tmp_path / "Renamed-2")  # its models come along
-    make(renamed, "smoke", "accept")
+    make_in_starter(renamed, "smoke accept")
 
     copied = shutil.copytree(renamed, tmp_path / "copied", symlinks=True)
-    make(copied, "log", "smoke", "test")  # and the first one is still there
+    make_in_starter(copied, "log smoke test")  # and the first one is still there
     models = ".mlflow/artifacts/models/*"
     assert len([*renamed.glob(models)]) < len([*copied.glob(models)])
     serve(copied)
@@ -71,7 +57,7 @@ def test_a_starter_works_wherever_it_is(name, archives, tmp_path):
 
 def test_a_checkout_works_after_a_move(fresh_checkout, tmp_path):
     checkout = fresh_checkout("before")
-    assert make_here(checkout, "log", "RECIPE=circle_area").returncode == 0
+    assert make(checkout, "log", "RECIPE=circle_area").returncode == 0
     moved = checkout.rename(tmp_path / "moved checkout")
-    done = make_here(moved, "smoke", "RECIPE=circle_area")
+    done = make(moved, "smoke", "RECIPE=circle_area")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,17 +2,18 @@
 
 import re
 import shutil
-import subprocess
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
 from shared import ROOT
-from shared.processes import environment, free_port, running_server
+from shared.processes import free_port, running_server
 from shared.recipes import find
 
 import pytest
 import yaml
+
+from tests.conftest import run_lines
 
 pytestmark = pytest.mark.verify
 GUIDES = ROOT / "docs" / "guides"
@@ -47,7 +48,7 @@ def follow(guide: str, folder: Path) -> None:
             elif title.endswith("terminal"):
                 server = re.search(SERVER, text, re.M)
                 commands = text[: server.start()] if server else text
-                printed = run(commands, folder)
+                printed = run_lines(commands, folder)
                 if server:
                     page = "" if "http.server" in server[0] else "health"
                     address = f"http://127.0.0.1:{server[1]}/{page}"
@@ -57,19 +58,6 @@ def follow(guide: str, folder: Path) -> None:
             else:
                 (folder / title).parent.mkdir(parents=True, exist_ok=True)
                 (folder / title).write_text(text, encoding="utf-8")
-
-
-def run(commands: str, folder: Path) -> str:
-    """Run a shell's lines up to the first that fails; return what they print."""
-    done = subprocess.run(
-        ["bash", "-ec", commands],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("guide", FOLLOWED)
@@ -84,14 +72,14 @@ def test_a_faster_log_of_the_first_model(tmp_path):
 
 def test_the_table_of_types(tmp_path):
     follow("which-way", tmp_path)
-    assert run("python make_table.py", tmp_path) in guide_text("which-way")
+    assert run_lines("python make_table.py", tmp_path) in guide_text("which-way")
 
 
 def test_a_recipe_s_file_with_plain_mlflow(tmp_path):
     for name in ("model_code.py", "request.json", "requirements.txt"):
         shutil.copy(find("circle_area").path / name, tmp_path)
     follow("copy-a-recipe", tmp_path)
-    assert "346.36" in run("python log.py", tmp_path)
+    assert "346.36" in run_lines("python log.py", tmp_path)
 
 
 def test_the_workflow(tmp_path):
@@ -111,8 +99,8 @@ def test_the_workflow(tmp_path):
         f"VERSION=2\n{promote}",
         f"VERSION=1\n! ({promote})",  # an approval that comes late
     ]
-    assert run("\n".join(lines), tmp_path).endswith("champion: 1\nchampion: 2\n")
+    assert run_lines("\n".join(lines), tmp_path).endswith("champion: 1\nchampion: 2\n")
     assert (tmp_path / "output.txt").read_text() == "version=1\nversion=2\n"
     follow("check-a-model", tmp_path)
     store = "export MLFLOW_TRACKING_URI=sqlite:///ci.db"
-    run(f"{store}\npytest test_model.py", tmp_path)
+    run_lines(f"{store}\npytest test_model.py", tmp_path)

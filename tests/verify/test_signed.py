@@ -1,32 +1,21 @@
 """The guide's commands sign a model and serve it; a changed file is noticed."""
 
-import subprocess
-from pathlib import Path
-
 from shared.processes import environment, free_port, running_server
 from shared.recipes import find
 
 import pytest
 
-from tests.conftest import blocks, store
+from tests.conftest import blocks, run_lines, store
 
 
 @pytest.mark.verify
 def test_a_changed_file_is_not_served(logged, folder, tmp_path):
     keys, release, sign, serve = blocks("what-is-in-an-artifact", "bash")
     keys = keys.replace("pip install model-signing pyopenssl\n", "")
-    env = environment(**store(logged))
-    done = subprocess.run(
-        ["bash", "-ec", keys + release + sign],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_lines(keys + release + sign, tmp_path, environment(**store(logged)))
     port = free_port()
     command = ["bash", "-ec", serve.replace("5001", str(port))]
-    place = f"http://127.0.0.1:{port}/ping", Path(tmp_path / "server.txt")
+    place = (f"http://127.0.0.1:{port}/ping", tmp_path / "server.txt")
     with running_server(command, tmp_path, *place, **store(logged)):
         pass
     code = folder(find("circle_area")) / "model_code.py"

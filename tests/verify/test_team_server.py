@@ -4,7 +4,6 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import pytest
 import requests
 
 from benchmarks.report import marked_processes
-from tests.conftest import blocks, only, summary
+from tests.conftest import blocks, only, run_lines, summary
 from tests.verify.conftest import chosen, typed
 
 pytestmark = pytest.mark.verify
@@ -57,9 +56,7 @@ def run() -> Iterator[Callable[[str, Path], None]]:
 
     def run(lines: str, where: Path = folder) -> None:
         lines = lines.replace("sudo -u postgres ", owner).replace("5432", port)
-        words = ["bash", "-ec", lines]
-        done = subprocess.run(words, cwd=where, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        run_lines(lines, where, env)
 
     control = f"{owner}pg_ctl -D {folder}/data -w"
     auth = "--auth-local=trust --auth-host=scram-sha-256"

@@ -1,4 +1,4 @@
-"""The way through the house: what a person types, on a fresh checkout."""
+"""The commands that a person types, on a fresh checkout."""
 
 import json
 import os
@@ -22,11 +22,19 @@ import mlflow
 import pandas as pd
 import pytest
 
-from benchmarks.report import marked_processes
 from recipes.circle_area.driver import SIGNATURE
-from tests.conftest import environment, left_behind, make, only, store, summary
+from tests.conftest import (
+    environment,
+    left_behind,
+    make,
+    only,
+    remaining_processes,
+    store,
+    summary,
+)
 
 RECIPES = discover()
+RUNS = ROOT / "tests/runs.json"
 
 
 def test_log_all_logs_every_recipe_without_a_warning(logged):
@@ -39,18 +47,26 @@ def test_log_all_logs_every_recipe_without_a_warning(logged):
     assert not (logged / "mlruns").exists()
 
 
-def test_runs_keep_their_params_metrics_and_data(logged):
-    """They are those of runs.json, up to what differs between machines."""
+def test_runs_keep_their_metrics(request, logged):
+    """They are those of runs.json, up to 5 %: machines differ."""
     client = mlflow.MlflowClient(store(logged)["MLFLOW_TRACKING_URI"])
-    kept = json.loads((ROOT / "tests/runs.json").read_text())
-    for row in summary(logged):
+    metrics = {}
+    for recipe, row in zip(RECIPES, summary(logged), strict=True):
         run = client.get_run(row["run_id"])
         assert run.info.status == "FINISHED"
-        if expected := kept.get(row["recipe"]):
-            data = sorted(entry.dataset.name for entry in run.inputs.dataset_inputs)
-            assert (run.data.params, data) == (expected["params"], expected["data"])
-            near = pytest.approx(expected["metrics"], rel=0.05, abs=0.05)
-            assert run.data.metrics == near, row["recipe"]
+        driver = (recipe.path / "driver.py").read_text()
+        logs_params = "log_params(" in driver or "model_config=" in driver
+        assert bool(run.data.params) == logs_params, recipe.name
+        assert run.inputs.dataset_inputs or "log_input(" not in driver, recipe.name
+        if run.data.metrics:
+            rounded = {key: f"{value:.4g}" for key, value in run.data.metrics.items()}
+            metrics[recipe.name] = {key: float(text) for key, text in rounded.items()}
+    if request.config.getoption("--keep-metrics"):
+        RUNS.write_text(json.dumps(metrics, indent=2) + "\n")
+    kept = json.loads(RUNS.read_text())
+    assert metrics.keys() == kept.keys()
+    for name, expected in kept.items():
+        assert metrics[name] == pytest.approx(expected, rel=0.05), name
 
 
 def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout):
@@ -178,13 +194,10 @@ def test_killed_driver_ends_its_run(tmp_path, new_store, monkeypatch):
         ("log", {"RECIPE": "../recipes/circle_area"}, 1, "known: circle_area, "),
         ("new", {}, 1, "no recipe named: add FROM=<name>"),
         ("new", {"FROM": "circle_area"}, 1, "name the new folder"),
-        ("recipe", {"NAME": "Bmi"}, 1, "no name for a recipe"),
         ("recipe", {"NAME": "circle_area"}, 1, "there already"),
         ("ui", {"PORT": "65536"}, 1, "PORT='65536': give a number"),
         ("ui", {"PORT": "http"}, 1, "PORT='http': give a number"),
         ("ui", {}, 1, "nothing logged yet"),
-        ("serve", {"RECIPE": "circle_area"}, 1, "nothing logged yet"),
-        ("promote", {"RECIPE": "circle_area"}, 1, "circle_area has no challenger"),
         ("score-spark", {"RECIPE": "circle_area"}, 1, "add INPUT="),
     ],
 )
@@ -241,7 +254,12 @@ def test_help_and_list_import_no_mlflow():
     assert "mlflow" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+reads_proc = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="looks into /proc"
+)
+
+
+@reads_proc
 @pytest.mark.parametrize(
     "target, how, enough",
     [
@@ -266,12 +284,12 @@ def test_no_process_is_left_behind(
     assert not (checkout / "build/log-all.json").exists()
 
 
+@reads_proc
 def test_what_ignores_a_polite_end_is_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(processes, "PATIENCE", 1)
     monkeypatch.setenv("COOKBOOK_MARK", str(tmp_path))
     assert processes.run_command(["sh", "-c", "trap '' TERM; sleep 600 &"]) == 0
-    looks = [marked_processes(str(tmp_path)) for _ in range(100)]
-    assert not all(looks), "it is gone at one of the looks"
+    assert remaining_processes(str(tmp_path)) == {}
 
 
 @pytest.mark.parametrize("makefile", ["Makefile", "shared/starter/Makefile"])
