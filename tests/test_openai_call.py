@@ -5,6 +5,7 @@ import os
 import runpy
 import sys
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 from shared import local_llm
 
@@ -220,11 +221,16 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
         assert KEY not in os.environ["OPENAI_BASE_URL"] + os.environ["OPENAI_API_KEY"]
         assert predict(GOOD)["error"].tolist() == [None], "went through the proxy"
     assert dict(os.environ) == before
+    with monkeypatch.context() as own:
+        own.setenv("OPENAI_EMBEDDING_MODEL", "of a service elsewhere: it takes the key too")
+        own.setattr(local_llm, "served", MagicMock())
+        local_llm.local_llm().__enter__()
+        assert local_llm.served.call_args.args[-1] == KEY
     monkeypatch.setenv("OPENAI_MODEL", "other")
     monkeypatch.setattr(sys, "argv", ["local_llm.py", sys.executable, "-c", "exit(3)"])
     with pytest.raises(SystemExit, match="3"):
         runpy.run_path(local_llm.__file__, run_name="__main__")
     assert capfd.readouterr().out.splitlines() == [
-        f"asks    {local_llm.MODEL} on this machine",
+        *[f"asks    {local_llm.MODEL} on this machine"] * 2,
         "asks    other at there, the environment's endpoint",
     ]
