@@ -103,7 +103,11 @@ def kept() -> dict[str, Any]:
 
 def finders(case: Pitfall) -> list[str]:
     """Return the checks of check-model that name the case."""
-    return [name for name, row in check.table().items() if case.slug in row[-1].split()]
+    return [
+        name
+        for name, row in check.read_checks().items()
+        if case.slug in row[-1].split()
+    ]
 
 
 def digest() -> str:
