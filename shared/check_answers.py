@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import re
+import site
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from shared.check_files import SECRET_NAME, Files, Skip
 
 LONGEST = 2000  # characters of an error that somebody still reads
 READABLE = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")  # by any program
+INSTALLED = (sys.prefix, sys.base_prefix, site.getusersitepackages())
 LOCAL = ("127.", "localhost", "::1")
 VOLATILE = {"id", "item_id", "call_id", "created", "created_at"}  # fields of messages
 PLACE = re.compile(r"\b[Rr]ow \d+")  # in an error's text
@@ -47,8 +49,7 @@ class Watcher:
         self.hosts: list[str] = []
         self.refused: list[str] = []
         self.keys: set[str] = set()  # that were asked for
-        own = (self.folder, tempfile.gettempdir(), sys.prefix, sys.base_prefix)
-        self.readable = (*own, *READABLE)
+        self.readable = (self.folder, tempfile.gettempdir(), *INSTALLED, *READABLE)
         look_up = os._Environ.__getitem__
 
         def noting(environment: Any, name: Any) -> Any:
@@ -628,7 +629,7 @@ def examine(
     os.environ["MLFLOW_TRACE_SAMPLING_RATIO"] = "0"  # no traces into the store
     os.environ["TMPDIR"] = tempfile.mkdtemp(dir=place)
     tempfile.tempdir = None  # look again
-    sys.path = [p for p in sys.path if p.startswith((sys.prefix, sys.base_prefix))]
+    sys.path = [path for path in sys.path if path.startswith(INSTALLED)]
     for module in [*sys.modules]:  # the model may have a package of that name
         if module.split(".")[0] == __package__:
             del sys.modules[module]
