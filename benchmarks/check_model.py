@@ -31,6 +31,7 @@ from benchmarks.report import publish
 CORPUS = yaml.safe_load(
     Template(Path(__file__).with_suffix(".yml").read_text("utf-8")).substitute(
         KEY="sk-" + "a1B2" * 6,
+        HEX="0123456789abcdef" * 2,
         MLFLOW=mlflow.__version__,
         NUMPY=version("numpy"),
         LANGCHAIN=version("langchain-core"),
@@ -149,7 +150,7 @@ def main() -> None:
         ("something is found in a model without a fault", alarms, len(FAULTLESS)),
     ]
     table = [{"result": text, "models": hits, "of": of} for text, hits, of in rows]
-    measured = ["shared/check.py", "shared/check_answers.py"]
+    measured = ["shared/check.py", "shared/check_answers.py", "shared/check_files.py"]
     measured.append("benchmarks/check_model.yml")
     publish("check_model", {"What check-model finds": table}, measured)
 

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from shared.check import check_model, report, table
+from shared.check import check_model, format_report, read_checks
 from shared.recipes import ROOT, find
 
 import mlflow
@@ -43,7 +43,7 @@ def save_models(folder: Path) -> list[Path]:
 def checks() -> str:
     """Return the table of the checks, pitfalls as links."""
     rows = []
-    for name, (level, looks_for, why, mend, pitfalls) in table().items():
+    for name, (level, looks_for, why, mend, pitfalls) in read_checks().items():
         links = [f"[{p}](../pitfalls.md#{p})" for p in pitfalls.split()]
         check = "<br>".join([f"`{name}`", level, *links])
         cells = {"Check": check, "It looks for": looks_for}
@@ -57,7 +57,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # MLflow's, on a model that is wrong on purpose
     with tempfile.TemporaryDirectory() as place:
         for model in save_models(Path(place)):
-            text = report(model.name, check_model(str(model)))
+            text = format_report(model.name, check_model(str(model)))
             (OUT / f"{model.name}.txt").write_text(text)
     (OUT / "checks.md").write_text(checks())
 

@@ -103,7 +103,8 @@ def kept() -> dict[str, Any]:
 
 def finders(case: Pitfall) -> list[str]:
     """Return the checks of check-model that name the case."""
-    return [name for name, row in check.table().items() if case.slug in row[-1].split()]
+    checks = check.read_checks().items()
+    return [name for name, row in checks if case.slug in row[-1].split()]
 
 
 def digest() -> str:

@@ -4,9 +4,9 @@
     check-model models:/churn/3 --json   for a program; --help lists all options
 
 It needs MLflow and what the model needs, nothing else. The model runs in a process of
-its own, in an empty folder: loaded without the keys of the environment, and with no
-host but this one to reach, unless `--call`. check.md says of each check why it matters
-and what mends it; the checks are in check_files.py and check_answers.py.
+its own, in an empty folder: loaded without the keys of the environment, and Python's
+sockets reach no host but this one, unless `--call`. check.md says of each check why it
+matters and what mends it; the checks are in check_files.py and check_answers.py.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from shared.check_answers import CheckError, examine, find
+from shared.check_answers import CheckError, examine, model_folder, run_params
+from shared.check_files import Files, no_secrets
 
 LIMIT = 60.0  # seconds that one check may take
 
@@ -41,13 +42,13 @@ class Result(NamedTuple):
     pitfall: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.status:<8}{self.name}: {self.seen or 'fine'}"]
+        lines = [f"{self.status:<8}{self.name}: {self.seen}"]
         lines += [line for line in (self.why, self.mend, self.pitfall) if line]
         return "\n        ".join(lines)
 
 
 @functools.cache
-def table() -> dict[str, list[str]]:
+def read_checks() -> dict[str, list[str]]:
     """Return what check.md says of each check, in its order; the pitfalls are last."""
     text = Path(__file__).with_name("check.md").read_text("utf-8")
     rows = [line.strip("|").split(" | ") for line in text.splitlines()[2:]]
@@ -58,7 +59,10 @@ def result(name: str, status: str, seen: str) -> Result:
     """Return a check's result, a finding with why it matters and what mends it."""
     if status in ("ok", "skipped"):
         return Result(name, status, seen)
-    level, _, why, mend, pitfalls = table()[name]
+    if status == "failed":
+        seen = f"check-model itself failed: {seen}"
+        return Result(name, "error", seen, "It says nothing of the model: report it.")
+    level, _, why, mend, pitfalls = read_checks()[name]
     pitfall = f"Pitfall: {pitfalls.split()[0]}" if pitfalls else ""
     status = level if status == "found" else status
     return Result(name, status, seen, why, mend, pitfall)
@@ -74,7 +78,6 @@ def check_model(
     """
     if env_manager == "uv":
         return check_isolated(str(model), call, limit)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # The process is a fork of multiprocessing's fork server, which imports MLflow once.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
@@ -83,11 +86,10 @@ def check_model(
     pipe, theirs = processes.Pipe(duplex=False)
     script = sys.modules["__main__"]
     with tempfile.TemporaryDirectory() as place:
-        given = (str(model), call, [*table()], dict(os.environ), place, theirs)
+        given = (str(model), call, [*read_checks()], dict(os.environ), place, theirs)
         process = processes.Process(target=examine, args=given)
-        sys.modules["__main__"] = ModuleType(
-            "__main__"
-        )  # not the caller's script again
+        # The process would run the caller's script again.
+        sys.modules["__main__"] = ModuleType("__main__")
         try:
             process.start()
         finally:
@@ -105,18 +107,20 @@ def check_model(
 def receive(pipe: Any, limit: float) -> Iterator[Result]:
     """Yield what the process sends; what comes after a check that hangs is skipped."""
     stop = ""
-    for name in ("", *table()):
+    for name in ("", *read_checks()):
         if stop:
             yield result(name, "skipped", f"not reached: {stop}")
             continue
         try:
-            message = pipe.recv() if pipe.poll(limit) else f"no end after {limit:g} s"
+            # It starts with a download, which is no check.
+            ends = pipe.poll(limit if name else None)
+            message = pipe.recv() if ends else f"no end after {limit:g} s"
         except EOFError:
             message = "its process crashes"
         if not name and message:
             raise CheckError(message)
         if isinstance(message, str):
-            stop = f"{name} has no end"
+            stop = f"{name}: {message}"
             message = ("error", message)
         if name:
             yield result(name, *message)
@@ -124,7 +128,7 @@ def receive(pipe: Any, limit: float) -> Iterator[Result]:
 
 def check_isolated(model: str, call: bool, limit: float) -> list[Result]:
     """Return the results from an environment with the model's requirements alone."""
-    folder = find(model)
+    folder = model_folder(model)
     folder_of_python = str(Path(sys.executable).parent)
     uv = shutil.which("uv") or shutil.which("uv", path=folder_of_python)
     if not uv:
@@ -139,12 +143,19 @@ def check_isolated(model: str, call: bool, limit: float) -> list[Result]:
     with tempfile.TemporaryDirectory() as place:  # with check-model and nothing else
         shutil.copytree(Path(__file__).parent, Path(place) / "shared")
         done = subprocess.run(command, cwd=place, capture_output=True, text=True)
-    if done.returncode not in (0, 1):
-        raise CheckError(done.stderr.strip().splitlines()[-1])
-    return [Result(**row) for row in json.loads(done.stdout)["results"]]
+    if not done.stdout:
+        reason = " ".join(done.stderr.split()) or f"uv ends with {done.returncode}"
+        raise CheckError(reason[-600:])
+    rows = json.loads(done.stdout)["results"]
+    # That environment may be unable to read the run that logged the model.
+    files = Files(folder)
+    files.run_params = run_params(model, files.meta.run_id)
+    secret = next(no_secrets(files), "")
+    here = {"no-secrets": result("no-secrets", "found" if secret else "ok", secret)}
+    return [here.get(row["name"]) or Result(**row) for row in rows]
 
 
-def report(model: str, results: list[Result], as_json: bool = False) -> str:
+def format_report(model: str, results: list[Result], as_json: bool = False) -> str:
     """Return all results as JSON, or errors, advice and what was skipped to read."""
     statuses = [outcome.status for outcome in results]
     counts = {name: statuses.count(name) for name in ("error", "advice", "skipped")}
@@ -156,14 +167,14 @@ def report(model: str, results: list[Result], as_json: bool = False) -> str:
     return "\n".join([*lines, f"{model}: {len(results)} checks: {numbers}"])
 
 
-def print_check(model: str, json: bool = False, **options: Any) -> int:
+def print_check(model: str, as_json: bool = False, **options: Any) -> int:
     """Check the model and print what is to be said of it; return the exit code."""
     try:
         results = check_model(model, **options)
     except CheckError as error:
         print(f"check-model: {model}: {error}", file=sys.stderr)
         return 2
-    print(report(model, results, json))
+    print(format_report(model, results, as_json))
     return int(any(outcome.status == "error" for outcome in results))
 
 
@@ -172,7 +183,9 @@ def main() -> int:
     about = str(__doc__).splitlines()[0]
     parser = argparse.ArgumentParser("check-model", description=about)
     parser.add_argument("model", help="models:/name/version, runs:/id/name or a folder")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--json", dest="as_json", action="store_true", help="print JSON"
+    )
     parser.add_argument("--call", action="store_true", help="let it ask other hosts")
     parser.add_argument("--env-manager", choices=["local", "uv"], default="local")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds a check")

@@ -9,9 +9,11 @@ import logging
 import math
 import os
 import re
+import site
 import sys
 import tempfile
 import time
+import traceback
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from shared.check_files import SECRET_NAME, Files, Skip
 
 LONGEST = 2000  # characters of an error that somebody still reads
 READABLE = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")  # by any program
+INSTALLED = (sys.prefix, sys.base_prefix, site.getusersitepackages())
 LOCAL = ("127.", "localhost", "::1")
 VOLATILE = {"id", "item_id", "call_id", "created", "created_at"}  # fields of messages
 PLACE = re.compile(r"\b[Rr]ow \d+")  # in an error's text
@@ -34,7 +37,7 @@ class CheckError(Exception):
     """The model could not be checked; the message says why in one line."""
 
 
-class Watch:
+class Watcher:
     """Note what the model's own code opens, and which hosts and keys it asks for."""
 
     def __init__(self, folder: Path, call: bool) -> None:
@@ -45,13 +48,12 @@ class Watch:
         self.files: list[str] = []
         self.hosts: list[str] = []
         self.refused: list[str] = []
-        self.keys: set[str] = set()  # that were not there
-        own = (self.folder, tempfile.gettempdir(), sys.prefix, sys.base_prefix)
-        self.readable = (*own, *READABLE)
+        self.keys: set[str] = set()  # that were asked for
+        self.readable = (self.folder, tempfile.gettempdir(), *INSTALLED, *READABLE)
         look_up = os._Environ.__getitem__
 
         def noting(environment: Any, name: Any) -> Any:
-            if name not in environment._data and SECRET_NAME.fullmatch(str(name)):
+            if SECRET_NAME.fullmatch(str(name)):
                 self.keys.add(name)
             return look_up(environment, name)
 
@@ -120,18 +122,18 @@ class Reply(NamedTuple):
             yield f"is refused in {len(self.text):,} characters"
 
 
-class Subject(Files):
+class LoadedModel(Files):
     """The model that is checked, as it is loaded and asked."""
 
     def __init__(self, name: str, call: bool) -> None:
-        folder = find(name)
-        super().__init__(folder, {})
-        if ":/" in name:
-            self.run_params = run_params(self.meta.run_id)
-            forget_connections()
+        folder = model_folder(name)
+        super().__init__(folder)
+        self.run_params = run_params(name, self.meta.run_id)
+        forget_connections()
+        self.loaded: Any = None  # until `loads` has passed
         self.seconds = 0.0  # that one answer takes
         self.keys_at_load: set[str] = set()  # without which it does not load
-        self.watch = Watch(folder, call)
+        self.watch = Watcher(folder, call)
 
     def with_keys(self, act: Callable[[], Any]) -> tuple[Any, set[str]]:
         """Return act() and the keys without which it fails: they become "none"."""
@@ -141,9 +143,10 @@ class Subject(Files):
         os.environ.update(dict.fromkeys(missing, "none"))
         return act(), missing
 
-    @functools.cached_property
+    @property
     def pyfunc(self) -> Any:
-        raise Skip("it does not load")  # `loads` puts it here
+        self.skip_unless_passed("loads")
+        return self.loaded
 
     def ask(self, body: Any) -> Reply:
         """Return what the model server would reply, through its own parser."""
@@ -161,18 +164,22 @@ class Subject(Files):
                 message = message.split("\nError: ", 1)[-1]
             trace = error.json_kwargs.get("stack_trace")
             return Reply(error.get_http_status_code(), trace or message, bool(trace))
+        except Exception:  # such as an answer that can't be written as JSON
+            return Reply(500, traceback.format_exc(), True)
 
     @functools.cached_property
     def body(self) -> dict[str, Any]:
         """Return the input example as the body of a request."""
-        self.after("has-example")
+        self.skip_unless_passed("has-example")
         file = self.folder / "serving_input_example.json"
+        if not file.is_file():
+            raise Skip("its MLflow kept no request with the example")
         return dict(json.loads(file.read_text("utf-8")))
 
     @functools.cached_property
     def first(self) -> Any:
         """Return the answer to the input example."""
-        self.after("example-is-answered")
+        self.skip_unless_passed("example-is-answered")
         return self.ask(self.body).answer
 
     @functools.cached_property
@@ -204,10 +211,10 @@ class Subject(Files):
     @functools.cached_property
     def cells(self) -> list[tuple[Any, Any]]:
         """Return the first row's numbers and texts that change the answer."""
-        row, other = self.rows[0], varied(self.rows[0])
+        row, other = self.rows[0], vary(self.rows[0])
         names = [name for name in row if other[name] != row[name]]
         answers = {name: self.ask_cell(name, other[name]).answer for name in names}
-        used = [name for name in names if not same(answers[name], self.first)]
+        used = [name for name in names if not is_same(answers[name], self.first)]
         if not used:
             raise Skip("the example has no value that the answer depends on")
         return [(name, row[name]) for name in used]
@@ -223,15 +230,19 @@ class Subject(Files):
     @functools.cached_property
     def batch(self) -> list[tuple[dict[Any, Any], Any]]:
         """Return rows, at least two, with their answers; Skip without one for each."""
-        self.after("answers-repeat")
-        rows = self.rows if len(self.rows) > 1 else [*self.rows, varied(self.rows[0])]
+        self.skip_unless_passed("answers-repeat")
+        rows = self.rows
+        if len(rows) == 1:
+            others = [vary(rows[0]), vary(rows[0], texts=False)]
+            accepted = [row for row in others if self.ask_rows([row]).status == 200]
+            rows = [*rows, *accepted, *rows][:2]
         answers = self.ask_rows(rows).answer
         if not isinstance(answers, list) or len(answers) != len(rows):
             raise Skip("it does not give one answer for each row")
         return list(zip(rows, answers, strict=True))
 
 
-def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
+def is_same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
     """Compare answers, floats up to that fraction.
 
     Ids and times of messages don't count, nor the row's number in an error's text.
@@ -239,10 +250,12 @@ def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         is_message = {"object", "type", "role"} & one.keys()
         names = (one.keys() | other.keys()) - (VOLATILE if is_message else set())
-        return all(same(one.get(name), other.get(name), tolerance) for name in names)
+        return all(is_same(one.get(name), other.get(name), tolerance) for name in names)
     if isinstance(one, list) and isinstance(other, list):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(same(*pair, tolerance) for pair in pairs)
+        if len(one) != len(other):
+            return False
+        pairs = zip(one, other, strict=True)
+        return all(is_same(*pair, tolerance) for pair in pairs)
     if isinstance(one, float) and isinstance(other, float):
         missing = math.isnan(one) and math.isnan(other)
         return missing or math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-9)
@@ -251,13 +264,13 @@ def same(one: Any, other: Any, tolerance: float = 1e-5) -> bool:
     return bool(one == other)
 
 
-def varied(row: dict[Any, Any]) -> dict[Any, Any]:
-    """Return the row with other numbers and texts."""
+def vary(row: dict[Any, Any], texts: bool = True) -> dict[Any, Any]:
+    """Return the row with other numbers and, unless told otherwise, other texts."""
     other = dict(row)
     for name, value in row.items():
         if type(value) in (int, float):
             other[name] = value + 1
-        elif isinstance(value, str):
+        elif isinstance(value, str) and texts:
             other[name] = f"{value} x"
     return other
 
@@ -281,19 +294,19 @@ def in_column(value: Any, name: Any) -> str:
     return short(value) if name is None else f"{short(value)} in column {name!r}"
 
 
-def loads_without_network(model: Subject) -> Iterator[str]:
-    return (f"asks {host}" for host in model.watch.hosts if "loaded" in host)
+def loads_without_network(model: LoadedModel) -> Iterator[str]:
+    return (f"asks {host}" for host in model.watch.hosts)  # before any request
 
 
-def loads_without_keys(model: Subject) -> Iterator[str]:
+def loads_without_keys(model: LoadedModel) -> Iterator[str]:
     return (f"does not load without {key}" for key in sorted(model.keys_at_load))
 
 
-def opens_own_files_only(model: Subject) -> Iterator[str]:
+def opens_own_files_only(model: LoadedModel) -> Iterator[str]:
     return iter(model.watch.files)
 
 
-def loads(model: Subject) -> Iterator[str]:
+def loads(model: LoadedModel) -> Iterator[str]:
     """Load it without the keys of the environment; it has them back to predict."""
     from mlflow.pyfunc import load_model
 
@@ -303,7 +316,7 @@ def loads(model: Subject) -> Iterator[str]:
         del os.environ[name]
     load = functools.partial(load_model, str(model.folder), suppress_warnings=True)
     try:
-        model.__dict__["pyfunc"], model.keys_at_load = model.with_keys(load)
+        model.loaded, model.keys_at_load = model.with_keys(load)
         os.environ.update(keys)
         model.watch.phase = "when it predicts"
     except Exception as error:
@@ -312,8 +325,8 @@ def loads(model: Subject) -> Iterator[str]:
         yield one_line(error)
 
 
-def example_is_answered(model: Subject) -> Iterator[str]:
-    model.after("has-example")
+def example_is_answered(model: LoadedModel) -> Iterator[str]:
+    model.skip_unless_passed("has-example")
     example = model.meta.load_input_example(str(model.folder))
     pyfunc = model.pyfunc
     fault = None
@@ -332,8 +345,8 @@ def example_is_answered(model: Subject) -> Iterator[str]:
         yield f"over REST: {reply.text.strip()[-200:]}"
 
 
-def params_arrive(model: Subject) -> Iterator[str]:
-    model.after("example-is-answered")
+def params_arrive(model: LoadedModel) -> Iterator[str]:
+    model.skip_unless_passed("example-is-answered")
     schema = model.meta.get_params_schema()
     params = NotedParams({p.name: p.default for p in schema.params} if schema else {})
     example = model.meta.load_input_example(str(model.folder))
@@ -366,14 +379,14 @@ class NotedParams(dict[str, Any]):
         return super().get(name, default)
 
 
-def answers_repeat(model: Subject) -> Iterator[str]:
+def answers_repeat(model: LoadedModel) -> Iterator[str]:
     again = model.ask(model.body).answer
-    if not same(again, model.first):
+    if not is_same(again, model.first):
         yield f"the same request twice: {short(model.first)}, then {short(again)}"
 
 
-def answers_json(model: Subject) -> Iterator[str]:
-    model.after("example-is-answered")
+def answers_json(model: LoadedModel) -> Iterator[str]:
+    model.skip_unless_passed("example-is-answered")
     replies = {"the example": model.ask(model.body)}
     with suppress(Skip):
         for name, _ in model.numbers:
@@ -386,19 +399,19 @@ def answers_json(model: Subject) -> Iterator[str]:
             yield f"{what} is answered with {hit[0]}"
 
 
-def reads_the_values(model: Subject) -> Iterator[str]:
+def reads_the_values(model: LoadedModel) -> Iterator[str]:
     if not isinstance(model.first, list) or len(model.first) != len(model.rows[0]):
         return
-    others = [varied(row) for row in model.rows]
+    others = [vary(row) for row in model.rows]
     if others == model.rows:
         raise Skip("its example has no numbers and no texts")
     replies = [model.ask_rows(rows) for rows in (model.rows * 2, others)]
-    if all(same(reply.answer, model.first) for reply in replies):
+    if all(is_same(reply.answer, model.first) for reply in replies):
         asked = [short([*row.values()]) for row in (model.rows[0], others[0])]
         yield f"answers {short(model.first)} for {' and for '.join(asked)}"
 
 
-def names_its_columns(model: Subject) -> Iterator[str]:
+def names_its_columns(model: LoadedModel) -> Iterator[str]:
     outputs = model.meta.signature and model.meta.signature.outputs
     if model.task or not outputs or not outputs.has_input_names():
         raise Skip("the signature names no columns of the answer")
@@ -409,20 +422,17 @@ def names_its_columns(model: Subject) -> Iterator[str]:
         yield f"answers {short(row)}; the signature has {columns}"
 
 
-def rows_apart(model: Subject) -> Iterator[str]:
-    rows, answers = (
-        [row for row, _ in model.batch],
-        [answer for _, answer in model.batch],
-    )
+def rows_apart(model: LoadedModel) -> Iterator[str]:
+    rows, answers = map(list, zip(*model.batch, strict=True))
     for row, among in model.batch[:8]:
         alone = model.ask_rows([row]).answer
-        if not same(alone, [among]):
+        if not is_same(alone, [among]):
             yield f"{short(row)} alone: {short(alone)}, among others: {short(among)}"
     others = {"in reverse": (rows[::-1], answers[::-1])}
     others["twice"] = (rows * 2, answers * 2)
     for how, (asked, expected) in others.items():
         seen = model.ask_rows(asked).answer
-        if not same(seen, expected):
+        if not is_same(seen, expected):
             yield f"{short(answers)}, and {short(seen)} with the rows {how}"
     for name in rows[0]:
         gap = model.ask_cell(name, None)
@@ -437,46 +447,53 @@ def in_new_conversation(body: dict[str, Any]) -> dict[str, Any]:
     return body | {"context": body["context"] | {"conversation_id": uuid.uuid4().hex}}
 
 
-def is_anothers(answer: Any, alone: Any, expected: list[Any]) -> bool:
+def belongs_to_another(answer: Any, alone: Any, expected: list[Any]) -> bool:
     """Say whether an answer is not its own request's, or is that of another one.
 
     A busy service rounds otherwise: embeddings differ in the third digit.
     """
-    if same(answer, alone):
+    if is_same(answer, alone):
         return False
-    return not same(answer, alone, 0.01) or any(same(answer, e) for e in expected)
+    return not is_same(answer, alone, 0.01) or any(is_same(answer, e) for e in expected)
 
 
-def threads_apart(model: Subject) -> Iterator[str]:
-    model.after("answers-repeat")
+def threads_apart(model: LoadedModel) -> Iterator[str]:
+    model.skip_unless_passed("answers-repeat")
     bodies = [model.body]
     with suppress(Skip):
         bodies = [model.with_rows([row]) for row, _ in model.batch[:8]]
-    expected = [model.ask(in_new_conversation(body)).answer for body in bodies]
-    times = 8 * min(3, int(1 + 2 / (model.seconds * len(bodies) + 0.01)))
+    expected: list[Any] = []
+    start = time.monotonic()
+    for body in bodies:
+        if time.monotonic() - start < 2:  # threads take eight times as long, or more
+            expected.append(model.ask(in_new_conversation(body)).answer)
+    bodies = bodies[: len(expected)]
+    times = 8 * min(3, int(1 + 1 / (time.monotonic() - start + 0.01)))
     sys.setswitchinterval(1e-5)  # threads meet more often
     with ThreadPoolExecutor(8) as pool:
         bodies = [in_new_conversation(body) for body in bodies * times]
         answers = [reply.answer for reply in pool.map(model.ask, bodies)]
     sys.setswitchinterval(0.005)
-    pairs = zip(answers, expected * times, strict=True)
-    other = [answer for answer, alone in pairs if is_anothers(answer, alone, expected)]
-    # MLflow's autologging loses its session now and then, whatever the model.
-    other = [answer for answer in other if "autologging_utils" not in str(answer)]
-    if other:
-        yield f"{len(other)} of {len(answers)} answers in 8 threads: {short(other[0])}"
+    wrong = []
+    for answer, alone in zip(answers, expected * times, strict=True):
+        # MLflow's autologging loses its session now and then, whatever the model.
+        lost = "autologging_utils" in str(answer)
+        if not lost and belongs_to_another(answer, alone, expected):
+            wrong.append(answer)
+    if wrong:
+        yield f"{len(wrong)} of {len(answers)} answers in 8 threads: {short(wrong[0])}"
 
 
-def numbers_are_numbers(model: Subject) -> Iterator[str]:
+def numbers_are_numbers(model: LoadedModel) -> Iterator[str]:
     for name, value in model.numbers:
         for sent, number in ((True, 1), (str(value), value)):
             reply = model.ask_cell(name, sent)
             taken = model.ask_cell(name, number)
-            if reply.status == 200 and same(reply.answer, taken.answer):
+            if reply.status == 200 and is_same(reply.answer, taken.answer):
                 yield f"{in_column(sent, name)} is taken for {number}"
 
 
-def bad_values_are_refused_well(model: Subject) -> Iterator[str]:
+def bad_values_are_refused_well(model: LoadedModel) -> Iterator[str]:
     times = 200 if model.seconds < 0.05 else 1
     for name, _ in model.cells:
         for value in ("no such value", None):
@@ -484,9 +501,9 @@ def bad_values_are_refused_well(model: Subject) -> Iterator[str]:
                 yield f"{in_column(value, name)} {fault}"
 
 
-def columns_are_checked(model: Subject) -> Iterator[str]:
-    model.after("has-signature")
-    model.after("answers-repeat")
+def columns_are_checked(model: LoadedModel) -> Iterator[str]:
+    model.skip_unless_passed("has-signature")
+    model.skip_unless_passed("answers-repeat")
     names = [name for name in model.rows[0] if isinstance(name, str)]
     if not names:
         raise Skip("its rows have no columns")
@@ -496,7 +513,7 @@ def columns_are_checked(model: Subject) -> Iterator[str]:
             yield f"a request without column {name!r} {fault}"
 
 
-def stream_says_the_same(model: Subject) -> Iterator[str]:
+def stream_says_the_same(model: LoadedModel) -> Iterator[str]:
     if "responses" not in model.task:
         raise Skip("it is no ResponsesAgent")
     answered = text_of(model.first["output"])
@@ -504,6 +521,9 @@ def stream_says_the_same(model: Subject) -> Iterator[str]:
         events = list(model.pyfunc.predict_stream(model.body))
     except NotImplementedError:
         raise Skip("it has no predict_stream") from None
+    except Exception as error:
+        yield f"predict_stream fails: {one_line(error)}"
+        return
     kinds = [event["type"].removeprefix("response.") for event in events]
     done = [event["item"] for event in events if event["type"].endswith("item.done")]
     if not done:
@@ -512,9 +532,7 @@ def stream_says_the_same(model: Subject) -> Iterator[str]:
         yield "response.completed is not the last event"
     if kinds[-1].endswith("text.delta"):
         yield "a delta comes after the end of its message"
-    deltas = [
-        event["delta"] for event in events if event["type"].endswith("text.delta")
-    ]
+    deltas = [e["delta"] for e in events if e["type"].endswith("text.delta")]
     streamed = "".join(deltas) or text_of(done)
     if streamed != text_of(done):
         yield f"deltas {streamed!r:.80}, items {text_of(done)!r:.80}"
@@ -528,7 +546,7 @@ def text_of(items: list[dict[str, Any]]) -> str:
     return "".join(part.get("text", "") for part in parts)
 
 
-def failure_is_told(model: Subject) -> Iterator[str]:
+def failure_is_told(model: LoadedModel) -> Iterator[str]:
     if "agent" not in model.task:
         raise Skip("it is no agent")
     if not any("predicts" in host for host in model.watch.hosts):
@@ -547,7 +565,7 @@ def failure_is_told(model: Subject) -> Iterator[str]:
 # The process.
 
 
-def find(model: str) -> Path:
+def model_folder(model: str) -> Path:
     """Return a model's folder; CheckError if it isn't there or can't be checked."""
     import mlflow
 
@@ -558,7 +576,10 @@ def find(model: str) -> Path:
         file = Path(store.removeprefix("sqlite:///"))
         if store.startswith("sqlite:///") and not file.is_file():
             raise CheckError(f"no store at {file}: set MLFLOW_TRACKING_URI")
-        folder = mlflow.artifacts.download_artifacts(model)
+        try:
+            folder = mlflow.artifacts.download_artifacts(model)
+        except mlflow.MlflowException as error:
+            raise CheckError(one_line(error)) from error
     if not (Path(folder) / "MLmodel").is_file():
         raise CheckError("no MLmodel in it: not a logged model")
     flavors = mlflow.models.Model.load(folder).flavors
@@ -570,17 +591,19 @@ def find(model: str) -> Path:
 
 
 def forget_connections() -> None:
-    """Close MLflow's connections: the model would use them, and Watch see no host."""
+    """Close MLflow's connections: the model would use them, and Watcher see no host."""
     from mlflow.utils.request_utils import _cached_get_request_session
 
     _cached_get_request_session.cache_clear()
 
 
-def run_params(run_id: str | None) -> dict[str, str]:
-    """Return the params of the run that logged the model, if there was one."""
+def run_params(name: str, run_id: str | None) -> dict[str, str]:
+    """Return the params of the run that logged the model; none for a mere folder."""
     import mlflow
 
-    return dict(mlflow.MlflowClient().get_run(run_id).data.params) if run_id else {}
+    if not run_id or ":/" not in name:
+        return {}
+    return dict(mlflow.MlflowClient().get_run(run_id).data.params)
 
 
 def examine(
@@ -606,9 +629,12 @@ def examine(
     os.environ["MLFLOW_TRACE_SAMPLING_RATIO"] = "0"  # no traces into the store
     os.environ["TMPDIR"] = tempfile.mkdtemp(dir=place)
     tempfile.tempdir = None  # look again
-    sys.path = [p for p in sys.path if p.startswith((sys.prefix, sys.base_prefix))]
+    sys.path = [path for path in sys.path if path.startswith(INSTALLED)]
+    for module in [*sys.modules]:  # the model may have a package of that name
+        if module.split(".")[0] == __package__:
+            del sys.modules[module]
     try:
-        model = Subject(name, call)
+        model = LoadedModel(name, call)
     except Exception as error:
         pipe.send(str(error) if isinstance(error, CheckError) else one_line(error))
         os._exit(0)
@@ -623,7 +649,7 @@ def examine(
         except Skip as reason:
             outcome = ("skipped", str(reason))
         except Exception as error:
-            outcome = ("skipped", f"check-model failed: {one_line(error)}")
+            outcome = ("failed", one_line(error))
         if outcome[0] == "ok":
             model.passed.add(check)
         pipe.send(outcome)

@@ -13,18 +13,28 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 LARGE = 2**30  # bytes that each worker of each deployment has to fetch
 CHANGERS = {"append", "appendleft", "extend"}  # methods that change a list
-SECRET_NAME = re.compile(r"(.*_)?(key|token|secret|password)", re.I)
+SECRET_NAME = re.compile(
+    r"(?!(.*_)?((primary|foreign|sort|partition|group|join|cache)_key"
+    r"|(bos|eos|pad|unk|sep|cls|mask|stop)_token)$)"  # no secrets
+    r"(.*_)?(api|access|auth)?(key|token|secret|password)",
+    re.I,
+)
 SECRET = re.compile(
-    r"\bsk-(?=[\w-]*\d)[\w-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pos]_\w{30,}|\bhf_[A-Za-z]{30,}"
+    r"\bsk-(?=[\w-]*\d)[\w-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bhf_[A-Za-z]{30,}"
+    r"|\b(gh[pos]|github_pat)_\w{30,}|\bdapi[0-9a-f]{32}"
     r"|\bxox[bp]-[\w-]{10,}|\bAIza[\w-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|://[^/\s:@]+:[^/\s:@{}$]+@"
 )
-PINNED = re.compile(r"[^=<>~!]+(===?\s*[^=<>~!*]+|@\s*\S+)(;.*)?")
+WHEEL = re.compile(r"(.*/)?([\w.]+)-[^/]+\.whl")
 
 # What must not be in the model's texts, calls, files and requirements.
 UNPICKLE = (
@@ -50,10 +60,14 @@ class Code:
 
     def __init__(self, folder: Path, main: str) -> None:
         paths = [folder / main, *sorted(folder.glob("code/**/*.py"))]
-        names = [path.relative_to(folder).as_posix() for path in paths]
         self.main = main
-        trees = [ast.parse(path.read_bytes()) for path in paths]
-        self.trees = dict(zip(names, trees, strict=True))
+        self.trees = {}
+        for path in paths:
+            with suppress(SyntaxError, ValueError):  # a file that can't run either
+                name = path.relative_to(folder).as_posix()
+                self.trees[name] = ast.parse(path.read_bytes())
+        if main not in self.trees:
+            raise Skip(f"{main} is no Python code")
 
     def nodes(self, kind: Any, without: Any = None) -> Iterator[tuple[str, Any]]:
         """Yield the nodes of that kind with their places, file:line."""
@@ -65,14 +79,17 @@ class Code:
     def calls(self, without: Any = None) -> Iterator[tuple[str, str]]:
         """Yield the calls under their full names: joblib.load(x) for `load(x)`."""
         full_names = {}
-        for _, node in self.nodes(ast.Import | ast.ImportFrom):
+        for place, node in self.nodes(ast.Import | ast.ImportFrom):
+            file = place.partition(":")[0]
             module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
-                full_names[alias.asname or alias.name] = f"{module}{alias.name}"
+                local_name = alias.asname or alias.name
+                full_names[file, local_name] = f"{module}{alias.name}"
         for place, node in self.nodes(ast.Call, without):
+            file = place.partition(":")[0]
             function = ast.unparse(node.func)
             first = function.split(".")[0]
-            name = full_names.get(first, first) + function.removeprefix(first)
+            name = full_names.get((file, first), first) + function.removeprefix(first)
             yield place, name + ast.unparse(node).removeprefix(function)
 
     def texts(self) -> Iterator[tuple[str, str]]:
@@ -86,11 +103,11 @@ class Code:
 class Files:
     """A logged model as it lies in its folder."""
 
-    def __init__(self, folder: Path, run_params: dict[str, str]) -> None:
+    def __init__(self, folder: Path) -> None:
         from mlflow.models import Model
 
         self.folder = folder
-        self.run_params = run_params  # of the run that logged it
+        self.run_params: dict[str, str] = {}  # of the run that logged it
         self.passed: set[str] = set()  # the checks that found nothing
         self.meta = Model.load(str(folder))
         self.flavor = self.meta.flavors["python_function"]
@@ -99,7 +116,7 @@ class Files:
         self.config = self.flavor.get("config") or {}
         self.task = str((self.meta.metadata or {}).get("task", ""))
 
-    def after(self, name: str) -> None:
+    def skip_unless_passed(self, name: str) -> None:
         """Skip the check unless that other one found nothing."""
         if name not in self.passed:
             raise Skip(f"{name} comes first")
@@ -121,9 +138,9 @@ class Files:
         return [line for line in lines if line]
 
     @property
-    def packages(self) -> list[str]:
-        """Return the requirements that name a package of an index."""
-        return [r for r in self.requirements if r[0] != "-" and "/" not in r]
+    def packages(self) -> list[Requirement]:
+        """Return the requirements that name a package, from an index or an address."""
+        return list(named(self.requirements))
 
 
 def is_if(node: ast.AST, *words: str) -> bool:
@@ -160,14 +177,16 @@ def reached(model_class: ast.ClassDef) -> Iterator[ast.FunctionDef]:
             waiting += [node.attr for node in attributes]
 
 
-def changed(method: ast.FunctionDef, lists: set[str]) -> Iterator[str]:
-    """Yield what of the object, of globals and of these lists the method changes.
+def changed(method: ast.FunctionDef, values: set[str]) -> Iterator[str]:
+    """Yield what of the object and of these global values the method changes.
 
     `if self.client is None: self.client = ...` and what is done with a lock is allowed.
     """
     allowed: set[ast.AST] = set()
-    for node in ast.walk(method):
-        if is_if(node, "self.") or is_locked(node):
+    names = [node for node in ast.walk(method) if isinstance(node, ast.Name)]
+    values = values - {n.id for n in names if isinstance(n.ctx, ast.Store)}
+    for node in ast.walk(method):  # an `if` or `with` comes before what is in it
+        if is_first_use(node) or is_locked(node):
             allowed |= set(ast.walk(node))
         if node in allowed:
             continue
@@ -175,16 +194,25 @@ def changed(method: ast.FunctionDef, lists: set[str]) -> Iterator[str]:
             yield node.names[0]
         if isinstance(node, ast.Attribute | ast.Subscript):
             name = ast.unparse(node)
-            owner, _, attribute = name.rpartition(".")
-            if name.startswith("self.") and isinstance(node.ctx, ast.Store):
+            owner = ast.unparse(node.value)
+            is_shared = name.startswith("self.") or owner in values
+            if is_shared and isinstance(node.ctx, ast.Store):
                 yield name
-            if attribute in CHANGERS and (owner in lists or "self." in owner[:5]):
+            is_shared = owner.startswith("self.") or owner in values
+            if is_shared and name.rpartition(".")[2] in CHANGERS:
                 yield owner
+
+
+def is_first_use(node: ast.AST) -> bool:
+    """Tell an `if` that asks whether something of the object is still missing."""
+    missing = r"self\..* is None|not self\.|not in "
+    return isinstance(node, ast.If) and bool(re.search(missing, ast.unparse(node.test)))
 
 
 def is_locked(node: ast.AST) -> bool:
     items = node.items if isinstance(node, ast.With) else []
-    return any("lock" in ast.unparse(item).lower() for item in items)
+    lock = r"(?<![A-Za-z])(r?lock|R?LOCK)|Lock"
+    return any(re.search(lock, ast.unparse(item)) for item in items)
 
 
 def is_pickle(file: Path) -> bool:
@@ -200,39 +228,53 @@ def is_pickle(file: Path) -> bool:
         return content.read() == b"."
 
 
-def brought_by(requirements: list[str]) -> tuple[set[str], set[str]]:
+def named(lines: Iterable[str]) -> Iterator[Requirement]:
+    """Yield the requirements that say which package they bring, by name or wheel."""
+    for line in lines:
+        wheel = WHEEL.fullmatch(line)
+        with suppress(InvalidRequirement):  # an option, a folder or an address
+            yield Requirement(f"{wheel[2]} @ {line}" if wheel else line)
+
+
+def brought_by(requirements: list[Requirement]) -> tuple[set[str], set[str]]:
     """Return the packages that the requirements bring, and those not installed here."""
-    brought: set[str] = set()
+    brought: set[tuple[str, str]] = set()  # packages, each with one of its extras
     absent: set[str] = set()
-    waiting = list(requirements)
+    waiting = [(requirement, "") for requirement in requirements]
     while waiting:
-        line = waiting.pop()
-        name = canonical(re.split(r"[^\w.-]", line)[0])
-        extras = line.partition("[")[2].partition("]")[0]
-        if name in brought and not extras:
+        requirement, extra_of_parent = waiting.pop()
+        marker = requirement.marker
+        if marker and not marker.evaluate({"extra": extra_of_parent}):
             continue
-        brought.add(name)
-        try:
-            lines = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            absent.add(name)
-            continue
-        for line in lines:
-            extra = re.search(r"extra == ['\"](.*?)['\"]", line)
-            if not extra or extra[1] in extras:
-                waiting.append(line)
-    return brought, absent
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras} - {e for n, e in brought if n == name}:
+            brought.add((name, extra))
+            try:
+                lines = importlib.metadata.requires(name) or []
+            except importlib.metadata.PackageNotFoundError:
+                absent.add(name)
+            else:
+                waiting += [(part, extra) for part in named(lines)]
+    return {name for name, _ in brought}, absent
 
 
-def makers(module: str) -> set[str]:
+@functools.cache
+def providers(module: str) -> set[str]:
     """Return the installed packages that a module comes from; takes a second."""
-    return {
-        *map(canonical, importlib.metadata.packages_distributions().get(module, []))
-    }
+    packages = importlib.metadata.packages_distributions().get(module, [])
+    return {canonicalize_name(package) for package in packages}
 
 
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def settings(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested dicts and lists, with the keys that they are under."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from settings(value, str(key))
+    elif isinstance(values, list):
+        for value in values:
+            yield from settings(value, name)
+    else:
+        yield name, values
 
 
 def matching(pattern: str, texts: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -271,14 +313,16 @@ def store_untouched(model: Files) -> Iterator[str]:
 
 
 def no_state(model: Files) -> Iterator[str]:
-    lists = set()  # that the files may have as globals
+    values = set()  # that the files have as globals
     for tree in model.code.trees.values():
         for statement in tree.body:
             if isinstance(statement, ast.Assign):
-                lists |= {ast.unparse(target) for target in statement.targets}
+                values |= {ast.unparse(target) for target in statement.targets}
+            elif isinstance(statement, ast.AnnAssign):
+                values.add(ast.unparse(statement.target))
     for place, node in model.code.nodes(ast.ClassDef):
         for method in reached(node):
-            for name in changed(method, lists):
+            for name in changed(method, values):
                 yield f"{place}: {node.name}.{method.name} changes {name}"
 
 
@@ -287,7 +331,7 @@ def parts_pinned(model: Files) -> Iterator[str]:
 
 
 def no_machine_paths(model: Files) -> Iterator[str]:
-    config = [(f"model_config: {name}", str(v)) for name, v in model.config.items()]
+    config = [(f"model_config: {n}", str(v)) for n, v in settings(model.config)]
     return matching(MACHINE_PATH, [*config, *model.code.texts()])
 
 
@@ -297,7 +341,7 @@ def no_secrets(model: Files) -> Iterator[str]:
     named = {"model_config": model.config, "the signature's params": defaults}
     named["the run's params"] = model.run_params
     for place, values in named.items():
-        for name, value in values.items():
+        for name, value in settings(values):
             by_name = SECRET_NAME.fullmatch(name) and value and isinstance(value, str)
             if by_name or SECRET.search(str(value)):
                 yield f"{place}: {name!r}"
@@ -322,6 +366,8 @@ def not_large(model: Files) -> Iterator[str]:
 
 def package_names_free(model: Files) -> Iterator[str]:
     for path in sorted(model.folder.glob("code/[!.]*")):
+        if path.stem == __package__:  # check-model's own, which production lacks
+            continue
         if path.suffix in ("", ".py") and importlib.util.find_spec(path.stem):
             yield f"code/{path.name}: a package of that name is installed"
 
@@ -329,11 +375,14 @@ def package_names_free(model: Files) -> Iterator[str]:
 def requirements_pinned(model: Files) -> Iterator[str]:
     if not model.requirements:
         yield "it has no requirements"
-    yield from (line for line in model.packages if not PINNED.fullmatch(line))
+    for package in model.packages:
+        pins = [pin for pin in package.specifier if pin.operator in ("==", "===")]
+        if not package.url and all(pin.version.endswith("*") for pin in pins):
+            yield str(package)
 
 
 def requirements_complete(model: Files) -> Iterator[str]:
-    model.after("loads")  # which says what is not here at all
+    model.skip_unless_passed("loads")  # which says what is not here at all
     brought, absent = brought_by(model.packages)
     paths = [*model.folder.glob("*"), *model.folder.glob("code/*")]
     own = {path.stem for path in paths} | sys.stdlib_module_names
@@ -342,8 +391,11 @@ def requirements_complete(model: Files) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom):
             modules = [] if node.level else [str(node.module)]
         for name in {module.split(".")[0] for module in modules} - own:
-            if canonical(name) in brought or brought & makers(name):
+            if canonicalize_name(name) in brought or brought & providers(name):
                 continue
+            for line in model.requirements:
+                if line[0] != "-" and not any(named([line])):
+                    raise Skip(f"{line} does not name its package")
             if absent and not importlib.util.find_spec(name):
                 raise Skip(f"not installed here: {', '.join(sorted(absent))}")
             yield f"{place}: imports {name}, which no requirement brings"
