@@ -58,7 +58,7 @@ def test_page(tab, base, page):
             f"document.querySelector('[data-md-color-scheme={scheme}]').click()"
         )
         tab.set_viewport_size(SIZES[size])
-        tab.wait_for_timeout(400)  # what scrolls gets its focus then
+        tab.wait_for_function("document.body.dataset.settled == innerWidth")
         tab.wait_for_function(
             "document.getAnimations().length === 0"
         )  # colours change slowly
@@ -101,9 +101,10 @@ def test_links_and_anchors():
 def test_copy_button_copies_what_is_shown(tab, base):
     tab.goto(urljoin(base, "recipes/circle_area/"), wait_until="load")
     block = tab.locator(".highlight", has_text="This file is the model").first
+    tab.evaluate("navigator.clipboard.writeText('')")
     block.hover()
     block.locator("button.md-clipboard, button[data-md-type=copy]").first.click()
-    tab.wait_for_timeout(300)
+    tab.wait_for_function("navigator.clipboard.readText().then(Boolean)")
     copied = tab.evaluate("navigator.clipboard.readText()")
     source = find("circle_area").path / "model_code.py"
     assert copied.strip() == source.read_text(encoding="utf-8").strip()
