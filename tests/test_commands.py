@@ -302,9 +302,8 @@ def test_make_variables_are_data(target, tmp_path, fresh_checkout):
     checkout, sign = fresh_checkout("variables"), tmp_path / "sign"
     if target.startswith(".venv"):
         (checkout / ".venv").unlink()
-    names = re.search(r"^DATA := (.*)", (ROOT / "Makefile").read_text(), re.M)[
-        1
-    ].split()
+    makefile = (ROOT / "Makefile").read_text()
+    names = re.search(r"^DATA := (.*)", makefile, re.M)[1].split()
     words = [f"{name}={HOSTILE.format(f'touch {sign}')}" for name in names]
     for stamp in ("recipes", "spark", "team", "browser", "sign"):
         words += ["-o", f".venv/.{stamp}"]

@@ -59,9 +59,8 @@ def test_page(tab, base, page):
         )
         tab.set_viewport_size(SIZES[size])
         tab.wait_for_function("document.body.dataset.settled == innerWidth")
-        tab.wait_for_function(
-            "document.getAnimations().length === 0"
-        )  # colours change slowly
+        # Colours change slowly.
+        tab.wait_for_function("document.getAnimations().length === 0")
         over = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
         wrong += [(scheme, size, f"{over} px too wide")] if over > 0 else []
         wrong += [(scheme, size, *found) for found in tab.evaluate(WCAG)]
@@ -83,17 +82,14 @@ def test_links_and_anchors():
             url = urlparse(link)
             if url.scheme in ("http", "https", "data"):
                 if tag in ("script", "img") or (tag == "link" and "stylesheet" in link):
-                    broken.append(
-                        f"{path.relative_to(SITE)}: {link} is on another host"
-                    )
+                    page = path.relative_to(SITE)
+                    broken.append(f"{page}: {link} is on another host")
                 continue
             target = (path.parent / unquote(url.path)).resolve() if url.path else path
             target = target / "index.html" if target.is_dir() else target
-            if not target.is_file() or (
-                url.fragment
-                and target in ids
-                and unquote(url.fragment) not in ids[target]
-            ):
+            anchor = unquote(url.fragment)
+            has_anchor = not anchor or target not in ids or anchor in ids[target]
+            if not target.is_file() or not has_anchor:
                 broken.append(f"{path.relative_to(SITE)}: {link}")
     assert broken == []
 
