@@ -182,14 +182,20 @@ def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def store(checkout: Path) -> dict[str, str]:
-    """Return the variable that points other checkouts to this one's store."""
-    return {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/.mlflow/mlflow.db"}
+def store_uri(checkout: Path) -> str:
+    """Return the address of the checkout's store."""
+    return f"sqlite:///{checkout}/.mlflow/mlflow.db"
 
 
 def summary(checkout: Path) -> list[dict]:
     """Return what `make log-all` says of each recipe."""
     return json.loads((checkout / "build/log-all.json").read_text())
+
+
+def model_uri(checkout: Path, recipe: str) -> str:
+    """Return the URI of the model that `make log-all` logged for the recipe."""
+    uris = {row["recipe"]: row["model_uri"] for row in summary(checkout)}
+    return uris[recipe]
 
 
 def only(checkout: Path, *names: str) -> Path:

@@ -1,6 +1,5 @@
 """graph_agent: the conversation, the stop, the booking, versions, servers, the page."""
 
-import json
 import os
 import re
 import runpy
@@ -21,6 +20,7 @@ import pandas as pd
 import pytest
 
 from recipes.graph_agent import model_code
+from tests.conftest import model_uri
 
 HERE = ROOT / "recipes/graph_agent"
 PAGE = (HERE / "README.md").read_text()
@@ -318,15 +318,14 @@ def test_one_trace_has_the_session_and_the_tokens(file, traced, monkeypatch):
 @pytest.fixture(name="desk", scope="module")
 def agent_server(logged, local_services, tmp_path_factory):
     """The process behind make serve-agent, with a store and a file of its own."""
-    rows = json.loads((logged / "build/log-all.json").read_text())
-    uris = {row["recipe"]: row["model_uri"] for row in rows}
     place = tmp_path_factory.mktemp("server")
     shutil.copy(logged / ".mlflow/mlflow.db", place / "m.db")
     store = f"sqlite:///{place}/m.db"
     registry = mlflow.MlflowClient(store, store)
     registry.set_registered_model_alias("clv_composite", "champion", "1")
     base = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "shared.agent_server", uris["graph_agent"]]
+    uri = model_uri(logged, "graph_agent")
+    command = [sys.executable, "-m", "shared.agent_server", uri]
     command += ["--host=127.0.0.1", f"--port={port}"]
     file = place / "desk.db"
     settings = {"MLFLOW_TRACKING_URI": store, "DESK_DB": str(file)}
