@@ -134,7 +134,7 @@ def means(scored: pd.DataFrame) -> dict[str, float]:
     return {str(name): float(seeds[name].mean()) for name in seeds}
 
 
-def intervals(scored: pd.DataFrame, draws: int = 1000) -> dict[str, str]:
+def intervals(scored: pd.DataFrame) -> dict[str, str]:
     """Return a 95 % interval of each measure, for one calibration and other tiles.
 
     Each draw of the bootstrap takes the calibration of one seed, and draws its groups
@@ -143,7 +143,7 @@ def intervals(scored: pd.DataFrame, draws: int = 1000) -> dict[str, str]:
     rng = np.random.default_rng(0)
     by_seed = [rows for _, rows in scored.groupby("seed")]
     drawn = []
-    for _ in range(draws):
+    for _ in range(1000):
         rows = by_seed[rng.integers(SEEDS)]
         groups = [*rows.groupby(["group", "defect"], sort=False).indices.values()]
         numbers = rng.integers(len(groups), size=len(groups))

@@ -1,7 +1,7 @@
 """Measure reference_qa: what answers are worth, what each part adds.
 
-reference_qa.csv: what reading the answers to held-out questions in scope found. It
-needs the library reference, as `make passages` does.
+reference_qa.csv has the verdicts of a person who read the answers to the held-out
+questions in scope. It needs the library reference, as `make passages` does.
 """
 
 import sys

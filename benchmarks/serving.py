@@ -83,9 +83,10 @@ def own_route(model: str) -> Iterator[str]:
         yield address
 
 
-def routes(model: str, times: int = 50) -> Rows:
+def routes(model: str) -> Rows:
     """Return what a request costs on MLflow's server and on a route of one's own."""
     command = ["models", "serve", "-m", model, "--env-manager", "local"]
+    times = 50  # requests, one after the other
     rows: Rows = []
     with served(command, "ping") as mlflows, own_route(model) as own:
         for count in (1, 1000):

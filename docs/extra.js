@@ -17,7 +17,12 @@ document$.subscribe(() => {
           if (!each.matches("code")) each.setAttribute("role", "region"), each.setAttribute("aria-label", each.matches("p") ? "Drawing" : "Table");
         }
       });
+  // The page has settled at this width; tests wait for it.
+  const settle = () => {
+    reach();
+    document.body.dataset.settled = innerWidth;
+  };
   reach();
-  setTimeout(reach, 300);
-  addEventListener("resize", () => setTimeout(reach, 100));
+  setTimeout(settle, 300);
+  addEventListener("resize", () => setTimeout(settle, 100));
 });

@@ -1,4 +1,4 @@
-"""What a recipe is on the site: its top, its picture, its code, its card."""
+"""Make the parts of a recipe's page: its top, its picture, its code, its card."""
 
 import io
 import json
@@ -41,9 +41,8 @@ def picture(recipe: Recipe, file: str) -> str:
     import mlflow
 
     place = f"figures/{recipe.name}/{Path(file).stem}.webp"
-    if not (
-        OUT / "recipes" / place
-    ).is_file():  # the card and the Chinese page ask again
+    file_of_site = OUT / "recipes" / place
+    if not file_of_site.is_file():  # the card and the Chinese page ask again
         open_store()
         try:
             run = last_run(recipe)["run_id"]
@@ -53,8 +52,8 @@ def picture(recipe: Recipe, file: str) -> str:
                 f"{recipe.name}: the run has no artifact {file}: {error}"
             ) from None
         Image.open(path).convert("RGB").save(drawn := io.BytesIO(), "webp", quality=85)
-        (OUT / "recipes" / place).parent.mkdir(parents=True, exist_ok=True)
-        (OUT / "recipes" / place).write_bytes(drawn.getvalue())
+        file_of_site.parent.mkdir(parents=True, exist_ok=True)
+        file_of_site.write_bytes(drawn.getvalue())
     return place
 
 
@@ -75,16 +74,14 @@ def metrics(recipe: Recipe) -> str:
 def code(recipe: Recipe, file: str, locale: str) -> str:
     """Return a file of the recipe, numbered; a lesson's model with its notes."""
     text = read(recipe.path / file, "no such file").rstrip()
-    name, language = (
-        f"recipes/{recipe.name}/{file}",
-        LANGUAGE.get(Path(file).suffix, "text"),
-    )
+    name = f"recipes/{recipe.name}/{file}"
+    language = LANGUAGE.get(Path(file).suffix, "text")
     lesson = recipe.front_matter.get("level") != "further"
     if lesson and (file == "model_code.py" or text.count("\n") < 150):
         block = f'```{language} title="{name}" linenums="1"\n{text}\n```'
-        return block + (
-            reasons(recipe, text, locale) if file == "model_code.py" else ""
-        )
+        if file == "model_code.py":
+            block += reasons(recipe, text, locale)
+        return block
     block = f"```{language}\n{text}\n```".replace("\n", "\n    ")
     return f'??? example "{name}"\n\n    {block}'
 

@@ -32,7 +32,7 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)  # the shell's store is left alone
 
 @pytest.fixture(autouse=True)
 def _no_store_left_in_the_environment():
-    """MLflow writes them to os.environ; what a test starts next would obey."""
+    """Remove the store's variables, which MLflow sets: the next test has its own."""
     yield
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):
         os.environ.pop(name, None)
@@ -40,7 +40,7 @@ def _no_store_left_in_the_environment():
 
 @pytest.fixture(scope="session")
 def fresh_checkout(tmp_path_factory):
-    """Return a function that copies this checkout to a new folder, with a blank in it.
+    """Return a function that copies this checkout to a folder whose path has a space.
 
     `.venv` is linked to this one, and so is the embedding model if it was written here.
     """
@@ -63,7 +63,7 @@ def fresh_checkout(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """Return a function that makes a path once for all workers; the first one does."""
+    """Return a function with which the first worker makes a path for all workers."""
 
     def make(name: str, how: Callable[[], Path]) -> Path:
         place = tmp_path_factory.getbasetemp()
@@ -182,14 +182,20 @@ def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def store(checkout: Path) -> dict[str, str]:
-    """Return the variable that points other checkouts to this one's store."""
-    return {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/.mlflow/mlflow.db"}
+def store_uri(checkout: Path) -> str:
+    """Return the address of the checkout's store."""
+    return f"sqlite:///{checkout}/.mlflow/mlflow.db"
 
 
 def summary(checkout: Path) -> list[dict]:
     """Return what `make log-all` says of each recipe."""
     return json.loads((checkout / "build/log-all.json").read_text())
+
+
+def model_uri(checkout: Path, recipe: str) -> str:
+    """Return the URI of the model that `make log-all` logged for the recipe."""
+    uris = {row["recipe"]: row["model_uri"] for row in summary(checkout)}
+    return uris[recipe]
 
 
 def only(checkout: Path, *names: str) -> Path:
@@ -267,7 +273,7 @@ def left_behind(
 def blocks(guide: str, language: str) -> list[str]:
     """Return the fenced blocks of docs/guides/GUIDE.md that are in that language.
 
-    Without the marker in whose place the site says how to clone.
+    The marker that the site replaces by how to clone is left out.
     """
     text = (ROOT / "docs" / "guides" / f"{guide}.md").read_text()
     text = text.replace("<!-- clone -->\n", "")
@@ -275,7 +281,9 @@ def blocks(guide: str, language: str) -> list[str]:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--cases", type=int, help="so many hostile inputs a recipe")
+    parser.addoption(
+        "--cases", type=int, help="how many hostile inputs each recipe gets"
+    )
     parser.addoption(
         "--here", action="store_true", help="use what `make log-all` logged here"
     )

@@ -24,7 +24,7 @@ TOKENS = {"prompt_tokens": 11, "completion_tokens": 7}
 TOKENS |= {"input_tokens": 11, "output_tokens": 7}
 ODD_COUNTS: list[Any] = [None, {}, "many", 1e30, 2**53 + 1, -1, True]
 USAGE = {f"usage {odd}": odd for odd in ODD_COUNTS}
-# Status, headers, and how many times before it is well.
+# Status, headers, and how many calls fail before one is answered.
 STATUS: dict[str, tuple[int, dict[str, str], int]] = {
     **{f"{n} once": (n, {}, 1) for n in (408, 409, 500)},
     **{f"{n} for ever": (n, {}, 99) for n in (400, 401, 429, 500)},
@@ -71,7 +71,7 @@ class FakeService(ThreadingHTTPServer):
         self.lock, self.closing = threading.Lock(), threading.Event()
 
     def handle_error(self, *args: Any) -> None:
-        """Clients hang up on purpose here; that is no news."""
+        """Ignore clients that hang up, as tests make them do."""
 
 
 class Handler(BaseHTTPRequestHandler):

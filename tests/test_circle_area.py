@@ -12,7 +12,7 @@ from recipes.circle_area.driver import HERE, SIGNATURE
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """The model as it comes back from a store, behind MLflow's own checks."""
+    """Return the model as it comes back from a store, behind MLflow's own checks."""
     folder = f"{tmp_path_factory.mktemp('circle')}/model"
     mlflow.pyfunc.save_model(
         folder,

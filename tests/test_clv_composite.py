@@ -1,6 +1,5 @@
 """clv_composite: published values, closed forms, bad input, lineage."""
 
-import json
 import re
 
 from shared import registry
@@ -36,17 +35,16 @@ def sample():
 
 
 @pytest.fixture(scope="module")
-def store(logged):
+def model_uri(logged):
     """Use the store that the driver logged into; return the model's URI."""
-    rows = json.loads((logged / "build/log-all.json").read_text())
-    mlflow.set_tracking_uri(conftest.store(logged)["MLFLOW_TRACKING_URI"])
-    yield next(row["model_uri"] for row in rows if row["recipe"] == "clv_composite")
+    mlflow.set_tracking_uri(conftest.store_uri(logged))
+    yield conftest.model_uri(logged, "clv_composite")
     mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="module")
-def model(store):
-    return mlflow.pyfunc.load_model(store)
+def model(model_uri):
+    return mlflow.pyfunc.load_model(model_uri)
 
 
 # The textbook model.
@@ -352,9 +350,9 @@ def test_rows_of_real_customers_pass_at_any_cutoff(cutoff):
         )
 
 
-def test_components_are_registered_pinned_and_in_the_lineage(store):
+def test_components_are_registered_pinned_and_in_the_lineage(model_uri):
     client = mlflow.MlflowClient()
-    logged = client.get_logged_model(store.removeprefix("models:/"))
+    logged = client.get_logged_model(model_uri.removeprefix("models:/"))
     run = client.get_run(logged.source_run_id)
     parts = [client.get_logged_model(part.model_id) for part in run.inputs.model_inputs]
     names = {"retention", "frequency", "aov", "textbook"}
@@ -362,6 +360,6 @@ def test_components_are_registered_pinned_and_in_the_lineage(store):
     for part in parts:
         newest = registry.versions(f"clv_composite_{part.name}")[-1]
         assert part.model_uri == newest.source
-    copied = Model.load(store).flavors["python_function"]["artifacts"]
+    copied = Model.load(model_uri).flavors["python_function"]["artifacts"]
     for part in parts:
         assert copied[part.name]["uri"] == part.model_uri

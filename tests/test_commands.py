@@ -29,7 +29,7 @@ from tests.conftest import (
     make,
     only,
     remaining_processes,
-    store,
+    store_uri,
     summary,
 )
 
@@ -49,7 +49,7 @@ def test_log_all_logs_every_recipe_without_a_warning(logged):
 
 def test_runs_keep_their_metrics(request, logged):
     """They are those of runs.json, up to 5 %: machines differ."""
-    client = mlflow.MlflowClient(store(logged)["MLFLOW_TRACKING_URI"])
+    client = mlflow.MlflowClient(store_uri(logged))
     metrics = {}
     for recipe, row in zip(RECIPES, summary(logged), strict=True):
         run = client.get_run(row["run_id"])
@@ -73,7 +73,7 @@ def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout
     checkout = only(fresh_checkout("smoke"), "circle_area", "pc_fast")
     response = checkout / "recipes/circle_area/response.json"
     response.write_text(response.read_text().replace("3.14159", "3.15159"))
-    done = make(checkout, "smoke-all", **store(logged))
+    done = make(checkout, "smoke-all", MLFLOW_TRACKING_URI=store_uri(logged))
     assert done.returncode != 0 and ".predictions[2].area: got 3.14159" in done.stdout
     lines = re.findall(r"^\[(./.)\] (\w+) +(\w+)", done.stdout, re.M)
     assert [count for count, _, _ in lines] == ["1/2", "2/2"]
@@ -274,7 +274,8 @@ def test_no_process_is_left_behind(
 ):
     checkout, variables = fresh_checkout("stopped"), {"COOKBOOK_MARK": str(tmp_path)}
     if target != "log-all":
-        variables |= store(request.getfixturevalue("logged"))
+        logged = request.getfixturevalue("logged")
+        variables["MLFLOW_TRACKING_URI"] = store_uri(logged)
     recipe = "openai_call" if target == "accept" else "circle_area"
     if target == "accept":  # beside a service whose command has no end
         service = "import subprocess\nsubprocess.run(['sleep', '600'])"
@@ -314,9 +315,8 @@ def test_make_variables_are_data(target, tmp_path, fresh_checkout):
     checkout, sign = fresh_checkout("variables"), tmp_path / "sign"
     if target.startswith(".venv"):
         (checkout / ".venv").unlink()
-    names = re.search(r"^DATA := (.*)", (ROOT / "Makefile").read_text(), re.M)[
-        1
-    ].split()
+    makefile = (ROOT / "Makefile").read_text()
+    names = re.search(r"^DATA := (.*)", makefile, re.M)[1].split()
     words = [f"{name}={HOSTILE.format(f'touch {sign}')}" for name in names]
     for stamp in ("recipes", "spark", "team", "browser", "sign"):
         words += ["-o", f".venv/.{stamp}"]

@@ -1,6 +1,5 @@
 """graph_agent: the conversation, the stop, the booking, versions, servers, the page."""
 
-import json
 import os
 import re
 import runpy
@@ -21,6 +20,7 @@ import pandas as pd
 import pytest
 
 from recipes.graph_agent import model_code
+from tests.conftest import model_uri
 
 HERE = ROOT / "recipes/graph_agent"
 PAGE = (HERE / "README.md").read_text()
@@ -41,7 +41,7 @@ mlflow.models.set_model(Forecast())
 pytestmark = pytest.mark.usefixtures("own_store", "local_services")
 
 
-@pytest.fixture(name="letter", autouse=True)
+@pytest.fixture(autouse=True)
 def short_letter(monkeypatch):
     monkeypatch.setattr(model_code, "write_letter", lambda: iter(["So ", "sorry."]))
 
@@ -318,15 +318,14 @@ def test_one_trace_has_the_session_and_the_tokens(file, traced, monkeypatch):
 @pytest.fixture(name="desk", scope="module")
 def agent_server(logged, local_services, tmp_path_factory):
     """The process behind make serve-agent, with a store and a file of its own."""
-    rows = json.loads((logged / "build/log-all.json").read_text())
-    uris = {row["recipe"]: row["model_uri"] for row in rows}
     place = tmp_path_factory.mktemp("server")
     shutil.copy(logged / ".mlflow/mlflow.db", place / "m.db")
     store = f"sqlite:///{place}/m.db"
     registry = mlflow.MlflowClient(store, store)
     registry.set_registered_model_alias("clv_composite", "champion", "1")
     base = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "shared.agent_server", uris["graph_agent"]]
+    uri = model_uri(logged, "graph_agent")
+    command = [sys.executable, "-m", "shared.agent_server", uri]
     command += ["--host=127.0.0.1", f"--port={port}"]
     file = place / "desk.db"
     settings = {"MLFLOW_TRACKING_URI": store, "DESK_DB": str(file)}
@@ -370,11 +369,14 @@ def test_errors_reach_the_openai_client_typed(desk):
     with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         ask_server(desk, "Hello!", "desk-3", previous_response_id="resp_1")
     desk.registry.delete_registered_model_alias("clv_composite", "champion")
-    with pytest.raises(openai.InternalServerError) as failed:
-        ask_server(desk, "CLV of 9", "desk-3")
+    try:
+        with pytest.raises(openai.InternalServerError) as failed:
+            ask_server(desk, "CLV of 9", "desk-3")
+        with pytest.raises(openai.APIError) as streamed:
+            list(ask_server(desk, "CLV of 9", "desk-3", stream=True))
+    finally:
+        desk.registry.set_registered_model_alias("clv_composite", "champion", "1")
     assert failed.value.status_code == 503
-    with pytest.raises(openai.APIError) as streamed:
-        list(ask_server(desk, "CLV of 9", "desk-3", stream=True))
     assert streamed.value.code == "TEMPORARILY_UNAVAILABLE"
 
 

@@ -222,7 +222,7 @@ def test_the_local_model_is_asked_unless_one_is_named_elsewhere(monkeypatch, cap
         assert predict(GOOD)["error"].tolist() == [None], "went through the proxy"
     assert dict(os.environ) == before
     with monkeypatch.context() as own:
-        own.setenv("OPENAI_EMBEDDING_MODEL", "of a service elsewhere: it takes the key too")
+        own.setenv("OPENAI_EMBEDDING_MODEL", "a service elsewhere takes the key")
         own.setattr(local_llm, "served", MagicMock())
         local_llm.local_llm().__enter__()
         assert local_llm.served.call_args.args[-1] == KEY

@@ -20,7 +20,7 @@ GREY = np.tile(np.arange(40, dtype=np.uint8) * 5, (40, 1))
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Both, loaded; `make smoke` sends requests to logged ones."""
+    """Load both models; `make smoke` sends requests to logged ones."""
     calibration = tmp_path_factory.mktemp("golden") / "calibration.json"
     golden = parts.make_parts(0, golden=19, good=0, bad=0).golden
     calibration.write_text(json.dumps(canny.calibrate(golden)))

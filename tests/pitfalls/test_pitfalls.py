@@ -24,9 +24,9 @@ QUIET = {
     "PYTHONWARNINGS": "ignore",
     "NO_COLOR": "1",
 }
+COMMANDS = ("python log.py", "cd elsewhere && MODEL=../model python load.py")
 # Each script is a process forked from one that has imported these, which takes most of
 # the time.
-COMMANDS = ("python log.py", "cd elsewhere && MODEL=../model python load.py")
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mlflow.pyfunc", "mlflow.pyfunc.scoring_server"])
 
@@ -83,6 +83,9 @@ def run(case: Pitfall, way: str, folder: Path) -> str:
             )
             process.start()
             process.join(300)
+            if process.is_alive():
+                process.kill()
+                pytest.fail(f"{case.name}, {way}: {name} hangs")
             shown += f"$ {command}\n{path.with_suffix('.out').read_text()}"
             if case.head.get("warnings"):
                 warned = re.findall(

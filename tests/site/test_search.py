@@ -79,7 +79,7 @@ def test_readers_find_the_page(first_found, locale):
 
 
 @pytest.mark.parametrize("locale", HOMES)
-def test_words_of_ours_lead_to_one_page(first_found, locale):
-    rows = queries("house")
+def test_single_words_lead_to_their_page(first_found, locale):
+    rows = queries("words")
     chosen = [r for r in rows if r[1].startswith("zh/") == (locale == "zh")]
     assert missed(first_found(locale), chosen) == []

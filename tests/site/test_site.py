@@ -58,10 +58,9 @@ def test_page(tab, base, page):
             f"document.querySelector('[data-md-color-scheme={scheme}]').click()"
         )
         tab.set_viewport_size(SIZES[size])
-        tab.wait_for_timeout(400)  # what scrolls gets its focus then
-        tab.wait_for_function(
-            "document.getAnimations().length === 0"
-        )  # colours change slowly
+        tab.wait_for_function("document.body.dataset.settled == innerWidth")
+        # Colours change slowly.
+        tab.wait_for_function("document.getAnimations().length === 0")
         over = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
         wrong += [(scheme, size, f"{over} px too wide")] if over > 0 else []
         wrong += [(scheme, size, *found) for found in tab.evaluate(WCAG)]
@@ -83,17 +82,14 @@ def test_links_and_anchors():
             url = urlparse(link)
             if url.scheme in ("http", "https", "data"):
                 if tag in ("script", "img") or (tag == "link" and "stylesheet" in link):
-                    broken.append(
-                        f"{path.relative_to(SITE)}: {link} is on another host"
-                    )
+                    page = path.relative_to(SITE)
+                    broken.append(f"{page}: {link} is on another host")
                 continue
             target = (path.parent / unquote(url.path)).resolve() if url.path else path
             target = target / "index.html" if target.is_dir() else target
-            if not target.is_file() or (
-                url.fragment
-                and target in ids
-                and unquote(url.fragment) not in ids[target]
-            ):
+            anchor = unquote(url.fragment)
+            has_anchor = not anchor or target not in ids or anchor in ids[target]
+            if not target.is_file() or not has_anchor:
                 broken.append(f"{path.relative_to(SITE)}: {link}")
     assert broken == []
 
@@ -101,9 +97,10 @@ def test_links_and_anchors():
 def test_copy_button_copies_what_is_shown(tab, base):
     tab.goto(urljoin(base, "recipes/circle_area/"), wait_until="load")
     block = tab.locator(".highlight", has_text="This file is the model").first
+    tab.evaluate("navigator.clipboard.writeText('')")
     block.hover()
     block.locator("button.md-clipboard, button[data-md-type=copy]").first.click()
-    tab.wait_for_timeout(300)
+    tab.wait_for_function("navigator.clipboard.readText().then(Boolean)")
     copied = tab.evaluate("navigator.clipboard.readText()")
     source = find("circle_area").path / "model_code.py"
     assert copied.strip() == source.read_text(encoding="utf-8").strip()

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from benchmarks.torture import COUNTED
-from tests.conftest import store
+from tests.conftest import store_uri
 from tests.fake_service import completion, text_of
 
 
@@ -33,7 +33,7 @@ def model(recipe, logged, folder, service, monkeypatch):
     """
     service.always = echo
     monkeypatch.setenv("OPENAI_EMBEDDING_MODEL", EMBEDDING_MODEL)
-    monkeypatch.setenv(*store(logged).popitem())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri(logged))
     monkeypatch.setenv("MLFLOW_TRACE_SAMPLING_RATIO", "0")
     mlflow.tracing.reset()
     with mlflow.start_span("the first one"):  # reads the ratio

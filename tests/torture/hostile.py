@@ -41,7 +41,7 @@ EDITS = ["cell"] * 4 + ["dtype"] * 2 + ["constant", "name", "twice", "drop"]
 
 
 def value(choices: list) -> st.SearchStrategy:
-    """One of the choices (never changed: some are mutable), or any number or text."""
+    """Draw a choice (a copy: some are mutable), or any number or text."""
     drawn = st.integers() | st.floats() | st.text(max_size=20)
     return st.one_of(st.sampled_from(choices).map(copy.deepcopy), drawn)
 
@@ -64,7 +64,7 @@ def with_cells(column: pd.Series, rows: list[int], new: Any) -> pd.Series:
 
 @st.composite
 def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with one to three edits of its columns, some with other rows too."""
+    """Draw the frame with one to three edits of its columns, some with other rows."""
     rows = range(len(frame))
     columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
     for edit in draw(st.lists(st.sampled_from(EDITS), min_size=1, max_size=3)):
@@ -90,7 +90,7 @@ def tables(draw, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def containers(frame: pd.DataFrame) -> st.SearchStrategy:
-    """Something else than a DataFrame: what people hand to predict."""
+    """Draw what people hand to predict instead of a DataFrame."""
     some = [
         None, 1, "x", b"x", [], {}, [1, 2], {"a": 1}, object(), np.array([[1.0, 2.0]]),
         pd.Series([1, 2]), frame.to_dict("list"), frame.to_dict("records"), [frame],
@@ -100,7 +100,7 @@ def containers(frame: pd.DataFrame) -> st.SearchStrategy:
 
 
 def params(known: dict) -> st.SearchStrategy:
-    """None, the known ones with a value of another kind, or names that nobody knows."""
+    """Draw None, the known ones with another value, or names that nobody knows."""
     names = st.sampled_from([*known, "unknown", ""])
     wild = st.dictionaries(names, value(JSON_VALUES), max_size=2)
     mixed = wild.map(lambda some: {**known, **some})
@@ -109,7 +109,7 @@ def params(known: dict) -> st.SearchStrategy:
 
 @st.composite
 def altered(draw, request: dict, choices: list) -> dict:
-    """The known request with a value replaced, at any depth."""
+    """Draw the known request with a value replaced, at any depth."""
     body = copy.deepcopy(request)
     place, at = body, next(iter(body))
     while isinstance(place[at], dict | list) and place[at] and draw(st.integers(0, 9)):
@@ -145,12 +145,12 @@ def bodies(draw, request: dict) -> bytes:
 
 
 def asks_a_table(request: dict) -> bool:
-    """Whether a request holds a table; an agent's holds messages."""
+    """Tell whether a request holds a table; an agent's holds messages."""
     return "input" not in request
 
 
 def first_frame(request: dict) -> pd.DataFrame:
-    """The table of a request, its binary columns decoded as MLflow's server does."""
+    """Return a request's table, binary columns decoded as MLflow's server does."""
     if "dataframe_split" in request:
         frame = pd.DataFrame(**request["dataframe_split"])
     else:

@@ -22,9 +22,18 @@ def table(given: object) -> pd.DataFrame | None:
     return None
 
 
+def known_cell(cell: Any) -> Any:
+    """Return a cell that can be looked up: None if missing, a list or so as text."""
+    try:
+        hash(cell)
+    except TypeError:
+        return repr(cell)
+    return None if pd.isna(cell) else cell
+
+
 def keys(frame: pd.DataFrame, columns: list) -> list[tuple]:
-    """Return each row's cells, with None for what is missing."""
-    cells = [[None if c != c else c for c in frame[name].tolist()] for name in columns]
+    """Return each row's cells as a tuple that can be looked up."""
+    cells = [map(known_cell, frame[name].tolist()) for name in columns]
     return list(zip(*cells, strict=True))
 
 
@@ -57,23 +66,19 @@ def check(recipe, given: object, params: object, answer: Any) -> None:
 
 def unlike_known(recipe, asked: pd.DataFrame, rows: list[dict]) -> list[str]:
     """Return where rows of the known request are answered in another way."""
-    frame, response = (
-        first_frame(recipe.json("request.json")),
-        recipe.json("response.json"),
-    )
+    frame = first_frame(recipe.json("request.json"))
+    response = recipe.json("response.json")
     columns, answers = list(frame), response["predictions"]
     if not set(columns) <= set(asked) or not asked.columns.is_unique:
         return []
-    found: list[tuple[Any, Any]] = []
-    try:
-        asked_keys, known_keys = keys(asked, columns), keys(frame, columns)
-        if by_row(recipe):
-            known = dict(zip(known_keys, answers, strict=True))
-            pairs = zip(asked_keys, rows, strict=True)
-            found = [(row, known[key]) for key, row in pairs if key in known]
-        elif list(asked) == columns and asked_keys == known_keys:
-            found = [(rows, answers)]
-    except (TypeError, ValueError):  # a cell that has no hash, or no truth
-        return []
+    pairs: list[tuple[Any, Any]] = []
+    asked_keys, known_keys = keys(asked, columns), keys(frame, columns)
+    if by_row(recipe):
+        known = dict(zip(known_keys, answers, strict=True))
+        for key, row in zip(asked_keys, rows, strict=True):
+            if key in known:
+                pairs.append((row, known[key]))
+    elif list(asked) == columns and asked_keys == known_keys:
+        pairs = [(rows, answers)]
     tolerance = response.get("tolerance", {})
-    return sum([differences(said, answer, tolerance) for said, answer in found], [])
+    return sum([differences(row, answer, tolerance) for row, answer in pairs], [])

@@ -50,7 +50,7 @@ def run(function, drawn, number: int) -> None:
     bounds = settings(
         max_examples=number, deadline=None, database=None, suppress_health_check=health
     )
-    seed(20261124)(bounds(given(drawn)(function)))()
+    seed(0)(bounds(given(drawn)(function)))()
 
 
 def ours(error: BaseException) -> bool:
@@ -156,9 +156,8 @@ def test_hostile_requests_over_REST(recipe, model, cases, counts):
                 counts["answered"] += 1
                 return
             trace = "stack_trace" in text
-            assert "model_code.py" not in text and "code_model" not in text, text[
-                -2000:
-            ]
+            end = text[-2000:]
+            assert "model_code.py" not in text and "code_model" not in text, end
             if status == 400 and not trace:
                 counts["refused, status 400"] += 1
             else:

@@ -11,7 +11,7 @@ from shared.recipes import Recipe, discover, find
 
 import pytest
 
-from tests.conftest import environment, make, only
+from tests.conftest import environment, make, only, summary
 
 
 def typed(checkout: Path, lines: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -36,8 +36,19 @@ def chosen() -> list[Recipe]:
 def logged(fresh_checkout) -> Path:
     """Return a checkout of the chosen recipes after `make log-all`."""
     checkout = only(fresh_checkout("verify"), *[recipe.name for recipe in chosen()])
-    make(checkout, "log-all")
+    done = make(checkout, "log-all")
+    assert (checkout / "build/log-all.json").is_file(), done.stdout + done.stderr
     return checkout
+
+
+@pytest.fixture(autouse=True)
+def _recipe_is_logged(request):
+    """Fail with the error of a recipe that `make log-all` could not log."""
+    if {"recipe", "logged"} <= {*request.fixturenames}:
+        recipe = request.getfixturevalue("recipe")
+        rows = summary(request.getfixturevalue("logged"))
+        (row,) = (row for row in rows if row["recipe"] == recipe.name)
+        assert row["status"] == "ok", row["error"]
 
 
 def pytest_generate_tests(metafunc):

@@ -1,4 +1,4 @@
-"""A standalone cluster on loopback, a master and two workers, scores them all."""
+"""A cluster on loopback, a master and two workers, scores recipes that take tables."""
 
 import io
 import json
@@ -80,7 +80,7 @@ def test_cluster_answers_as_one_process_does(recipe, folder, score):
     """Row by row; a recipe that reads its rows as one table, group by group."""
     request, known = recipe.json("request.json"), recipe.json("response.json")
     if "input" in request:
-        pytest.skip("an agent: see the next test")
+        pytest.skip("an agent; reference_qa has a test below")
     model, params = Model.load(folder(recipe)), request.pop("params", {})
     rows = pd.DataFrame(infer_and_parse_data(request, model.get_input_schema()))
     rows = rows.convert_dtypes(dtype_backend="pyarrow")
