@@ -5,7 +5,7 @@ import base64
 import re
 import textwrap
 
-from shared.new import NEUTRAL, starter
+from shared.new import NEUTRAL, starter_files
 from shared.recipes import Recipe
 
 import nbformat
@@ -62,7 +62,7 @@ def made(recipe: Recipe, printed: str = "", ran: str = "", drawn: bytes = b"") -
 
     `printed` is what the driver printed when it `ran`, `drawn` a JPEG that it logged.
     """
-    files = starter(recipe, NEUTRAL)
+    files = starter_files(recipe, NEUTRAL)
     driver, model = (files[name].decode() for name in ("driver.py", "model_code.py"))
     said = ast.get_docstring(ast.parse(driver)) or ""
     start = f"{START}\n__doc__ = {said!r}" if "__doc__" in driver else START

@@ -16,6 +16,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from shared.spark import is_agent
+
 import mlflow
 import uvicorn
 from fastapi import HTTPException, Request
@@ -25,6 +27,7 @@ from mlflow.genai.agent_server.validator import ResponsesAgentValidator
 from mlflow.types.responses import ResponsesAgentRequest
 
 Event = dict[str, Any]
+ENDS = {"error", "response.completed", "response.failed", "response.incomplete"}
 IGNORED = ("instructions", "previous_response_id")  # no agent here reads them
 
 
@@ -40,58 +43,68 @@ class Validator(ResponsesAgentValidator):
         return super().validate_and_convert_request(data)
 
 
-def opening(place: Event) -> Iterator[Event]:
+def opening(position: Event) -> Iterator[Event]:
     """Yield the events that announce a message and its text."""
     message = {"type": "message", "role": "assistant", "content": []}
     yield {
         "type": "response.output_item.added",
-        "output_index": place["output_index"],
-        "item": message | {"id": place["item_id"], "status": "in_progress"},
+        "output_index": position["output_index"],
+        "item": message | {"id": position["item_id"], "status": "in_progress"},
     }
     part = {"type": "output_text", "text": "", "annotations": []}
-    yield place | {"type": "response.content_part.added", "part": part}
+    yield position | {"type": "response.content_part.added", "part": part}
 
 
-def closing(item: Event, place: Event) -> Iterator[Event]:
+def closing(item: Event, position: Event) -> Iterator[Event]:
     """Yield the events that repeat a message's text and notes when it is finished."""
     part = item["content"][0]
     for number, note in enumerate(part["annotations"]):
-        yield place | {
+        yield position | {
             "type": "response.output_text.annotation.added",
             "annotation": note,
             "annotation_index": number,
         }
-    yield place | {"type": "response.output_text.done", "text": part["text"]}
-    yield place | {"type": "response.content_part.done", "part": part}
+    yield position | {"type": "response.output_text.done", "text": part["text"]}
+    yield position | {"type": "response.content_part.done", "part": part}
 
 
 def whole_protocol(events: Iterator[Event], response: Event) -> Iterator[Event]:
-    """Yield the agent's events with those that the API has around them."""
+    """Yield the agent's events with those that the API has around them.
+
+    The agent may end its stream itself, such as by response.failed.
+    """
     output: list[Event] = []
     opened = ""
     yield {"type": "response.created", "response": response | {"status": "in_progress"}}
+    end: Event = {"type": "response.completed"}
     for event in events:
+        if event["type"] in ENDS:
+            end = event
+            continue
         index = len(output)
-        item = f"{response['id'].replace('resp', 'msg')}_{index}"
-        place = {"item_id": item, "output_index": index, "content_index": 0}
-        message = event.get("item", {"type": "message"})["type"] == "message"
-        if message and opened != item:
-            yield from opening(place)
-            opened = item
+        message_id = f"{response['id'].replace('resp', 'msg')}_{index}"
+        position = {"item_id": message_id, "output_index": index, "content_index": 0}
+        is_message = event.get("item", {"type": "message"})["type"] == "message"
+        if is_message and opened != message_id:
+            yield from opening(position)
+            opened = message_id
         if event["type"] == "response.output_text.delta":
-            yield event | place
+            yield event | position
         elif event["type"] == "response.output_item.done":
             done = event["item"] | {"status": "completed"}
-            if message:
-                done["id"] = item
-                yield from closing(done, place)
+            if is_message:
+                done["id"] = message_id
+                yield from closing(done, position)
             output.append(done)
             response = response | {"custom_outputs": event.get("custom_outputs")}
             yield event | {"output_index": index, "item": done}
         else:
             yield event
-    response = response | {"status": "completed", "output": output}
-    yield {"type": "response.completed", "response": response}
+    if end["type"] != "error":
+        own = {"status": "completed", "output": output} | end.get("response", {})
+        own["output"] = output or own["output"]  # under the ids of the stream
+        end = end | {"response": response | own | {"id": response["id"]}}
+    yield end
 
 
 def failure(error: Exception) -> Event:
@@ -116,24 +129,21 @@ def new_response() -> Event:
 def serve(uri: str, host: str, port: int) -> None:
     """Serve the agent until Ctrl-C."""
     model = mlflow.pyfunc.load_model(uri)
-    if "agent" not in str((model.metadata.metadata or {}).get("task")):
+    if not is_agent(model.metadata):
         sys.exit("this model is no ResponsesAgent: make serve serves it")
 
     # A handler that is not async would hold up all others, /health too, while it runs.
     @invoke()
     async def answer(request: ResponsesAgentRequest) -> Event:
         body = request.model_dump(exclude_none=True)
-        answer = await asyncio.to_thread(model.predict, body)
-        return new_response() | answer | {"status": "completed"}
+        reply = await asyncio.to_thread(model.predict, body)
+        return new_response() | {"status": "completed"} | reply
 
     @stream()
     async def events(request: ResponsesAgentRequest) -> AsyncIterator[Event]:
         body = request.model_dump(exclude_none=True)
-
-        def produce() -> Iterator[Event]:
-            yield from whole_protocol(model.predict_stream(body), new_response())
-
-        steps = enumerate(produce())
+        # Nothing of the agent runs before the first step.
+        steps = enumerate(whole_protocol(model.predict_stream(body), new_response()))
         advance = partial(next, steps, None)
         context = copy_context()  # one for all steps: MLflow's must end where it began
         try:

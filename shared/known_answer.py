@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,11 @@ mlflow.models.predict(
 
 
 def differences(
-    answer: Any, expected: Any, tolerance: dict[str, float], place: str = ""
+    answer: Any,
+    expected: Any,
+    tolerance: dict[str, float],
+    place: str = "",
+    column: str = "",
 ) -> list[str]:
     """Return where an answer differs from the expected one, one line each.
 
@@ -51,15 +56,14 @@ def differences(
     if kinds == {dict} and answer.keys() == expected.keys():
         for key in expected:
             part = f"{place}.{key}"
-            lines += differences(answer[key], expected[key], tolerance, part)
+            lines += differences(answer[key], expected[key], tolerance, part, key)
     elif kinds == {list}:
         pairs = zip_longest(answer, expected, fillvalue="nothing")
         for number, pair in enumerate(pairs):
-            lines += differences(*pair, tolerance, f"{place}[{number}]")
+            lines += differences(*pair, tolerance, f"{place}[{number}]", column)
     else:
         is_same = len(kinds) == 1 and answer == expected
         if kinds <= {int, float}:
-            column = place.rpartition(".")[2].partition("[")[0]
             allowed = tolerance.get(column, 0.0)
             is_same = math.isclose(answer, expected, rel_tol=allowed, abs_tol=allowed)
         if not is_same:
@@ -70,7 +74,32 @@ def differences(
 def find_faults(folder: Path, answer: Any) -> list[str]:
     """Return where an answer differs from the folder's response.json; [] is a pass."""
     expected = json.loads((folder / "response.json").read_text(encoding="utf-8"))
-    return differences(answer, expected, expected.pop("tolerance", {}))
+    tolerance = expected.pop("tolerance", {})
+    return differences(answer, expected, tolerance)
+
+
+def run_group(command: list[str], variables: dict[str, str]) -> tuple[int, str]:
+    """Run a command in `/`; return its exit code, and what it wrote to stderr.
+
+    Whatever it started is killed when it ends, or when this process is stopped.
+    """
+    with subprocess.Popen(
+        command,
+        cwd="/",
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr
+        try:
+            # At Ctrl-C communicate() would wait, and be killed meanwhile.
+            errors = process.stderr.read()
+            return process.wait(), errors
+        finally:
+            with suppress(ProcessLookupError):  # nobody is left in the group
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def ask(
@@ -87,29 +116,27 @@ def ask(
     if not open_store():
         raise CookbookError("nothing logged yet; make log")
     request = str(folder / "request.json")
-    words = ["-m", model, "-i", request, "-t", "json", "--env-manager", env_manager]
-    print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
+    arguments = ["-m", model, "-i", request, "-t", "json"]
+    arguments += ["--env-manager", env_manager]
+    print(f"$ mlflow models predict {shlex.join(arguments)}", flush=True)
     variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
-    variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
+    path = variables.get("PATH", os.defpath)
+    variables["PATH"] = f"{Path(sys.executable).parent}:{path}"
     variables.pop("PYTHONPATH", None)  # uv's process would search it
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "answer.json"
-        arguments = [model, request, str(output), env_manager]
-        done = subprocess.run(
-            # -I: neither the working directory nor PYTHONPATH is searched for imports.
-            [*python, "-I", "-c", PREDICT, *arguments],
-            cwd="/",
-            env=variables,
-            capture_output=True,
-            text=True,
+        # -I: neither the working directory nor PYTHONPATH is searched for imports.
+        command = [*python, "-I", "-c", PREDICT]
+        exit_code, errors = run_group(
+            [*command, model, request, str(output), env_manager], variables
         )
         if output.is_file():
             return json.loads(output.read_text(encoding="utf-8"))
     if env_manager != "local":  # what failed stands far above the last line
-        print(done.stderr, file=sys.stderr)
-    *_, reason = ["it ended", *done.stderr.strip().splitlines()]
-    if done.returncode < 0:
-        reason = f"crash: {signal.strsignal(-done.returncode)}"
+        print(errors, file=sys.stderr)
+    reason = ["it ended", *errors.strip().splitlines()][-1]
+    if exit_code < 0:
+        reason = f"crash: {signal.strsignal(-exit_code)}"
     raise CookbookError(f"{model} did not answer: {reason}")
 
 
@@ -133,11 +160,11 @@ def accept(answer: dict[str, Any], folder: Path) -> int:
     if not agreed:
         print("not written: add YES=1", file=sys.stderr)
         return 1
-    file.write_text(response_text(answer, tolerance), encoding="utf-8")
+    file.write_text(format_response(answer, tolerance), encoding="utf-8")
     return 0
 
 
-def response_text(answer: dict[str, Any], tolerance: dict[str, float]) -> str:
+def format_response(answer: dict[str, Any], tolerance: dict[str, float]) -> str:
     """Return response.json: a line for each row of a table."""
     content = {**answer, "tolerance": tolerance} if tolerance else answer
     text = json.dumps(content, indent=2) + "\n"
@@ -145,14 +172,21 @@ def response_text(answer: dict[str, Any], tolerance: dict[str, float]) -> str:
     return re.sub(rows, lambda row: json.dumps(json.loads(row[0])), text)
 
 
+def stop(number: int, frame: Any) -> None:
+    """End this process at TERM as Ctrl-C does, so that its command is stopped."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # make sends it twice
+    sys.exit(128 + number)
+
+
 def main() -> int:
     """Check or accept a model's answer."""
-    words = argparse.ArgumentParser()
-    words.add_argument("model")
-    words.add_argument("--accept", action="store_true")
-    words.add_argument("--folder", type=Path, default=Path())
-    chosen = words.parse_args()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--accept", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path())
+    chosen = parser.parse_args()
     folder = chosen.folder.resolve()
+    signal.signal(signal.SIGTERM, stop)
     try:
         answer = ask(chosen.model, folder)
     except CookbookError as error:

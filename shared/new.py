@@ -1,8 +1,10 @@
 """Copy a recipe: out of here as a starter, or in here as a new recipe."""
 
+import builtins
 import importlib.util
 import keyword
 import re
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -11,20 +13,37 @@ from shared.recipes import FILES, Recipe, discover, find
 
 TEMPLATES = Path(__file__).with_name("starter")
 NEUTRAL = "my_model"  # the name that a starter to download has
-# What the drivers and the test use; the first two are for the SQLite store.
+# What the drivers and the test use, and the packages of these files.
 HELPERS = ["__init__.py", "known_answer.py", "run.py", "store.py", "check*.*"]
+# The first three are for the SQLite store.
 PACKAGES = ["alembic", "sqlalchemy", "filelock", "pytest", "uv"]
 SHOWN = ["README.md", "client.py", "typed.py"]  # on the recipe's page alone
 
 
 def check_name(name: str) -> str:
-    """Return the name if a recipe, its package and its class can have it."""
+    """Return the name if a recipe and its package can have it."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         rule = "small letters, digits, _ between words"
         raise CookbookError(f"{name!r} is no name for a recipe: {rule}")
     if keyword.iskeyword(name) or importlib.util.find_spec(name):
         raise CookbookError(f"{name!r} is a word of Python or an installed package")
     return name
+
+
+def read_names(file: Path) -> set[str]:
+    """Return the names in a module's code: defined, imported, of attributes."""
+    with tokenize.open(file) as code:
+        tokens = list(tokenize.generate_tokens(code.readline))
+    return {token.string for token in tokens if token.type == tokenize.NAME}
+
+
+def check_class(name: str, recipe: Recipe) -> None:
+    """Raise CookbookError if a class of that name would hide another name."""
+    if hasattr(builtins, name):
+        raise CookbookError(f"its class would be {name}, a name of Python")
+    for file in recipe_files(recipe):
+        if file.suffix == ".py" and name in read_names(file):
+            raise CookbookError(f"its class would be {name}, a name in {file.name}")
 
 
 def new_names(recipe: Recipe, slug: str) -> dict[str, str]:
@@ -35,7 +54,10 @@ def new_names(recipe: Recipe, slug: str) -> dict[str, str]:
     """
     code = (recipe.path / "model_code.py").read_text(encoding="utf-8")
     model = re.findall(r"^mlflow\.models\.set_model\((\w+)", code, re.M)[-1]
-    names = {model: "".join(part.capitalize() for part in slug.split("_"))}
+    new_model = "".join(part.capitalize() for part in slug.split("_"))
+    names = {model: new_model}
+    if new_model != model:
+        check_class(new_model, recipe)
     for init in recipe.path.glob("*/__init__.py"):
         own = init.parent.name.removeprefix(recipe.name).removeprefix("_")
         names[init.parent.name] = f"{slug}_{own}".removesuffix("_")
@@ -44,12 +66,13 @@ def new_names(recipe: Recipe, slug: str) -> dict[str, str]:
 
 def rename(text: str, names: dict[str, str]) -> str:
     """Return the text under the new names, in `test_circle_area` as well."""
-    words = "|".join(map(re.escape, names))
-    whole = rf"(?<![^\W_])({words})(?![^\W_])"
+    pattern = "|".join(map(re.escape, names))
+    # A letter or a digit on either side makes it another word, an underscore doesn't.
+    whole = rf"(?<![^\W_])({pattern})(?![^\W_])"
     return re.sub(whole, lambda word: names[word[1]], text)
 
 
-def without_paths(text: str, recipe: Recipe) -> str:
+def remove_paths(text: str, recipe: Recipe) -> str:
     """Return the text with the starter's paths and commands."""
     text = text.replace(f"recipes/{recipe.name}/", "")
     return text.replace(f" RECIPE={recipe.name}", "")
@@ -61,7 +84,7 @@ def rename_code(path: Path, recipe: Recipe, slug: str) -> str:
     The recipe's name stands in the driver, in its docstring and as NAME; elsewhere it
     may be the name of a column.
     """
-    code = without_paths(path.read_text(encoding="utf-8"), recipe)
+    code = remove_paths(path.read_text(encoding="utf-8"), recipe)
     if path.name == "driver.py":
         docstring, quotes, rest = code.partition('"""\n')
         docstring = rename(docstring, {recipe.name: slug})
@@ -102,7 +125,7 @@ def locked_packages() -> dict[str, tuple[str, set[str]]]:
     return packages
 
 
-def requirements(recipe: Recipe) -> dict[str, str]:
+def list_requirements(recipe: Recipe) -> dict[str, str]:
     """Return what the driver and the helpers ask for, and what was tested with it.
 
     The second has the exact version of each package that may be installed. It has no
@@ -132,17 +155,17 @@ def fill(template: str, recipe: Recipe, slug: str) -> str:
     return text.replace("SLUG", slug).replace("ORIGIN", recipe.name)
 
 
-def readme(recipe: Recipe, slug: str) -> str:
+def readme_text(recipe: Recipe, slug: str) -> str:
     """Return the starter's README, with the recipe's "When you copy it"."""
     text = (recipe.path / "README.md").read_text(encoding="utf-8")
-    section = r"^## When you copy it\n+(?:.*?)(1\. .*?)(?=\n## |\nSources: |\Z)"
+    section = r"^## When you copy it\n.*?(1\. .*?)(?=\n## |\nSources: |\Z)"
     (steps,) = re.findall(section, text, re.M | re.S)
     names = {recipe.name: slug, **new_names(recipe, slug)}
-    text = rename(without_paths(steps.strip(), recipe), names)
+    text = rename(remove_paths(steps.strip(), recipe), names)
     return fill("README.md", recipe, slug).replace("CHANGE_FIRST", text)
 
 
-def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
+def starter_files(recipe: Recipe, slug: str) -> dict[str, bytes]:
     """Return the files of the recipe's starter of that name: path and content."""
     files = {f"shared/{path.name}": path.read_bytes() for path in helpers(recipe)}
     for path in recipe_files(recipe):
@@ -151,7 +174,7 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
             data = rename_code(path, recipe, slug).encode()
         place = path.relative_to(recipe.path).as_posix()
         files[rename(place, new_names(recipe, slug))] = data
-    texts = {**requirements(recipe), "README.md": readme(recipe, slug)}
+    texts = {**list_requirements(recipe), "README.md": readme_text(recipe, slug)}
     for place in ("Makefile", ".gitignore", "test_starter.py"):
         text = fill(place.removeprefix("."), recipe, slug)
         texts[place.replace("starter", slug)] = text
@@ -159,34 +182,34 @@ def starter(recipe: Recipe, slug: str) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
-def new(recipe: Recipe, to: Path) -> Path:
+def write_starter(recipe: Recipe, to: Path) -> Path:
     """Make the starter in the new folder `to`, whose name becomes the slug."""
     to = to.expanduser().resolve()
     slug = check_name(to.name)
     if to.exists():
         raise CookbookError(f"{to} is there already")
-    for place, data in starter(recipe, slug).items():
+    for place, data in starter_files(recipe, slug).items():
         (to / place).parent.mkdir(parents=True, exist_ok=True)
         (to / place).write_bytes(data)
     return to
 
 
-def make(recipe: Recipe, to: str) -> int:
+def make_starter(recipe: Recipe, to: str) -> int:
     """Make the starter and say what comes next."""
     if not to:
         raise CookbookError("name the new folder: make new FROM=<recipe> TO=<folder>")
-    made = new(recipe, Path(to))
+    made = write_starter(recipe, Path(to))
     print(f"{made}\nnow: cd {made} && make test; README.md says what to change first")
     return 0
 
 
-def starters() -> int:
+def zip_starters() -> int:
     """Write each recipe's starter to `build/starters/<recipe>.zip`, as `my_model`."""
     for recipe in discover():
         file = ROOT / "build" / "starters" / f"{recipe.name}.zip"
         file.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(file, "w") as archive:
-            for place, data in starter(recipe, NEUTRAL).items():
+            for place, data in starter_files(recipe, NEUTRAL).items():
                 # An entry has the date 1980, so that the file is the same each time.
                 entry = zipfile.ZipInfo(f"{NEUTRAL}/{place}")
                 entry.external_attr = 0o644 << 16
@@ -195,7 +218,7 @@ def starters() -> int:
     return 0
 
 
-def recipe(name: str) -> int:
+def start_recipe(name: str) -> int:
     """Start `recipes/<name>` and its tests as a copy of circle_area."""
     origin, slug = find("circle_area"), check_name(name)
     names = {origin.name: slug, **new_names(origin, slug)}

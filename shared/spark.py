@@ -45,7 +45,7 @@ def score_file(
 
 
 def main(uri: str, source: str, target: str, params: str, group_by: str) -> int:
-    """Score the file; say how many rows failed, and show three of them."""
+    """Score the file; say how many rows failed."""
     open_store()
     path = mlflow.artifacts.download_artifacts(uri)
     model = Model.load(path)
@@ -71,6 +71,8 @@ def read_params(model: Model, text: str) -> dict[str, Any] | None:
         params = json.loads(text or "{}")
     except ValueError as error:
         raise CookbookError(f"PARAMS: {error}") from None
+    if not isinstance(params, dict):
+        raise CookbookError(f"PARAMS={text}: give a JSON object")
     if unknown := set(params) - set(known):
         raise CookbookError(f"no param {unknown}; the model's params: {known}")
     return params or None
@@ -123,8 +125,22 @@ def read_rows(spark: "SparkSession", path: str, model: Model) -> "DataFrame":
 
 
 def is_agent(model: Model) -> bool:
-    """Return whether the model answers conversations."""
-    return "agent" in str((model.metadata or {}).get("task"))
+    """Return whether the model is a ResponsesAgent."""
+    return bool((model.metadata or {}).get("task") == "agent/v1/responses")
+
+
+def read_reply(reply: dict[str, Any]) -> dict[str, Any]:
+    """Return an agent's answer as a row: answer, cited, _error."""
+    messages = [item for item in reply["output"] if item["type"] == "message"]
+    parts = [part for message in messages for part in message["content"]]
+    texts = [part for part in parts if part["type"] == "output_text"]
+    reason = (reply.get("error") or {}).get("message")
+    if not texts:
+        return {"_error": reason or f"no text, status {reply.get('status')}"}
+    notes = [note for text in texts for note in text.get("annotations") or []]
+    cited = [note.get("title") or note["file_id"] for note in notes]
+    answer = "".join(text["text"] for text in texts)
+    return {"answer": answer, "cited": cited, "_error": reason}
 
 
 def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
@@ -133,12 +149,7 @@ def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
     for question in questions:
         request = {"input": [{"role": "user", "content": question}]}
         try:
-            reply = agent.predict(request)
-            (content,) = (part for item in reply["output"] for part in item["content"])
-            notes = content["annotations"]
-            cited = [note.get("title") or note["file_id"] for note in notes]
-            fault = (reply.get("error") or {}).get("message")
-            rows.append({"answer": content["text"], "cited": cited, "_error": fault})
+            rows.append(read_reply(agent.predict(request)))
         except Exception as error:
             rows.append({"_error": str(error)})
     return pd.DataFrame(rows)
@@ -147,9 +158,8 @@ def answer_questions(agent: Any, questions: pd.Series) -> pd.DataFrame:
 def answer_table(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     """Return the model's one answer to a whole table, or the reason in `_error`."""
     try:
-        misread = rows.get(MISREAD, pd.Series()).dropna()
-        if len(misread):
-            line = misread.iloc[0]
+        if MISREAD in rows and rows[MISREAD].notna().any():
+            line = rows[MISREAD].dropna().iloc[0]
             raise ValueError(f"a value isn't of its column's type: {line:.80}")
         table = rows.drop(columns=MISREAD, errors="ignore")
         return pd.DataFrame(model.predict(table, params=params))
@@ -170,6 +180,24 @@ def answer_rows(model: Any, rows: pd.DataFrame, params: Any) -> pd.DataFrame:
     return answers
 
 
+def read_columns(model: Model, given: list[str], group_by: str) -> list[str]:
+    """Return the columns that the model reads; CookbookError if one isn't given."""
+    inputs = model.get_input_schema()
+    if is_agent(model):
+        columns = needed = ["question"]
+    elif inputs and inputs.has_input_names():
+        columns = [*inputs.input_names(), MISREAD]
+        needed = inputs.required_input_names()
+    elif group_by:
+        columns = needed = [column for column in given if column != group_by]
+    else:
+        raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
+    wanted = {*needed, group_by} if group_by else {*needed}
+    if missing := wanted - set(given):
+        raise CookbookError(f"no column {missing}; the input has {given}")
+    return columns
+
+
 def score(
     spark: "SparkSession",
     rows: "DataFrame",
@@ -186,24 +214,16 @@ def score(
     from pyspark.sql.types import ArrayType, StringType, StructType
 
     model = Model.load(path)
-    inputs = model.get_input_schema()
     asks_agent = is_agent(model)
-    if asks_agent:
-        columns = needed = ["question"]
-    elif inputs and inputs.has_input_names():
-        columns = [*inputs.input_names(), MISREAD]
-        needed = inputs.required_input_names()
-    elif group_by:
-        columns = needed = rows.columns
-    else:
-        raise CookbookError("this model reads a table: name its groups (GROUP_BY)")
-    if missing := set(needed) - set(rows.columns):
-        raise CookbookError(f"no column {missing}; the input has {rows.columns}")
+    columns = read_columns(model, rows.columns, group_by)
+    outputs = model.get_output_schema()
     if asks_agent:
         texts = ArrayType(StringType())
         answer_type = StructType().add("answer", "string").add("cited", texts)
+    elif outputs and outputs.has_input_names():
+        answer_type = spark_columns(outputs)
     else:
-        answer_type = spark_columns(model.get_output_schema())
+        raise CookbookError("the model can't be scored: its signature names no outputs")
     answer_type = answer_type.add("_error", "string")
     archive = SparkModelCache.add_local_model(spark, path)
     # How this process reaches a service; not as Spark settings, which are logged.
@@ -215,7 +235,7 @@ def score(
         if asks_agent:
             answers = answer_questions(loaded, table["question"])
         elif group_by:
-            answers = answer_table(loaded, table.drop(columns=group_by), params)
+            answers = answer_table(loaded, table.filter(columns), params)
         else:
             answers = answer_rows(loaded, table.filter(columns), params)
         answers = answers.reindex(columns=answer_type.names).astype(object)

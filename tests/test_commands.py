@@ -110,6 +110,8 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path, monkeypatch, capfd):
         ([{"a": "x"}], [{"a": "x"}, {"a": "x"}], {}, False),
         ({"a": None}, {"a": 0.0}, {"a": 1.0}, False),
         ({"a": float("nan")}, {"a": 1.0}, {"a": 1.0}, False),
+        ({"a.b[1]": [1.01]}, {"a.b[1]": [1.0]}, {"a.b[1]": 0.02}, True),
+        ({"a": {"b": 1.01}}, {"a": {"b": 1.0}}, {"a": 0.02}, False),
     ],
 )
 def test_differences_can_tell(answer, expected, tolerance, is_same):
@@ -259,16 +261,26 @@ reads_proc = pytest.mark.skipif(
 
 @reads_proc
 @pytest.mark.parametrize(
-    "target, how, enough", [("log-all", signal.SIGTERM, 5), ("serve", signal.SIGINT, 4)]
+    "target, how, enough",
+    [
+        ("log-all", signal.SIGTERM, 5),
+        ("serve", signal.SIGINT, 4),
+        ("accept", signal.SIGINT, 4),
+        ("accept", signal.SIGTERM, 4),
+    ],
 )
 def test_no_process_is_left_behind(
     request, fresh_checkout, target, how, enough, tmp_path
 ):
     checkout, variables = fresh_checkout("stopped"), {"COOKBOOK_MARK": str(tmp_path)}
-    if target == "serve":
+    if target != "log-all":
         logged = request.getfixturevalue("logged")
         variables["MLFLOW_TRACKING_URI"] = store_uri(logged)
-    words = [target, "RECIPE=circle_area", f"PORT={processes.free_port()}"]
+    recipe = "openai_call" if target == "accept" else "circle_area"
+    if target == "accept":  # beside a service whose command has no end
+        service = "import subprocess\nsubprocess.run(['sleep', '600'])"
+        (checkout / "shared/local_llm.py").write_text(service)
+    words = [target, f"RECIPE={recipe}", f"PORT={processes.free_port()}"]
     assert left_behind(checkout, words, enough, how, **variables) == {}
     assert not (checkout / "build/log-all.json").exists()
 

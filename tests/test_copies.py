@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.new import new
+from shared.new import write_starter
 from shared.recipes import ROOT, find
 
 import pytest
@@ -53,7 +53,7 @@ def perform(edit: dict, starter: Path) -> None:
 @every_copy
 def test_a_copy_works_at_the_first_try(file, tmp_path):
     copy = yaml.safe_load(file.read_text())
-    starter = new(find(file.name.split(".")[0]), tmp_path / copy["to"])
+    starter = write_starter(find(file.name.split(".")[0]), tmp_path / copy["to"])
     (starter / ".venv").symlink_to(Path(sys.prefix))
     for step in copy["steps"]:
         for edit in step["edits"]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.new import new
+from shared.new import write_starter
 from shared.recipes import FILES, ROOT, WARNINGS, CookbookError, Recipe, find
 
 import pytest
@@ -19,7 +19,7 @@ from tests.test_contract import every_recipe
 
 @every_recipe
 def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
-    starter = new(recipe, tmp_path / "tank_volume")
+    starter = write_starter(recipe, tmp_path / "tank_volume")
     for file in [*FILES, "Makefile", ".gitignore", "test_tank_volume.py"]:
         assert (starter / file).is_file(), file
     assert "class TankVolume(" in (starter / "model_code.py").read_text()
@@ -45,7 +45,9 @@ def run(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[s
 
 def test_starter_runs_beside_its_helpers(tmp_path):
     """The driver and the check, in this environment."""
-    starter = new(find("circle_area"), tmp_path / "tank volume" / "tank_volume")
+    starter = write_starter(
+        find("circle_area"), tmp_path / "tank volume" / "tank_volume"
+    )
     done = run(starter, "driver.py")
     assert done.returncode == 0, done.stderr
     assert (starter / ".mlflow/mlflow.db").is_file(), "its runs are its own"
@@ -73,7 +75,7 @@ def test_a_column_may_have_the_name_of_the_recipe(tmp_path):
     shutil.copytree(ROOT / "recipes/circle_area", recipe.path)
     driver = recipe.path / "driver.py"
     driver.write_text(driver.read_text().replace("circle_area", "area"))
-    starter = new(recipe, tmp_path / "tank_volume")
+    starter = write_starter(recipe, tmp_path / "tank_volume")
     assert 'ColSpec(DataType.double, "area")' in (starter / "driver.py").read_text()
     assert '{"area": area(diameter)}' in (starter / "model_code.py").read_text()
 
@@ -106,15 +108,21 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
 
 
 @pytest.mark.parametrize(
-    "to, message",
+    "name, to, message",
     [
-        ("there", "is there already"),
-        ("Tank-Volume", "no name for a recipe"),
-        ("json", "a word of Python or an installed package"),
+        ("circle_area", "there", "is there already"),
+        ("circle_area", "Tank-Volume", "no name for a recipe"),
+        ("circle_area", "json", "a word of Python or an installed package"),
+        ("circle_area", "none", "its class would be None, a name of Python"),
+        ("circle_area", "true", "its class would be True, a name of Python"),
+        ("circle_area", "value_error", "its class would be ValueError, a name of"),
+        ("circle_area", "any", "its class would be Any, a name in model_code.py"),
+        ("circle_area", "path", "its class would be Path, a name in driver.py"),
+        ("graph_agent", "shop", "its class would be Shop, a name in model_code.py"),
     ],
 )
-def test_refuses(to, message, tmp_path):
+def test_refuses(name, to, message, tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(CookbookError, match=message):
-        new(find("circle_area"), tmp_path / to)
+        write_starter(find(name), tmp_path / to)
     assert [*tmp_path.rglob("*")] == [tmp_path / "there"]

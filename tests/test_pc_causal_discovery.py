@@ -1,7 +1,5 @@
 """pc_causal_discovery: known graphs, knowledge, refusals and remedies, real cells."""
 
-from shared.recipes import find
-
 import mlflow
 import numpy as np
 import pandas as pd
@@ -10,7 +8,6 @@ import pytest
 from recipes.pc_causal_discovery import evaluation, model_code, networks
 from recipes.pc_causal_discovery.model_code import discover
 
-RECIPE = find("pc_causal_discovery")
 CELLS = networks.real_cells()
 ASIA = networks.sample("asia", 500, 0)
 
@@ -39,6 +36,11 @@ def test_a_collider_is_found():
 @pytest.mark.parametrize("scale", [1e300, -3.0])
 def test_units_change_nothing(scale):
     assert arrows(CELLS.assign(Raf=CELLS["Raf"] * scale)) == arrows(CELLS)
+
+
+@pytest.mark.parametrize("dtype", ["double[pyarrow]", "Float64", "object"])
+def test_a_dtype_changes_nothing(dtype):
+    assert arrows(CELLS.astype(dtype)) == arrows(CELLS)
 
 
 def test_the_test_follows_from_the_columns():

@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 from shared import agent_server
 from shared.recipes import ROOT, find
@@ -13,6 +14,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
+from mlflow.genai.agent_server import server as mlflow_server
+from mlflow.models import Model
 
 from tests.conftest import KEY, siblings
 
@@ -314,6 +318,53 @@ def test_an_answer_has_all_events_of_the_responses_api(local_services):
     events = (event.model_dump() for event in make_agent().predict_stream(ask(NAME)))
     whole = list(agent_server.whole_protocol(events, agent_server.new_response()))
     assert [event["type"] for event in whole] == [f"response.{kind}" for kind in EVENTS]
+
+
+FAILED = {"status": "failed", "error": {"message": "down"}}
+DELTA = {"type": "response.output_text.delta", "delta": "So "}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.failed", "response": FAILED},
+        {"type": "response.completed", "response": {"status": "completed"}},
+        {"type": "error", "message": "down"},
+    ],
+)
+def test_an_agents_own_end_of_the_stream_is_the_end(event):
+    response = agent_server.new_response()
+    *_, last = agent_server.whole_protocol(iter([DELTA, event]), response)
+    own = event.get("response", {})
+    assert (
+        last["type"] == event["type"]
+        and last.get("response", {}).items() >= own.items()
+    )
+    assert last.get("response", response)["id"] == response["id"]
+
+
+def serve_fake(monkeypatch, task, answer=None):
+    """Return the server's app in front of a stand-in for the model."""
+    metadata = Model(metadata={"task": task})
+    model = SimpleNamespace(metadata=metadata, predict=lambda body: answer)
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: model)
+    monkeypatch.setattr(agent_server.uvicorn, "run", run := Mock())
+    for name in ("_invoke_function", "_stream_function"):
+        monkeypatch.setattr(mlflow_server, name, None)
+    agent_server.serve("m", "127.0.0.1", 1)
+    return run.call_args.args[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_failed_answer_stays_failed(monkeypatch):
+    app = serve_fake(monkeypatch, "agent/v1/responses", {"output": [], **FAILED})
+    reply = TestClient(app).post("/v1/responses", json={"input": "Hello"}).json()
+    assert {name: reply[name] for name in FAILED} == FAILED
+
+
+def test_a_chat_agent_is_not_served(monkeypatch):
+    with pytest.raises(SystemExit, match="no ResponsesAgent"):
+        serve_fake(monkeypatch, "agent/v2/chat")
 
 
 @pytest.mark.filterwarnings("ignore")

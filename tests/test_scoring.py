@@ -1,14 +1,24 @@
 """What `make score-spark` adds to spark_udf, tried without Spark."""
 
+from types import SimpleNamespace
+
 from shared.recipes import CookbookError
-from shared.spark import answer_rows, answer_table, read_params
+from shared.spark import (
+    answer_questions,
+    answer_rows,
+    answer_table,
+    is_agent,
+    read_columns,
+    read_params,
+    score,
+)
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import ParamSchema, ParamSpec
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
 
 class Inverse:
@@ -50,7 +60,11 @@ def test_a_table_has_one_answer_or_one_reason():
 
 @pytest.mark.parametrize(
     "text, message",
-    [('{"alpha"', "PARAMS: "), ('{"alhpa": 1}', "no param {'alhpa'}; the model's")],
+    [
+        ('{"alpha"', "PARAMS: "),
+        ('{"alhpa": 1}', "no param {'alhpa'}; the model's"),
+        ("3", "PARAMS=3: give a JSON object"),
+    ],
 )
 def test_params_are_json_and_known_to_the_model(text, message):
     schema = ParamSchema([ParamSpec("alpha", "double", 0.05)])
@@ -61,3 +75,70 @@ def test_params_are_json_and_known_to_the_model(text, message):
         read_params(model, text)
     with pytest.raises(CookbookError, match="no param"):
         read_params(Model(), '{"alpha": 1}')
+
+
+CITED = {"type": "output_text", "text": "4 km", "annotations": [{"title": "Map"}]}
+MESSAGE = {"type": "message", "content": [CITED]}
+CALL = {"type": "function_call", "name": "measure", "arguments": "{}"}
+DOWN = {"message": "service down"}
+
+
+@pytest.mark.parametrize(
+    "reply, expected",
+    [
+        ({"output": [MESSAGE]}, {"answer": "4 km", "cited": ["Map"]}),
+        ({"output": [CALL, MESSAGE]}, {"answer": "4 km", "cited": ["Map"]}),
+        (
+            {"output": [MESSAGE], "error": DOWN},
+            {"answer": "4 km", "cited": ["Map"], "_error": "service down"},
+        ),
+        ({"output": [], "error": DOWN}, {"_error": "service down"}),
+        ({"output": [], "status": "failed"}, {"_error": "no text, status failed"}),
+        ({"output": [CALL]}, {"_error": "no text, status None"}),
+    ],
+)
+def test_an_agents_answer_or_its_own_reason(reply, expected):
+    agent = SimpleNamespace(predict=lambda request: reply)
+    ((_, row),) = answer_questions(agent, pd.Series(["How far?"])).iterrows()
+    assert row[row.notna()].to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    "task, expected",
+    [("agent/v1/responses", True), ("agent/v2/chat", False), (None, False)],
+)
+def test_an_agent_is_one_that_answers_responses(task, expected):
+    assert is_agent(Model(metadata={"task": task})) is expected
+
+
+A_TO_B = ModelSignature(
+    Schema([ColSpec("double", "a")]), Schema([ColSpec("long", "b")])
+)
+
+
+@pytest.mark.parametrize(
+    "signature, expected",
+    [(A_TO_B, {"a"}), (ModelSignature(outputs=A_TO_B.outputs), {"c"})],
+)
+def test_a_model_reads_its_inputs_though_they_name_the_groups(signature, expected):
+    columns = read_columns(Model(signature=signature), ["a", "c"], "a")
+    assert {*columns} - {"_corrupt_record"} == expected
+
+
+@pytest.mark.parametrize(
+    "signature, group_by, message",
+    [
+        (A_TO_B, "", "no column {'a'}; the input has"),
+        (A_TO_B, "shop", "no column {'shop'}; the input has"),
+        (ModelSignature(A_TO_B.inputs), "", "its signature names no outputs"),
+        (ModelSignature(outputs=A_TO_B.outputs), "", "name its groups"),
+    ],
+)
+def test_what_spark_cannot_score_is_said_in_a_line(
+    signature, group_by, message, tmp_path
+):
+    Model(signature=signature).save(tmp_path / "MLmodel")
+    has_a = "no column {'a'}" not in message
+    rows = SimpleNamespace(columns=["a", "c"] if has_a else ["c"])
+    with pytest.raises(CookbookError, match=message):
+        score(None, rows, str(tmp_path), group_by=group_by)

@@ -121,7 +121,7 @@ def is_categorical(cells: pd.Series) -> bool:
     """Tell whether a column is text, boolean or whole numbers of few values."""
     if not is_numeric(cells):
         return True
-    whole = (cells % 1 == 0).all()
+    whole = (cells.astype(float) % 1 == 0).all()
     few = min(MOST_LABELS, len(cells) / ROWS_PER_CATEGORY)
     return bool(whole and cells.nunique() <= few)
 

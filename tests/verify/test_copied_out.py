@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from shared.new import new
+from shared.new import write_starter
 from shared.recipes import ROOT
 
 import pytest
@@ -25,7 +25,7 @@ def run_outside(command: str, folder: Path) -> str:
 
 
 def test_starter_stands_alone(recipe, tmp_path):
-    starter = new(recipe, tmp_path / "tank volume" / "tank_volume")
+    starter = write_starter(recipe, tmp_path / "tank volume" / "tank_volume")
     assert "1 passed" in run_outside("make test", starter)
     imported = "import shared, sys; print(shared.__file__, *sys.path, sep='\\n')"
     places = run_outside(f'.venv/bin/python -c "{imported}"', starter)

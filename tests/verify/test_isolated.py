@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from shared.known_answer import find_faults
-from shared.new import new
+from shared.new import write_starter
 from shared.recipes import CookbookError, Recipe, find
 from shared.smoke import ask_elsewhere, check_isolated
 
@@ -23,7 +23,7 @@ def test_isolated(recipe, logged):
 
 
 def test_a_package_that_was_not_logged_is_missed(tmp_path, monkeypatch, capfd):
-    recipe = Recipe(new(find("circle_area"), tmp_path / "tank_volume"))
+    recipe = Recipe(write_starter(find("circle_area"), tmp_path / "tank_volume"))
     shutil.copy(find("circle_area").path / "README.md", recipe.path)  # front matter
     code = recipe.path / "model_code.py"
     code.write_text(code.read_text().replace("import mlflow", "import cv2, mlflow", 1))

@@ -2,7 +2,7 @@
 
 import re
 
-from shared.new import NEUTRAL, new
+from shared.new import NEUTRAL, write_starter
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_notebook(recipe, tmp_path, monkeypatch):
     from docs import notebook
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    folder = new(recipe, tmp_path / NEUTRAL)
+    folder = write_starter(recipe, tmp_path / NEUTRAL)
     (folder / "model_code.py").unlink()
     book = nbformat.reads(notebook.made(recipe), as_version=4)
     where = {"metadata": {"path": str(folder)}}
