@@ -189,7 +189,14 @@ def main() -> int:
     parser.add_argument("--call", action="store_true", help="let it ask other hosts")
     parser.add_argument("--env-manager", choices=["local", "uv"], default="local")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds a check")
-    return print_check(**vars(parser.parse_args()))
+    options = vars(parser.parse_args())
+    # TERM ends the checked process as well, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return print_check(**options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
