@@ -95,7 +95,9 @@ def when(kept: dict[str, Any], command: str, now: str) -> str:
         f"{machine['cores']} cores, load average {machine['load_average'][0]}, "
         f"Python {machine['python']}, {versions}."
     )
-    return said if now == kept["digest"] else f"{said} The code has changed since."
+    if now != kept["digest"]:
+        said += " The measured code has changed since."
+    return said
 
 
 def page(
