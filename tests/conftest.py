@@ -29,6 +29,10 @@ KEY = "sk-01234"  # of the fake service: the shortest that is masked
 
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # the shell's store is left alone
 
+# A recipe's model_code.py imports its package by the bare name, as in a loaded model.
+for package in (ROOT / "recipes").glob("*/*/__init__.py"):
+    sys.path.append(str(package.parents[1]))
+
 
 @pytest.fixture(autouse=True)
 def _no_store_left_in_the_environment():
