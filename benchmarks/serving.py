@@ -14,11 +14,8 @@ from pathlib import Path
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT, find
 
-import mlflow
-import pandas as pd
-
+from benchmarks import circle_area
 from benchmarks.report import Rows, interleave, publish, served, spread
-from recipes.circle_area.driver import HERE, SIGNATURE
 
 WAYS = {
     "1 worker": {"MLFLOW_MODELS_WORKERS": "1"},
@@ -113,13 +110,7 @@ def routes(model: str) -> Rows:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        mlflow.pyfunc.save_model(
-            model := f"{folder}/model",
-            python_model=HERE / "model_code.py",
-            signature=SIGNATURE,
-            input_example=pd.DataFrame({"diameter": [1.0]}),
-            pip_requirements=[],
-        )
+        circle_area.save(model := f"{folder}/model", pip_requirements=[])
         tables = {
             "A model server on loopback": rates(model, 1, 100) + rates(model, 8, 50),
             "A request to MLflow's server and to your FastAPI route": routes(model),

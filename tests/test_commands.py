@@ -19,10 +19,9 @@ from shared.recipes import ROOT, WARNINGS, discover, find
 from shared.run import recipe_run
 
 import mlflow
-import pandas as pd
 import pytest
 
-from recipes.circle_area.driver import SIGNATURE
+from benchmarks import circle_area
 from tests.conftest import (
     environment,
     left_behind,
@@ -86,13 +85,7 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path, monkeypatch, capfd):
     circle = find("circle_area")
     code = (circle.path / "model_code.py").read_text()
     (tmp_path / "model_code.py").write_text(f"import shared.recipes\n{code}")
-    mlflow.pyfunc.save_model(
-        tmp_path / "model",
-        python_model=tmp_path / "model_code.py",
-        signature=SIGNATURE,
-        input_example=pd.DataFrame({"diameter": [1.0]}),
-        pip_requirements=[],
-    )
+    circle_area.save(tmp_path / "model", python_model=tmp_path / "model_code.py")
     monkeypatch.setattr(smoke, "newest_model", lambda recipe: str(tmp_path / "model"))
     ((_, exit_code, _),) = run_in_forks(smoke.check_here, [circle], "smoke")
     assert exit_code == 1 and "import of shared.recipes" in capfd.readouterr().err
