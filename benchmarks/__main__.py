@@ -6,8 +6,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 KNOWN = sorted(
-    {path.stem for path in FOLDER.glob("*.py")}
-    - {"__init__", "__main__", "report", "route"}
+    {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "report"}
 )
 # Half an hour each: `make torture`, `make bench RECIPE=matrix`.
 OFTEN = [name for name in KNOWN if name not in ("torture", "matrix")]

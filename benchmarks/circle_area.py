@@ -14,7 +14,7 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.scoring_server import invocations
 from mlflow.types.schema import ColSpec, Schema
 
-from benchmarks.report import Rows, interleave, publish, spread
+from benchmarks.report import Rows, compare, interleave, publish
 from recipes.circle_area.driver import HERE, SIGNATURE
 
 MODEL: dict[str, Any] = {  # as the recipe's driver logs it
@@ -25,6 +25,7 @@ MODEL: dict[str, Any] = {  # as the recipe's driver logs it
 }
 TYPED = {"python_model": HERE / "typed.py", "signature": None}
 TYPED |= {"input_example": [{"diameter": 2.0}]}
+BARE = "bare NumPy, `np.pi * diameter**2 / 4`"
 VALUES = [2, 2.5, True, "3", None, -1, 1e200]
 SPLIT = {"columns": ["diameter"], "data": [[2]]}
 FORMS: dict[str, dict[str, Any]] = {
@@ -96,7 +97,7 @@ def cost() -> Rows:
     double = ModelSignature(Schema([ColSpec("double", "diameter")]))
     numbers = loaded(signature=double)
     rivals: dict[str, Callable[[], object]] = {
-        "bare NumPy, `np.pi * diameter**2 / 4`": lambda: np.pi * values**2 / 4,
+        BARE: lambda: np.pi * values**2 / 4,
         "`predict` without the signature": partial(
             column.unwrap_python_model().predict, table
         ),
@@ -105,16 +106,7 @@ def cost() -> Rows:
         "a list of circles": partial(typed.predict, circles),
     }
     times = 1000 * interleave(rivals, rounds=5)
-    bare = times.median().min()
-    return [
-        {
-            "way": way,
-            "ms": ms.median(),
-            "least to most": spread(ms),
-            "times as long as bare NumPy": ms.median() / bare,
-        }
-        for way, ms in times.items()
-    ]
+    return compare(times, "way", "ms", BARE, "times as long as bare NumPy")
 
 
 if __name__ == "__main__":
