@@ -97,7 +97,7 @@ build/log-all.txt: build/log-all.json
 	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.format_table(json.load(open("$<"))))' > $@
 build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; exit 1; }
-build/checked: docs/checked.py $(wildcard shared/check*) | .venv/.docs
+build/checked: docs/checked.py $(wildcard shared/check* benchmarks/check_model.*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@

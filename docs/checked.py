@@ -1,6 +1,6 @@
 """Run check-model for its page, on two models.
 
-python -m docs.checked  writes build/checked/*.txt and checks.md
+python -m docs.checked  writes build/checked/*.txt, checks.md and corpus.md
 """
 
 import logging
@@ -14,10 +14,16 @@ from shared.recipes import ROOT
 import pandas as pd
 
 from benchmarks import circle_area
+from benchmarks.check_model import FAULTLESS, FAULTS
 from benchmarks.report import markdown
 from docs.pitfalls import read
 
 OUT = ROOT / "build" / "checked"
+# What tests/test_check_model.py holds.
+CORPUS = (
+    "Each of {} faults is found by the check meant for it, and by no other. "
+    "Nothing is found in {} models without a fault.\n"
+)
 
 
 def save_models(folder: Path) -> list[Path]:
@@ -51,6 +57,7 @@ def main() -> None:
             text = format_report(model.name, check_model(str(model)))
             (OUT / f"{model.name}.txt").write_text(text)
     (OUT / "checks.md").write_text(checks())
+    (OUT / "corpus.md").write_text(CORPUS.format(len(FAULTS), len(FAULTLESS)))
 
 
 if __name__ == "__main__":
