@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,14 @@ def new_store(tmp_path_factory, once):
     return put
 
 
+@pytest.fixture
+def empty_store(tmp_path, monkeypatch, new_store) -> Path:
+    """An empty store of the test's own, which the environment names."""
+    new_store(tmp_path / "runs.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    return tmp_path / "runs.db"
+
+
 @pytest.fixture(scope="module")
 def own_store(tmp_path_factory, new_store):
     """A store and a working directory of the module's own; nothing is traced."""
@@ -184,6 +193,17 @@ def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind, **options)
     return file.getvalue()
+
+
+@contextmanager
+def refusal(match: str) -> Iterator[Any]:
+    """Hold that the block is refused with status 400 and quotes little of a value."""
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=match) as error:
+        yield error
+    assert error.value.error_code == "INVALID_PARAMETER_VALUE"  # status 400
+    assert "x" * 81 not in str(error.value)
 
 
 def store_uri(checkout: Path) -> str:

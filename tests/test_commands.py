@@ -166,16 +166,14 @@ def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_pat
     assert not (checkout / ".mlflow").exists() and not list(elsewhere.iterdir())
 
 
-def test_killed_driver_ends_its_run(tmp_path, new_store, monkeypatch):
-    new_store(tmp_path / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+def test_killed_driver_ends_its_run(empty_store):
     driver = os.fork()
     if driver == 0:
         with recipe_run("killed", ""):
             os.kill(os.getpid(), signal.SIGTERM)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]) == 130
-    runs = sqlite3.connect(tmp_path / "mlflow.db").execute("SELECT status FROM runs")
+    runs = sqlite3.connect(empty_store).execute("SELECT status FROM runs")
     assert runs.fetchall() == [("FAILED",)]
 
 

@@ -131,13 +131,12 @@ ECHOES = ["body echoes the key", "answer echoes the key", "401 for ever"]
 
 
 def test_the_key_is_in_no_row_log_trace_or_store(
-    service, tmp_path, monkeypatch, caplog, new_store
+    service, tmp_path, monkeypatch, caplog, empty_store
 ):
     """Asked with the loudest logs, also of the HTTP client, and with autolog."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.chdir(tmp_path)
-    new_store(tmp_path / "mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{empty_store}")
     mlflow.openai.autolog()
     service.more.update(PLACES)
     model = reader(client={"max_retries": 0})

@@ -9,18 +9,13 @@ import pytest
 
 from benchmarks.circle_area import MODEL
 
+pytestmark = pytest.mark.usefixtures("empty_store")
 CIRCLE = find("circle_area")
 
 
 def log() -> str:
     with recipe_run("circle_area", "a test"):
         return mlflow.pyfunc.log_model(name="circle_area", **MODEL).model_uri
-
-
-@pytest.fixture(autouse=True)
-def own_registry(tmp_path, monkeypatch, new_store):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
-    new_store(tmp_path / "runs.db")
 
 
 def test_the_newest_model_is_the_last_that_was_logged():
