@@ -117,7 +117,7 @@ pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; ke
 test-docs: export GITHUB_SERVER_URL ?= https://example.com
 test-docs: export GITHUB_REPOSITORY ?= owner/cookbook
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
-	@$(BIN)/python -m pytest tests/site -m site
+	@$(BIN)/python -m pytest tests/site
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000 (or PORT=)
 	@$(BIN)/python -m http.server -d site -b 127.0.0.1 "$${PORT:-8000}"
