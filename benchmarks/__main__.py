@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-HELPERS = {"__init__", "__main__", "check_model", "report"}
+HELPERS = {"__init__", "__main__", "check_model", "pictures", "report"}
 KNOWN = sorted({path.stem for path in FOLDER.glob("*.py")} - HELPERS)
 # Half an hour each: `make torture`, `make bench RECIPE=matrix`.
 OFTEN = [name for name in KNOWN if name not in ("torture", "matrix")]

@@ -23,7 +23,7 @@ MODEL: dict[str, Any] = {  # as the recipe's driver logs it
     "input_example": pd.DataFrame({"diameter": [2.0]}),
     "pip_requirements": str(HERE / "requirements.txt"),
 }
-TYPED = {"python_model": HERE / "typed.py", "signature": None}
+TYPED: dict[str, Any] = {"python_model": HERE / "typed.py", "signature": None}
 TYPED |= {"input_example": [{"diameter": 2.0}]}
 BARE = "bare NumPy, `np.pi * diameter**2 / 4`"
 VALUES = [2, 2.5, True, "3", None, -1, 1e200]

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -22,12 +23,11 @@ import mlflow
 import pytest
 
 from benchmarks import circle_area
+from benchmarks.report import marked_processes
 from tests.conftest import (
     environment,
-    left_behind,
     make,
     only,
-    remaining_processes,
     store_uri,
     summary,
 )
@@ -245,9 +245,36 @@ def test_help_and_list_import_no_mlflow():
     assert "mlflow" not in done.stderr
 
 
-reads_proc = pytest.mark.skipif(
-    not Path("/proc/self/environ").exists(), reason="looks into /proc"
-)
+def remaining_processes(mark: str) -> dict[int, str]:
+    """Return the marked processes that don't end within a minute."""
+    deadline = time.monotonic() + 60
+    while (remaining := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return remaining
+
+
+def left_behind(
+    checkout: Path, words: list[str], enough: int, how: int, **more: str
+) -> dict:
+    """Start make, end it after so many processes, return those that are left."""
+    mark = more["COOKBOOK_MARK"]
+    env = environment(checkout, **more)
+    typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
+    process = subprocess.Popen(
+        typed, cwd=checkout, env=env, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while len(marked_processes(mark)) < enough:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    # Ctrl-C reaches all of a terminal's processes.
+    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
+    process.wait(120)
+    return remaining_processes(mark)
+
+
+has_proc = Path("/proc/self/environ").exists()
+reads_proc = pytest.mark.skipif(not has_proc, reason="looks into /proc")
 
 
 @reads_proc

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from tests.conftest import picture_file, refusal, siblings
+from benchmarks.pictures import picture_file
+from tests.conftest import refusal, siblings
 
 canny, parts = siblings("canny_edge_qc", "model_code", "parts")
 label, weights = siblings("label_reader", "model_code", "weights")

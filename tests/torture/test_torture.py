@@ -25,7 +25,8 @@ import requests
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.conftest import picture_file, siblings
+from benchmarks.pictures import picture_file
+from tests.conftest import siblings
 from tests.torture import hostile
 from tests.torture.oracles import check
 
