@@ -97,7 +97,7 @@ build/log-all.txt: build/log-all.json
 	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.format_table(json.load(open("$<"))))' > $@
 build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; exit 1; }
-build/checked: docs/checked.py $(wildcard shared/check*) | .venv/.docs
+build/checked: docs/checked.py $(wildcard shared/check* benchmarks/check_model.*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
@@ -117,7 +117,7 @@ pitfalls: .venv/.spark .venv/.docs ## run each pitfall's wrong and right way; ke
 test-docs: export GITHUB_SERVER_URL ?= https://example.com
 test-docs: export GITHUB_REPOSITORY ?= owner/cookbook
 test-docs: .venv/.browser docs ## read the built site in Chromium: accessibility, links, search, both widths
-	@$(BIN)/python -m pytest tests/site -m site
+	@$(BIN)/python -m pytest tests/site
 
 docs-serve: docs ## build it, then look at it on http://127.0.0.1:8000 (or PORT=)
 	@$(BIN)/python -m http.server -d site -b 127.0.0.1 "$${PORT:-8000}"

@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-KNOWN = sorted(
-    {path.stem for path in FOLDER.glob("*.py")}
-    - {"__init__", "__main__", "report", "route"}
-)
+HELPERS = {"__init__", "__main__", "check_model", "pictures", "report"}
+KNOWN = sorted({path.stem for path in FOLDER.glob("*.py")} - HELPERS)
 # Half an hour each: `make torture`, `make bench RECIPE=matrix`.
 OFTEN = [name for name in KNOWN if name not in ("torture", "matrix")]
 

@@ -9,7 +9,6 @@ GitHub, of Huang, Qiu, Yuan, Surface defect saliency of magnetic tile, 2018. Wit
 two folders the tables of the last run stay.
 """
 
-import io
 import os
 import sys
 import time
@@ -24,8 +23,8 @@ from shared.recipes import find
 import cv2
 import numpy as np
 import pandas as pd
-from PIL import Image
 
+from benchmarks.pictures import picture_file
 from benchmarks.report import Rows, interleave, publish, spread
 
 RECIPE = find("canny_edge_qc")
@@ -62,9 +61,7 @@ def noisy(picture: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def jpeg(picture: np.ndarray, quality: int = 95) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality)
-    return file.getvalue()
+    return picture_file(picture, "JPEG", quality=quality)
 
 
 def shaded(picture: np.ndarray) -> np.ndarray:

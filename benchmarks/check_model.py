@@ -1,4 +1,4 @@
-"""Run check-model on the small models of check_model.yml, and count what it finds.
+"""The small models of check_model.yml, on which check-model is tested.
 
 Each model has one fault or none. It is made of a faultless base by an edit: code in
 place of a comment of the base.
@@ -7,15 +7,11 @@ place of a comment of the base.
 import os
 import re
 import sys
-import tempfile
 import textwrap
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
 from typing import Any
-
-from shared.check import check_model
 
 import cloudpickle
 import mlflow
@@ -25,8 +21,6 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
-
-from benchmarks.report import publish
 
 CORPUS = yaml.safe_load(
     Template(Path(__file__).with_suffix(".yml").read_text("utf-8")).substitute(
@@ -132,29 +126,3 @@ FAULTS += [
     for given in models
 ]
 FAULTLESS = [Model(None, **given) for given in CORPUS["faultless"]]
-
-
-def main() -> None:
-    """Publish how many faults are found, and by which checks, and the false alarms."""
-    found = others = alarms = 0
-    with tempfile.TemporaryDirectory() as place:
-        for number, model in enumerate([*FAULTS, *FAULTLESS]):
-            results = check_model(model.save(Path(place) / str(number)))
-            names = {outcome.name for outcome in results if outcome.why}
-            found += model.finds in names
-            others += bool(model.finds and names - {model.finds})
-            alarms += bool(not model.finds and names)
-    rows = [
-        ("a fault is found by the check meant for it", found, len(FAULTS)),
-        ("another check finds something too", others, len(FAULTS)),
-        ("something is found in a model without a fault", alarms, len(FAULTLESS)),
-    ]
-    table = [{"result": text, "models": hits, "of": of} for text, hits, of in rows]
-    measured = ["shared/check.py", "shared/check_answers.py", "shared/check_files.py"]
-    measured.append("benchmarks/check_model.yml")
-    publish("check_model", {"What check-model finds": table}, measured)
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # MLflow's, on models that are wrong on purpose
-    main()

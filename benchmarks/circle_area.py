@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -13,11 +14,18 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.scoring_server import invocations
 from mlflow.types.schema import ColSpec, Schema
 
-from benchmarks.report import Rows, interleave, publish, spread
+from benchmarks.report import Rows, compare, interleave, publish
 from recipes.circle_area.driver import HERE, SIGNATURE
 
-PINS = str(HERE / "requirements.txt")
-EXAMPLE = [{"diameter": 2.0}]
+MODEL: dict[str, Any] = {  # as the recipe's driver logs it
+    "python_model": HERE / "model_code.py",
+    "signature": SIGNATURE,
+    "input_example": pd.DataFrame({"diameter": [2.0]}),
+    "pip_requirements": str(HERE / "requirements.txt"),
+}
+TYPED: dict[str, Any] = {"python_model": HERE / "typed.py", "signature": None}
+TYPED |= {"input_example": [{"diameter": 2.0}]}
+BARE = "bare NumPy, `np.pi * diameter**2 / 4`"
 VALUES = [2, 2.5, True, "3", None, -1, 1e200]
 SPLIT = {"columns": ["diameter"], "data": [[2]]}
 FORMS: dict[str, dict[str, Any]] = {
@@ -31,19 +39,23 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def loaded(file: str, **how: Any) -> Any:
-    """Return the model that is this file of the recipe, saved and loaded again."""
-    how = {"input_example": EXAMPLE, "pip_requirements": PINS, **how}
+def save(folder: str | Path, **changes: Any) -> None:
+    """Save the model, with other arguments in place of some."""
+    mlflow.pyfunc.save_model(folder, **(MODEL | changes))
+
+
+def loaded(**changes: Any) -> Any:
+    """Return the model, saved and loaded again."""
     with tempfile.TemporaryDirectory() as name:
-        mlflow.pyfunc.save_model(f"{name}/model", python_model=HERE / file, **how)
+        save(f"{name}/model", **changes)
         return mlflow.pyfunc.load_model(f"{name}/model")
 
 
 def both_ways() -> dict[str, Any]:
     """Return the model in its two ways, under the names that the tables use."""
     return {
-        "a table (`model_code.py`)": loaded("model_code.py", signature=SIGNATURE),
-        "a list of circles (`typed.py`)": loaded("typed.py"),
+        "a table (`model_code.py`)": loaded(),
+        "a list of circles (`typed.py`)": loaded(**TYPED),
     }
 
 
@@ -83,9 +95,9 @@ def cost() -> Rows:
     circles = [{"diameter": value} for value in values.tolist()]
     column, typed = both_ways().values()
     double = ModelSignature(Schema([ColSpec("double", "diameter")]))
-    numbers = loaded("model_code.py", signature=double)
+    numbers = loaded(signature=double)
     rivals: dict[str, Callable[[], object]] = {
-        "bare NumPy, `np.pi * diameter**2 / 4`": lambda: np.pi * values**2 / 4,
+        BARE: lambda: np.pi * values**2 / 4,
         "`predict` without the signature": partial(
             column.unwrap_python_model().predict, table
         ),
@@ -94,16 +106,7 @@ def cost() -> Rows:
         "a list of circles": partial(typed.predict, circles),
     }
     times = 1000 * interleave(rivals, rounds=5)
-    bare = times.median().min()
-    return [
-        {
-            "way": way,
-            "ms": ms.median(),
-            "least to most": spread(ms),
-            "times as long as bare NumPy": ms.median() / bare,
-        }
-        for way, ms in times.items()
-    ]
+    return compare(times, "way", "ms", BARE, "times as long as bare NumPy")
 
 
 if __name__ == "__main__":

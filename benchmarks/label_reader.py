@@ -5,7 +5,6 @@ of labels in six other fonts, which had no part in any choice.
 """
 
 import base64
-import io
 import sys
 import time
 from functools import partial
@@ -18,9 +17,9 @@ from shared.recipes import find
 import cv2
 import numpy as np
 import pandas as pd
-from PIL import Image
 from scipy.stats import binomtest
 
+from benchmarks.pictures import picture_file
 from benchmarks.report import Rows, interleave, publish, resident_mb, spread
 
 sys.path.insert(0, str(find("label_reader").path))  # where its files find each other
@@ -136,9 +135,8 @@ def cut_through(labels: list[Label]) -> Rows:
 
 
 def jpeg(picture: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=90)
-    return base64.b64encode(file.getvalue()).decode()
+    file = picture_file(picture, "JPEG", quality=90)
+    return base64.b64encode(file).decode()
 
 
 def costs(files: pd.DataFrame) -> Rows:

@@ -17,11 +17,10 @@ from shared.known_answer import ask, find_faults
 from shared.recipes import CookbookError, find
 
 import cloudpickle
-import mlflow
 
+from benchmarks import circle_area
 from benchmarks.report import publish
 from recipes.circle_area import model_code
-from recipes.circle_area.driver import SIGNATURE
 
 # NumPy is left open: no version of it has wheels for all four Pythons.
 PINS = [f"{name}=={version(name)}" for name in ("mlflow", "cloudpickle", "pandas")]
@@ -69,8 +68,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for way, model in models.items():
-            how = {"signature": SIGNATURE, "pip_requirements": PINS}
-            mlflow.pyfunc.save_model(folder / way, python_model=model, **how)
+            changes = {"python_model": model, "pip_requirements": PINS}
+            circle_area.save(folder / way, **changes)
         for minor in ("3.10", "3.11", "3.12", "3.13"):
             print(f"      Python {minor}", flush=True)
             row = {"Python": minor, **dict.fromkeys(models, "absent here")}

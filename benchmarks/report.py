@@ -182,6 +182,23 @@ def spread(times: pd.Series) -> str:
     return f"{cell(times.min())} to {cell(times.max())}"
 
 
+def compare(measured: pd.DataFrame, way: str, unit: str, to: str, ratio: str) -> Rows:
+    """Return a row for each column, the ways, with its ratio to the column `to`.
+
+    `way`, `unit` and `ratio` are the titles in the table.
+    """
+    base = measured[to].median()
+    return [
+        {
+            way: name,
+            unit: values.median(),
+            "least to most": spread(values),
+            ratio: values.median() / base,
+        }
+        for name, values in measured.items()
+    ]
+
+
 def resident_mb() -> float:
     """Return the memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -14,12 +14,11 @@ from pathlib import Path
 from shared.processes import free_port, running_server
 from shared.recipes import ROOT, find
 
-import mlflow
-import pandas as pd
+from benchmarks import circle_area
+from benchmarks.report import Rows, compare, interleave, publish, served, spread
+from docs.pitfalls import FENCE
 
-from benchmarks.report import Rows, interleave, publish, served, spread
-from recipes.circle_area.driver import HERE, SIGNATURE
-
+GUIDE = ROOT / "docs/guides/serve.md"
 WAYS = {
     "1 worker": {"MLFLOW_MODELS_WORKERS": "1"},
     "2 workers": {"MLFLOW_MODELS_WORKERS": "2"},
@@ -59,27 +58,22 @@ def rates(model: str, clients: int, each: int) -> Rows:
             address = servers.enter_context(served(command, "ping", **settings))
             turns[way] = partial(load, address, clients, each)
         rates = clients * each / interleave(turns, 5)
-    one_worker = rates["1 worker"].median()
-    return [
-        {
-            "clients": clients,
-            "server": way,
-            "requests/s": rate.median(),
-            "least to most": spread(rate),
-            "rate relative to one worker": rate.median() / one_worker,
-        }
-        for way, rate in rates.items()
-    ]
+    ratio = "rate relative to one worker"
+    rows = compare(rates, "server", "requests/s", "1 worker", ratio)
+    return [{"clients": clients} | row for row in rows]
 
 
 @contextmanager
 def own_route(model: str) -> Iterator[str]:
-    """Serve benchmarks/route.py; yield its host and port."""
+    """Serve the app that the guide shows, with this model; yield its host and port."""
+    app = dict(FENCE.findall(GUIDE.read_text("utf-8")))["app.py"]
+    folder = Path(model).parent
+    (folder / "app.py").write_text(app.replace("models:/circle_area/latest", model))
     address = f"127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.route:app"]
+    command = [sys.executable, "-m", "uvicorn", "app:app"]
     command += ["--port", str(port), "--log-level", "error"]
     health, log = f"http://{address}/openapi.json", Path(os.devnull)
-    with running_server(command, ROOT, health, log, MODEL=model):
+    with running_server(command, folder, health, log):
         yield address
 
 
@@ -113,15 +107,9 @@ def routes(model: str) -> Rows:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        mlflow.pyfunc.save_model(
-            model := f"{folder}/model",
-            python_model=HERE / "model_code.py",
-            signature=SIGNATURE,
-            input_example=pd.DataFrame({"diameter": [1.0]}),
-            pip_requirements=[],
-        )
+        circle_area.save(model := f"{folder}/model", pip_requirements=[])
         tables = {
             "A model server on loopback": rates(model, 1, 100) + rates(model, 8, 50),
             "A request to MLflow's server and to your FastAPI route": routes(model),
         }
-    publish("serving", tables, ["recipes/circle_area", "benchmarks/route.py"])
+    publish("serving", tables, ["recipes/circle_area"])

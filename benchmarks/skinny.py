@@ -9,14 +9,12 @@ from pathlib import Path
 from shared.processes import free_port, running_server
 from shared.recipes import find
 
-import mlflow
-
+from benchmarks import circle_area
 from benchmarks.pythons import make_environment
 from benchmarks.report import Rows, publish
-from recipes.circle_area.driver import SIGNATURE
 
-CIRCLE = find("circle_area").path
-REQUIREMENTS = (CIRCLE / "requirements.txt").read_text(encoding="utf-8")
+PINS = find("circle_area").path / "requirements.txt"
+REQUIREMENTS = PINS.read_text(encoding="utf-8")
 
 
 def seconds_to_start(environment: Path, model: str) -> float:
@@ -33,12 +31,7 @@ def seconds_to_start(environment: Path, model: str) -> float:
 if __name__ == "__main__":
     rows: Rows = []
     with tempfile.TemporaryDirectory() as name:
-        mlflow.pyfunc.save_model(
-            model := f"{name}/model",
-            python_model=CIRCLE / "model_code.py",
-            signature=SIGNATURE,
-            pip_requirements=[],
-        )
+        circle_area.save(model := f"{name}/model", pip_requirements=[])
         for package in ("mlflow", "mlflow-skinny"):
             folder, asked = Path(name) / package, Path(name) / f"{package}.txt"
             asked.write_text(REQUIREMENTS.replace("mlflow-skinny", package), "utf-8")

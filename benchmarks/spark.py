@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
-from benchmarks.report import Rows, interleave, publish, spread
+from benchmarks.report import Rows, compare, interleave, publish
 from recipes.circle_area.driver import HERE
 
 COSTLY = """
@@ -62,17 +62,9 @@ def rivals(spark: Any, folder: Path, code: Path, rows: int) -> Rows:
 
     ways = {"one process": alone, "make score-spark": ours, "spark_udf": udf}
     rates = rows / interleave(ways, 3)
-    alone_rate = rates["one process"].median()
-    return [
-        {
-            "rows": rows,
-            "way": way,
-            "rows/s": rate.median(),
-            "least to most": spread(rate),
-            "rate relative to one process": rate.median() / alone_rate,
-        }
-        for way, rate in rates.items()
-    ]
+    ratio = "rate relative to one process"
+    compared = compare(rates, "way", "rows/s", "one process", ratio)
+    return [{"rows": rows} | row for row in compared]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Run check-model for its page, on two models.
 
-python -m docs.checked  writes build/checked/*.txt and checks.md
+python -m docs.checked  writes build/checked/*.txt, checks.md and corpus.md
 """
 
 import logging
@@ -9,35 +9,32 @@ import warnings
 from pathlib import Path
 
 from shared.check import check_model, format_report, read_checks
-from shared.recipes import ROOT, find
+from shared.recipes import ROOT
 
-import mlflow
 import pandas as pd
 
+from benchmarks import circle_area
+from benchmarks.check_model import FAULTLESS, FAULTS
 from benchmarks.report import markdown
 from docs.pitfalls import read
-from recipes.circle_area.driver import SIGNATURE
 
 OUT = ROOT / "build" / "checked"
-CIRCLE = find("circle_area").path
+# What tests/test_check_model.py holds.
+CORPUS = (
+    "Each of {} faults is found by the check meant for it, and by no other. "
+    "Nothing is found in {} models without a fault.\n"
+)
 
 
 def save_models(folder: Path) -> list[Path]:
     """Save an untyped model, and circle_area."""
     untyped = folder / "untyped.py"
     untyped.write_text(read("untyped_list").ways["wrong"]["model_code.py"])
-    models = {
-        "untyped": {"python_model": untyped, "input_example": [1.0, 2.0]},
-        "circle_area": {
-            "python_model": CIRCLE / "model_code.py",
-            "signature": SIGNATURE,
-            "input_example": pd.DataFrame({"diameter": [1.5, 4.0, 2.5]}),
-        },
-    }
-    requirements = str(CIRCLE / "requirements.txt")
-    for name, given in models.items():
-        mlflow.pyfunc.save_model(folder / name, pip_requirements=requirements, **given)
-    return [folder / name for name in models]
+    without = {"python_model": untyped, "signature": None, "input_example": [1.0, 2.0]}
+    circle_area.save(folder / "untyped", **without)
+    rows = pd.DataFrame({"diameter": [1.5, 4.0, 2.5]})
+    circle_area.save(folder / "circle_area", input_example=rows)
+    return [folder / "untyped", folder / "circle_area"]
 
 
 def checks() -> str:
@@ -60,6 +57,7 @@ def main() -> None:
             text = format_report(model.name, check_model(str(model)))
             (OUT / f"{model.name}.txt").write_text(text)
     (OUT / "checks.md").write_text(checks())
+    (OUT / "corpus.md").write_text(CORPUS.format(len(FAULTS), len(FAULTLESS)))
 
 
 if __name__ == "__main__":

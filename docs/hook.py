@@ -77,11 +77,8 @@ def on_post_template(
     output: str, template_name: str, config: MkDocsConfig, **_: Any
 ) -> str:
     """Keep the English 404.html, which the Chinese build would write over."""
-    return (
-        ""
-        if template_name == "404.html" and config.theme["language"] == "zh"
-        else output
-    )
+    is_chinese = config.theme["language"] == "zh"
+    return "" if template_name == "404.html" and is_chinese else output
 
 
 @event_priority(-200)  # after i18n, which builds each language and joins their entries

@@ -22,7 +22,7 @@ from shared.recipes import ROOT
 import yaml
 
 from benchmarks import report
-from docs.files import translated
+from docs.files import split, translated
 from docs.recipe_pages import LANGUAGE
 
 CASES = ROOT / "tests" / "pitfalls"
@@ -82,10 +82,10 @@ class Pitfall:
 def read(name: str) -> Pitfall:
     """Return the case of that name."""
     text = (CASES / f"{name}.md").read_text(encoding="utf-8")
-    head, body = text[4:].split("\n---\n", 1)
+    head, body = split(text)
     wrong, right = body.split("\n## right\n")
     ways = {"wrong": dict(FENCE.findall(wrong)), "right": dict(FENCE.findall(right))}
-    return Pitfall(name, yaml.safe_load(head), ways)
+    return Pitfall(name, head, ways)
 
 
 @functools.cache

@@ -62,13 +62,11 @@ def metrics(recipe: Recipe) -> str:
     import mlflow
 
     open_store()
-    found = mlflow.get_run(last_run(recipe)["run_id"]).data.metrics
-    return report.markdown(
-        [
-            {"metric": f"`{k}`", "value": report.cell(v)}
-            for k, v in sorted(found.items())
-        ]
-    )
+    logged = mlflow.get_run(last_run(recipe)["run_id"]).data.metrics
+    rows = []
+    for name, value in sorted(logged.items()):
+        rows.append({"metric": f"`{name}`", "value": report.cell(value)})
+    return report.markdown(rows)
 
 
 def code(recipe: Recipe, file: str, locale: str) -> str:

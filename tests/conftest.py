@@ -1,16 +1,14 @@
 """What the tests share: checkouts, and one in which every recipe was logged."""
 
 import importlib
-import io
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,15 @@ from shared.store import create_store
 import pytest
 from filelock import FileLock
 
-from benchmarks.report import marked_processes
 from tests import fake_service
 
 KEY = "sk-01234"  # of the fake service: the shortest that is masked
 
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # the shell's store is left alone
+
+# A recipe's model_code.py imports its package by the bare name, as in a loaded model.
+for package in (ROOT / "recipes").glob("*/*/__init__.py"):
+    sys.path.append(str(package.parents[1]))
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,14 @@ def new_store(tmp_path_factory, once):
     return put
 
 
+@pytest.fixture
+def empty_store(tmp_path, monkeypatch, new_store) -> Path:
+    """An empty store of the test's own, which the environment names."""
+    new_store(tmp_path / "runs.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    return tmp_path / "runs.db"
+
+
 @pytest.fixture(scope="module")
 def own_store(tmp_path_factory, new_store):
     """A store and a working directory of the module's own; nothing is traced."""
@@ -173,13 +182,15 @@ def siblings(recipe: str, *names: str) -> list[Any]:
         return [importlib.import_module(name) for name in names]
 
 
-def picture_file(image: Any, kind: str = "PNG", **options: Any) -> bytes:
-    """Return the picture as the bytes of a file."""
-    from PIL import Image
+@contextmanager
+def refusal(match: str) -> Iterator[Any]:
+    """Hold that the block is refused with status 400 and quotes little of a value."""
+    from mlflow.exceptions import MlflowException
 
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, kind, **options)
-    return file.getvalue()
+    with pytest.raises(MlflowException, match=match) as error:
+        yield error
+    assert error.value.error_code == "INVALID_PARAMETER_VALUE"  # status 400
+    assert "x" * 81 not in str(error.value)
 
 
 def store_uri(checkout: Path) -> str:
@@ -209,8 +220,16 @@ def only(checkout: Path, *names: str) -> Path:
 def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run make in the checkout, on the environment of this one."""
     typed = ["make", "--no-print-directory", "--assume-old=.venv/.recipes", *words]
-    env = environment(checkout, **more)
-    return subprocess.run(typed, cwd=checkout, env=env, capture_output=True, text=True)
+    return run(typed, checkout, environment(checkout, **more))
+
+
+def run(
+    command: list[Any], folder: Path, variables: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in the folder; keep what it prints."""
+    return subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True
+    )
 
 
 def environment(checkout: Path, **more: str) -> dict[str, str]:
@@ -226,13 +245,8 @@ def own_variables() -> dict[str, str]:
 
 def run_lines(lines: str, folder: Path, variables: dict[str, str] | None = None) -> str:
     """Run a shell's lines up to the first that fails; return what they print."""
-    result = subprocess.run(
-        ["bash", "-ec", lines],
-        cwd=folder,
-        env=processes.environment() if variables is None else variables,
-        capture_output=True,
-        text=True,
-    )
+    variables = processes.environment() if variables is None else variables
+    result = run(["bash", "-ec", lines], folder, variables)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -241,33 +255,6 @@ def make_in_starter(starter: Path, targets: str) -> str:
     """Run make in a starter whose `.venv` is this one; return what it prints."""
     command = f"make -s -o .venv/.installed {targets} YES=1"
     return run_lines(command, starter, own_variables())
-
-
-def remaining_processes(mark: str) -> dict[int, str]:
-    """Return the marked processes that don't end within a minute."""
-    deadline = time.monotonic() + 60
-    while (remaining := marked_processes(mark)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return remaining
-
-
-def left_behind(
-    checkout: Path, words: list[str], enough: int, how: int, **more: str
-) -> dict:
-    """Start make, end it after so many processes, return those that are left."""
-    mark, env = more["COOKBOOK_MARK"], environment(checkout, **more)
-    typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
-    process = subprocess.Popen(
-        typed, cwd=checkout, env=env, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while len(marked_processes(mark)) < enough:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    # Ctrl-C reaches all of a terminal's processes.
-    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
-    process.wait(120)
-    return remaining_processes(mark)
 
 
 def blocks(guide: str, language: str) -> list[str]:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import picture_file, siblings
+from benchmarks.pictures import picture_file
+from tests.conftest import siblings
 
 evaluation, model_code, pieces, photographs = siblings(
     "canny_edge_qc", "evaluation", "model_code", "parts", "photographs"

@@ -1,27 +1,22 @@
 """circle_area: known answers, the dtypes that count, and what is refused."""
 
+import json
 import math
 
 import mlflow
 import pandas as pd
 import pytest
 
+from benchmarks import circle_area as benchmark
+from benchmarks.report import RESULTS
 from recipes.circle_area import model_code
-from recipes.circle_area.driver import HERE, SIGNATURE
+from tests.conftest import refusal
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model():
     """Return the model as it comes back from a store, behind MLflow's own checks."""
-    folder = f"{tmp_path_factory.mktemp('circle')}/model"
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=HERE / "model_code.py",
-        signature=SIGNATURE,
-        input_example=pd.DataFrame({"diameter": [2.0]}),
-        pip_requirements=str(HERE / "requirements.txt"),
-    )
-    return mlflow.pyfunc.load_model(folder)
+    return benchmark.loaded()
 
 
 def test_known_answers(model):
@@ -57,9 +52,8 @@ def test_what_is_no_length_is_refused_with_its_row(model, value, shown):
     long = "x" * 1000  # of a label or a value, 80 characters are quoted
     table = pd.DataFrame({"diameter": [1.0, value]}, ["first", long], dtype=object)
     message = f"'diameter', row 'x{{79}}: ({shown}) is not a length; give a number"
-    with pytest.raises(mlflow.MlflowException, match=message) as caught:
+    with refusal(message):
         model.unwrap_python_model().predict(table)
-    assert caught.value.get_http_status_code() == 400
 
 
 def test_a_shortest_length_keeps_a_quotient_finite(monkeypatch):
@@ -68,3 +62,12 @@ def test_a_shortest_length_keeps_a_quotient_finite(monkeypatch):
     heights = pd.Series([1.0, 0.0], name="height")
     with pytest.raises(mlflow.MlflowException, match="row 1: 0.0 .* from 0.01 to"):
         model_code.check_lengths(heights)
+
+
+def test_the_page_shows_what_each_way_takes_today():
+    """The two ways to type a model take what its tables say."""
+    kept = json.loads((RESULTS / "circle_area.json").read_text())["tables"]
+    models = benchmark.both_ways()
+    assert kept["One diameter, sent over REST"] == benchmark.values_taken(models)
+    forms = kept["One circle of diameter 2, in each form of a request"]
+    assert forms == benchmark.forms_taken(models)

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,16 +20,14 @@ from shared.recipes import ROOT, WARNINGS, discover, find
 from shared.run import recipe_run
 
 import mlflow
-import pandas as pd
 import pytest
 
-from recipes.circle_area.driver import SIGNATURE
+from benchmarks import circle_area
+from benchmarks.report import marked_processes
 from tests.conftest import (
     environment,
-    left_behind,
     make,
     only,
-    remaining_processes,
     store_uri,
     summary,
 )
@@ -86,13 +85,7 @@ def test_smoke_sees_an_import_of_the_repository(tmp_path, monkeypatch, capfd):
     circle = find("circle_area")
     code = (circle.path / "model_code.py").read_text()
     (tmp_path / "model_code.py").write_text(f"import shared.recipes\n{code}")
-    mlflow.pyfunc.save_model(
-        tmp_path / "model",
-        python_model=tmp_path / "model_code.py",
-        signature=SIGNATURE,
-        input_example=pd.DataFrame({"diameter": [1.0]}),
-        pip_requirements=[],
-    )
+    circle_area.save(tmp_path / "model", python_model=tmp_path / "model_code.py")
     monkeypatch.setattr(smoke, "newest_model", lambda recipe: str(tmp_path / "model"))
     ((_, exit_code, _),) = run_in_forks(smoke.check_here, [circle], "smoke")
     assert exit_code == 1 and "import of shared.recipes" in capfd.readouterr().err
@@ -173,16 +166,14 @@ def test_another_store_wins_and_nothing_local_is_written(fresh_checkout, tmp_pat
     assert not (checkout / ".mlflow").exists() and not list(elsewhere.iterdir())
 
 
-def test_killed_driver_ends_its_run(tmp_path, new_store, monkeypatch):
-    new_store(tmp_path / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+def test_killed_driver_ends_its_run(empty_store):
     driver = os.fork()
     if driver == 0:
         with recipe_run("killed", ""):
             os.kill(os.getpid(), signal.SIGTERM)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]) == 130
-    runs = sqlite3.connect(tmp_path / "mlflow.db").execute("SELECT status FROM runs")
+    runs = sqlite3.connect(empty_store).execute("SELECT status FROM runs")
     assert runs.fetchall() == [("FAILED",)]
 
 
@@ -254,9 +245,36 @@ def test_help_and_list_import_no_mlflow():
     assert "mlflow" not in done.stderr
 
 
-reads_proc = pytest.mark.skipif(
-    not Path("/proc/self/environ").exists(), reason="looks into /proc"
-)
+def remaining_processes(mark: str) -> dict[int, str]:
+    """Return the marked processes that don't end within a minute."""
+    deadline = time.monotonic() + 60
+    while (remaining := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return remaining
+
+
+def left_behind(
+    checkout: Path, words: list[str], enough: int, how: int, **more: str
+) -> dict:
+    """Start make, end it after so many processes, return those that are left."""
+    mark = more["COOKBOOK_MARK"]
+    env = environment(checkout, **more)
+    typed = ["make", "-o", ".venv/.recipes", "-o", ".venv/.spark", *words]
+    process = subprocess.Popen(
+        typed, cwd=checkout, env=env, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while len(marked_processes(mark)) < enough:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    # Ctrl-C reaches all of a terminal's processes.
+    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
+    process.wait(120)
+    return remaining_processes(mark)
+
+
+has_proc = Path("/proc/self/environ").exists()
+reads_proc = pytest.mark.skipif(not has_proc, reason="looks into /proc")
 
 
 @reads_proc

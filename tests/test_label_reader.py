@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.conftest import picture_file, siblings
+from benchmarks.pictures import picture_file
+from tests.conftest import siblings
 
 evaluation, drawing, model_code, weights = siblings(
     "label_reader", "evaluation", "labels", "model_code", "weights"

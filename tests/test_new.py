@@ -13,7 +13,7 @@ from shared.recipes import FILES, ROOT, WARNINGS, CookbookError, Recipe, find
 
 import pytest
 
-from tests.conftest import environment, make
+from tests.conftest import environment, make, run
 from tests.test_contract import every_recipe
 
 
@@ -35,12 +35,11 @@ def test_starter_is_whole_and_under_its_own_name(recipe, tmp_path):
     assert not any((starter / package).exists() for package in packages)
 
 
-def run(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run_python(
+    folder: Path, *words: str, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run this interpreter in the folder."""
-    command, variables = [sys.executable, *WARNINGS, *words], {**os.environ, **more}
-    return subprocess.run(
-        command, cwd=folder, env=variables, capture_output=True, text=True
-    )
+    return run([sys.executable, *WARNINGS, *words], folder, {**os.environ, **more})
 
 
 def test_starter_runs_beside_its_helpers(tmp_path):
@@ -48,23 +47,23 @@ def test_starter_runs_beside_its_helpers(tmp_path):
     starter = write_starter(
         find("circle_area"), tmp_path / "tank volume" / "tank_volume"
     )
-    done = run(starter, "driver.py")
+    done = run_python(starter, "driver.py")
     assert done.returncode == 0, done.stderr
     assert (starter / ".mlflow/mlflow.db").is_file(), "its runs are its own"
     response = json.loads((starter / "response.json").read_text())
     response["predictions"][1]["area"] = 4.0
     (starter / "response.json").write_text(json.dumps(response))
     check = ["-m", "shared.known_answer", "models:/tank_volume/latest"]
-    wrong = run(starter, *check)
+    wrong = run_python(starter, *check)
     assert wrong.returncode == 1 and ".predictions[1].area: got 0.785" in wrong.stdout
-    accepted = run(starter, *check, "--accept", YES="1")
+    accepted = run_python(starter, *check, "--accept", YES="1")
     assert accepted.returncode == 0, accepted.stderr
     expected = json.loads((starter / "response.json").read_text())
     assert expected["predictions"][1]["area"] == pytest.approx(0.785398)
     assert expected["tolerance"] == response["tolerance"]
 
     (starter / "model_code.py").write_text("import no_such_module\n")
-    failed = run(starter, "driver.py")
+    failed = run_python(starter, "driver.py")
     (line,) = failed.stderr.strip().splitlines()
     assert failed.returncode == 1 and "no_such_module" in line
     assert "Traceback" in Path(line.rpartition("the traceback: ")[2]).read_text()
@@ -101,9 +100,7 @@ def test_a_new_recipe_is_green_from_the_start(fresh_checkout):
     ]
     which = "(newcomer or short) and not (logged or prints)"
     words = [sys.executable, "-m", "pytest", "-n", "0", *tests, "-k", which]
-    done = subprocess.run(
-        words, cwd=checkout, env=environment(checkout), capture_output=True, text=True
-    )
+    done = run(words, checkout, environment(checkout))
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
 
 

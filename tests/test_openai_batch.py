@@ -6,54 +6,35 @@ import json
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from base64 import b64encode
 from contextvars import ContextVar
 from types import SimpleNamespace
 
-from shared.recipes import find
-
 import httpx2
 import mlflow
-import pandas as pd
+import openai_batch_client as client
 import pytest
 from mlflow.exceptions import MlflowException
-from pydantic import ValidationError
+from openai_batch_client import masking, pace, transport
+from openai_batch_client import service as calling
 
+from recipes.openai_batch import model_code
 from tests import fake_service
 from tests.conftest import KEY
+from tests.feedback import GOOD, as_table, load, stream
 
-# Where model_code.py finds its package, as in a loaded model.
-sys.path.insert(0, str(find("openai_batch").path))
-
-import openai_batch_client as client  # noqa: E402
-from openai_batch_client import masking, pace, transport  # noqa: E402
-from openai_batch_client import service as calling  # noqa: E402
-
-from recipes.openai_batch import model_code  # noqa: E402
-
-GOOD = "a fine thing"
 both_apis = pytest.mark.parametrize("api", ["chat", "responses"])
 
 
 def reader(**config):
-    model = model_code.FeedbackReader()
-    model.load_context(SimpleNamespace(model_config=config))
-    return model
+    return load(model_code, config)
 
 
 def ask(*texts, params=None, model=None, **config):
-    table = pd.DataFrame({"text": texts}, dtype=object)
-    return (model or reader(**config)).predict(None, table, params)
-
-
-def stream(text, model=None, **config):
-    """Return the pieces, joined, and the row at the end."""
     model = model or reader(**config)
-    *pieces, row = model.predict_stream(None, {"text": text})
-    return "".join(piece["delta"] for piece in pieces), row
+    return model.predict(None, as_table(*texts), params)
 
 
 # What a service says in place of an answer.
@@ -61,7 +42,7 @@ def stream(text, model=None, **config):
 
 @both_apis
 def test_a_stream_ends_in_the_row_that_predict_gives(service, api):
-    pieces, row = stream(GOOD, api=api)
+    pieces, row = stream(reader(api=api), GOOD)
     assert pieces == fake_service.GOOD
     assert row == ask(GOOD, api=api).to_dict("records")[0]
 
@@ -150,20 +131,19 @@ ECHOES = ["body echoes the key", "answer echoes the key", "401 for ever"]
 
 
 def test_the_key_is_in_no_row_log_trace_or_store(
-    service, tmp_path, monkeypatch, caplog, new_store
+    service, tmp_path, monkeypatch, caplog, empty_store
 ):
     """Asked with the loudest logs, also of the HTTP client, and with autolog."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.chdir(tmp_path)
-    new_store(tmp_path / "mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{empty_store}")
     mlflow.openai.autolog()
     service.more.update(PLACES)
     model = reader(client={"max_retries": 0})
     texts = [f"[{place}] x" for place in [*PLACES, *ECHOES]]
     try:
         answer = ask(*texts, model=model)
-        streamed = [stream(text, model=model) for text in texts]
+        streamed = [stream(model, text) for text in texts]
         mlflow.flush_trace_async_logging()
         found = mlflow.search_traces(return_type="list", max_results=500)
         traces = str([trace.to_json() for trace in found])
@@ -254,7 +234,7 @@ def test_the_deadline_ends_what_never_ends(service):
     model = reader(deadline_s=0.5)
     answer = ask("[silent] x", "[drips] x", model=model)
     assert answer["error"].tolist() == ["DeadlineExceeded"] * 2
-    assert stream("[drips] x", model=model)[1]["error"] == "DeadlineExceeded"
+    assert stream(model, "[drips] x")[1]["error"] == "DeadlineExceeded"
 
 
 # A service's limits, kept from our side.
@@ -349,7 +329,7 @@ def test_a_field_that_a_service_refuses_is_left_out_and_told(
     assert service.calls["picky"] == len(REFUSED) + 2, "each is refused once"
     last = service.requests[-1][1]
     assert last["max_tokens"] == 100 and not {*REFUSED} & {*last}
-    assert stream("[picky] x", model=model)[1]["error"] is None
+    assert stream(model, "[picky] x")[1]["error"] is None
     monkeypatch.setenv("OPENAI_MODEL", "another")
     assert ask(GOOD, model=model)["unsupported"].tolist() == [None]
     assert service.requests[-1][1]["temperature"] == 0
@@ -396,11 +376,6 @@ def test_the_api_follows_the_endpoint(monkeypatch):
     assert not chat() and chat("chat")
 
 
-def test_junk_configuration_is_refused_when_the_model_is_loaded():
-    with pytest.raises(ValidationError, match="deadline"):
-        reader(deadline=3)
-
-
 # Answers and params.
 
 
@@ -411,7 +386,8 @@ def test_the_prompt_s_examples_are_answered_without_a_call_or_a_key(monkeypatch)
     fields = [*model_code.Feedback.model_fields]
     assert answer[fields].to_dict("records") == [*model_code.EXAMPLES.values()]
     assert answer["error"].isna().all() and answer["input_tokens"].tolist() == [0, 0]
-    assert stream(next(iter(model_code.EXAMPLES)))[1] == answer.to_dict("records")[0]
+    _, row = stream(reader(), next(iter(model_code.EXAMPLES)))
+    assert row == answer.to_dict("records")[0]
     with pytest.raises(MlflowException, match="OPENAI_API_KEY"):
         ask(GOOD)
 

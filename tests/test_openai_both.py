@@ -1,41 +1,26 @@
 """openai_call and openai_batch: what both make of faults and of odd texts."""
 
 import json
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from types import SimpleNamespace
-
-from shared.recipes import find
 
 import mlflow
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
+from recipes.openai_batch import model_code as batch_code
 from recipes.openai_call import driver
 from recipes.openai_call import model_code as call_code
 from tests import fake_service
 from tests.conftest import KEY
-
-# Where model_code.py finds its package, as in a loaded model.
-sys.path.insert(0, str(find("openai_batch").path))
-
-from recipes.openai_batch import model_code as batch_code  # noqa: E402
-
-GOOD = "a fine thing"
-
-
-def load(code, config):
-    model = code.FeedbackReader()
-    model.load_context(SimpleNamespace(model_config=config))
-    return model
+from tests.feedback import GOOD, as_table, load, stream
 
 
 def ask_with(code, config, *texts, index=None, **more):
     """Return the model's answer under the config, some of it changed."""
-    table = pd.DataFrame({"text": texts}, index=index, dtype=object)
-    return load(code, config | more).predict(None, table)
+    return load(code, config | more).predict(None, as_table(*texts, index=index))
 
 
 READERS = {
@@ -93,15 +78,12 @@ def test_a_fault_costs_its_own_row_only(service, ask):
 def test_a_stream_with_a_fault_ends_in_a_row(service, api):
     """What breaks off ends in one of two errors; one without usage is an answer."""
     model = load(batch_code, {"api": api})
-
-    def stream(fault):
-        *pieces, row = model.predict_stream(None, {"text": f"[{fault}] x"})
-        return "".join(piece["delta"] for piece in pieces), row
-
     broken = {"hangs up", "gzip bomb", *fake_service.BODY, *fake_service.USAGE}
     faults = FAULTS.keys() - {"deep answer"}  # which is 25,000 events
+    texts = [f"[{fault}] x" for fault in faults]
     with ThreadPoolExecutor(40) as pool:
-        for fault, (text, row) in zip(faults, pool.map(stream, faults), strict=True):
+        answers = pool.map(partial(stream, model), texts)
+        for fault, (text, row) in zip(faults, answers, strict=True):
             assert row["error"] == FAULTS[fault][0] or fault in broken, (fault, row)
             assert KEY not in text + str(row), fault
             assert len(row["detail"] or "") <= 300
@@ -134,7 +116,16 @@ def test_no_key_is_needed_if_nobody_is_called(monkeypatch, ask):
     assert list(ask()) == list(ask(""))
 
 
-@pytest.mark.parametrize("code", [call_code, batch_code], ids=["call", "batch"])
+both = pytest.mark.parametrize("code", [call_code, batch_code], ids=["call", "batch"])
+
+
+@both
+def test_a_setting_that_does_not_exist_is_refused_when_the_model_is_loaded(code):
+    with pytest.raises(ValidationError, match="deadline"):
+        load(code, {"deadline": 3})
+
+
+@both
 @pytest.mark.parametrize("columns", [["t", "x"], ["text", "text"]])
 def test_another_table_is_refused(code, columns):
     table = pd.DataFrame([[GOOD] * 2], columns=columns)

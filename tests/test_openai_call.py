@@ -4,29 +4,23 @@ import json
 import os
 import runpy
 import sys
-from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 from shared import local_llm
 
-import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
-from pydantic import ValidationError
 
 from recipes.openai_call import driver, model_code
 from tests import fake_service
 from tests.conftest import KEY
-
-GOOD = "a fine thing"
+from tests.feedback import GOOD, as_table, load
 
 
 def predict(*texts, **settings):
     """Return the model's answer under the driver's settings, some of them changed."""
-    model = model_code.FeedbackReader()
-    config = driver.SETTINGS | settings
-    model.load_context(SimpleNamespace(model_config=config))
-    return model.predict(None, pd.DataFrame({"text": list(texts)}, dtype=object))
+    model = load(model_code, driver.SETTINGS | settings)
+    return model.predict(None, as_table(*texts))
 
 
 def choice(finish_reason, content=None, **message):
@@ -149,11 +143,6 @@ def test_a_request_holds_what_the_settings_say_and_no_more(service):
     _, body = service.requests[-1]
     assert body.keys() - {"messages"} == {"model", "max_tokens", "top_k"}
     assert "JSON of this schema" in body["messages"][0]["content"]
-
-
-def test_a_setting_that_does_not_exist_is_refused_when_the_model_is_loaded():
-    with pytest.raises(ValidationError, match="row_secs"):
-        predict(GOOD, row_secs=3)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from mlflow.genai.agent_server import server as mlflow_server
 from mlflow.models import Model
 
-from tests.conftest import KEY, siblings
+from tests.conftest import KEY, refusal, siblings
 
 HERE = ROOT / "recipes/reference_qa"
 PAGE = (HERE / "README.md").read_text()
@@ -101,8 +101,8 @@ def test_answers_with_the_entry_cites_it_and_refuses(local_services):
     assert first == f"collections.Counter: {sentence}"
     assert others.startswith("See also: list.count, ")
     for question in ("Good evening!", "How do I merge two pandas DataFrames?"):
-        refusal = content(agent.predict(ask(question)))
-        assert (refusal["text"], refusal["annotations"]) == (model_code.REFUSAL, [])
+        refused = content(agent.predict(ask(question)))
+        assert (refused["text"], refused["annotations"]) == (model_code.REFUSAL, [])
     later = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
     again = agent.predict({"input": [*later, ask(NAME)["input"][0]]})
     assert content(again)["text"] == answer["text"]
@@ -168,9 +168,9 @@ BAD = [
 
 @pytest.mark.parametrize(("messages", "reason"), BAD)
 def test_bad_input_is_refused_without_a_call(fake, messages, reason):
-    with pytest.raises(mlflow.MlflowException, match=reason) as refused:
+    with refusal(reason):
         make_agent().predict({"input": messages})
-    assert refused.value.get_http_status_code() == 400 and fake.keys == []
+    assert fake.keys == []
 
 
 @pytest.mark.parametrize(
@@ -244,6 +244,25 @@ def test_a_failed_service_is_no_refusal(fake):
     assert evaluation.figures(rows)["refused near"] == 1
 
 
+def test_the_driver_registers_nothing_when_answers_failed(
+    local_services, traced, monkeypatch
+):
+    """The service answers while the model is logged, and then no more."""
+
+    def ask_two(model, questions):
+        monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
+        return evaluation.ask(model, questions.head(2))
+
+    monkeypatch.setattr(driver, "ask", ask_two)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+    with pytest.raises(SystemExit, match="2 answers failed, nothing registered"):
+        driver.main()
+    mlflow.set_experiment("Default")
+    assert mlflow.MlflowClient().search_registered_models() == []
+
+
 # The sources; `make verify` reads them anew and compares.
 
 
@@ -276,28 +295,6 @@ Steep it at 80 degrees. {more}
 pour()
 ```
 """
-
-
-def test_the_driver_registers_nothing_when_answers_failed(
-    local_services, traced, monkeypatch
-):
-    """The service answers while the model is logged, and then no more."""
-
-    def ask_two(model, questions):
-        monkeypatch.setenv("OPENAI_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
-        return evaluation.ask(model, questions.head(2))
-
-    monkeypatch.setattr(driver, "ask", ask_two)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.get_tracking_uri())
-    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
-    with pytest.raises(SystemExit, match="2 answers failed, nothing registered"):
-        driver.main()
-    mlflow.set_experiment("Default")
-    assert mlflow.MlflowClient().search_registered_models() == []
-
-
-# The sources; `make verify` reads them anew and compares.
 
 
 def test_markdown_is_cut_neither_in_a_list_nor_in_code(tmp_path):

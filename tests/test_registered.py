@@ -5,30 +5,17 @@ from shared.registry import print_versions, promote, register
 from shared.run import recipe_run
 
 import mlflow
-import pandas as pd
 import pytest
 
-from recipes.circle_area.driver import HERE, SIGNATURE
+from benchmarks.circle_area import MODEL
 
+pytestmark = pytest.mark.usefixtures("empty_store")
 CIRCLE = find("circle_area")
 
 
 def log() -> str:
     with recipe_run("circle_area", "a test"):
-        logged = mlflow.pyfunc.log_model(
-            name="circle_area",
-            python_model=HERE / "model_code.py",
-            signature=SIGNATURE,
-            input_example=pd.DataFrame({"diameter": [1.0]}),
-            pip_requirements=[],
-        )
-    return logged.model_uri
-
-
-@pytest.fixture(autouse=True)
-def own_registry(tmp_path, monkeypatch, new_store):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
-    new_store(tmp_path / "runs.db")
+        return mlflow.pyfunc.log_model(name="circle_area", **MODEL).model_uri
 
 
 def test_the_newest_model_is_the_last_that_was_logged():

@@ -56,21 +56,21 @@ def test_a_moved_store_finds_its_artifacts(tmp_path, new_store):
         subprocess.run(command, env=variables, check=True)
 
 
-def test_artifacts_kept_elsewhere_stay_there(tmp_path, monkeypatch, new_store):
-    file = tmp_path / "runs.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-    new_store(file)
+def test_artifacts_kept_elsewhere_stay_there(tmp_path, empty_store):
     for folder in ("artifacts", "own"):
         (tmp_path / folder).mkdir()
     unused = tmp_path / "server" / "1"  # of MLflow's own server: no run yet, no folder
     elsewhere = ["s3://bucket/artifacts", (tmp_path / "own").as_uri(), unused.as_uri()]
+    client = mlflow.MlflowClient(f"sqlite:///{empty_store}")
     for address in elsewhere:
-        mlflow.MlflowClient(f"sqlite:///{file}").create_experiment(address, address)
+        client.create_experiment(address, address)
     assert open_store()
-    kept = sqlite3.connect(file).execute("SELECT artifact_location FROM experiments")
+    query = "SELECT artifact_location FROM experiments"
+    kept = sqlite3.connect(empty_store).execute(query)
     assert {*elsewhere} <= {address for (address,) in kept}
 
 
+@pytest.mark.usefixtures("empty_store")
 def test_a_pickled_model_is_refused(tmp_path):
     code = "from mlflow.pyfunc import PythonModel, save_model\n"
     code += "save_model('m', python_model=PythonModel(), pip_requirements=[])"

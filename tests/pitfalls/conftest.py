@@ -9,28 +9,20 @@ PRINTED: dict[str, dict[str, str]] = {}
 
 
 def pytest_runtest_logreport(report):
-    if (
-        report.when == "call"
-        and report.passed
-        and (said := dict(report.user_properties))
-    ):
-        PRINTED[report.nodeid.split("[")[-1].rstrip("]")] = said
+    printed = dict(report.user_properties)
+    if report.when == "call" and report.passed and printed:
+        PRINTED[report.nodeid.split("[")[-1].rstrip("]")] = printed
 
 
 def pytest_sessionfinish(session):
     if hasattr(session.config, "workerinput") or not PRINTED:
         return
     names = {case.name for case in cases()}
-    before = (
-        json.loads(KEPT.read_text(encoding="utf-8"))["output"] if KEPT.is_file() else {}
-    )
-    output = {
-        name: said for name, said in {**before, **PRINTED}.items() if name in names
-    }
-    output = dict(sorted(output.items()))
-    if PRINTED.keys() < names:  # the page goes on naming the run of the others
-        kept = json.loads(KEPT.read_text(encoding="utf-8"))
-        text = json.dumps({**kept, "output": output}, indent=1, ensure_ascii=False)
-        KEPT.write_text(f"{text}\n", encoding="utf-8")
+    if PRINTED.keys() == names:
+        keep(KEPT, {"mlflow", "pandas"}, digest(), output=dict(sorted(PRINTED.items())))
         return
-    keep(KEPT, {"mlflow", "pandas"}, digest(), output=output)
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))  # of the run of the others
+    output = kept["output"] | PRINTED
+    kept["output"] = {name: output[name] for name in sorted(output) if name in names}
+    text = json.dumps(kept, indent=1, ensure_ascii=False)
+    KEPT.write_text(f"{text}\n", encoding="utf-8")

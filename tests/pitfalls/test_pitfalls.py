@@ -39,14 +39,8 @@ def script(path: Path, place: Path, environment: dict[str, str]) -> None:
         del os.environ[name]
     os.environ |= environment
     os.chdir(place)
-    sys.path = [
-        str(place),
-        *(each for each in sys.path if each.endswith("packages")),
-    ] + [
-        each
-        for each in sys.path
-        if "/lib/python" in each and not each.endswith("packages")
-    ]
+    # As for a script that is run in `place`, which does not see this repository.
+    sys.path = [str(place), *(each for each in sys.path if "/python3" in each)]
     try:
         runpy.run_path(str(path), run_name="__main__")
     except Exception as error:
@@ -61,11 +55,7 @@ def run(case: Pitfall, way: str, folder: Path) -> str:
     """Write the way's files and run them; return what they print."""
     here, elsewhere = folder / "here", folder / "here" / "elsewhere"
     elsewhere.mkdir(parents=True)
-    files = (
-        case.ways["wrong"] | case.ways["right"]
-        if way == "right"
-        else case.ways["wrong"]
-    )
+    files = case.ways["wrong"] | case.ways[way]
     for name, text in files.items():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(text, encoding="utf-8")

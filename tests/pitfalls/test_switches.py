@@ -47,13 +47,11 @@ def save_models() -> list[str]:
     pickled.predict = lambda context, model_input: model_input
     mlflow.pyfunc.save_model("pickled PythonModel", python_model=pickled, **pins)
     fitted = LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0])
+    models = ["from code", code, "pickled PythonModel"]
     for kind in ("skops", "cloudpickle"):
-        mlflow.sklearn.save_model(
-            fitted, f"scikit-learn, {kind}", serialization_format=kind, **pins
-        )
-    return ["from code", code, "pickled PythonModel"] + [
-        f"scikit-learn, {kind}" for kind in ("skops", "cloudpickle")
-    ]
+        models.append(f"scikit-learn, {kind}")
+        mlflow.sklearn.save_model(fitted, models[-1], serialization_format=kind, **pins)
+    return models
 
 
 def test_switches(tmp_path, monkeypatch):

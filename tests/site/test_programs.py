@@ -11,8 +11,6 @@ from docs.agents import SITE as ADDRESS
 from docs.agents import SKILL
 from tests.site.conftest import SITE
 
-pytestmark = pytest.mark.site
-
 
 def test_twins_are_plain_markdown_with_what_the_page_shows():
     marks = re.compile(r"^(<div|<figure|<!-- |\?\?\?|!!! |::: |--8<--).*", re.M)

@@ -8,7 +8,6 @@ import yaml
 
 from docs.pitfalls import cases, kept
 
-pytestmark = pytest.mark.site
 QUERIES = yaml.safe_load(Path(__file__).with_name("queries.yml").read_text("utf-8"))
 HOMES = {"en": "", "zh": "zh/"}
 ITEM = ".md-search-result__item"

@@ -17,7 +17,6 @@ from docs.generate import fill
 from docs.recipe_pages import reasons
 from tests.site.conftest import SITE, pages
 
-pytestmark = pytest.mark.site
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 # Each kind of word in code is looked at once: a page has thousands, and they differ by
 # class alone. What is right is not written out, which would take most of axe's time.
