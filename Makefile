@@ -70,7 +70,7 @@ passages: .venv/.recipes ## embed the entries of reference_qa again, into its en
 	@$(BIN)/python recipes/reference_qa/passages.py
 
 torture: build/log-all.json ## 10,000 hostile inputs for each recipe, and many clients (half an hour)
-	@$(BIN)/python -m benchmarks.torture
+	@$(BIN)/python -m pytest tests/torture -vv --here --cases=10000 --dist=worksteal
 
 # The tests that take longest come first.
 verify: .venv/.spark .venv/.team .venv/.browser .venv/.sign ## use every recipe in every way; part of it with RECIPE=<name> WAY=isolated

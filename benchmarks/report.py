@@ -117,8 +117,7 @@ def page(
         titled(title, markdown(rows, best), (charts or {}).get(title, ""))
         for title, rows in wanted.items()
     ]
-    made = kept["made_by"]
-    command = "make torture" if made == "torture" else f"make bench RECIPE={made}"
+    command = f"make bench RECIPE={kept['made_by']}"
     words = {
         word for table in tables for word in table.lower().split("| ---")[0].split()
     }

@@ -1,15 +1,13 @@
-"""The logged models that are under attack, and the counts that are kept."""
+"""The logged models that are under attack, and how often."""
 
 import json
 import re
-from collections import Counter
 
 from shared.local_embeddings import EMBEDDING_MODEL
 
 import mlflow
 import pytest
 
-from benchmarks.torture import COUNTED
 from tests.conftest import store_uri
 from tests.fake_service import completion, text_of
 
@@ -40,18 +38,6 @@ def model(recipe, logged, folder, service, monkeypatch):
         pass
     yield mlflow.pyfunc.load_model(str(folder(recipe)))
     mlflow.tracing.reset()
-
-
-@pytest.fixture
-def counts(request, recipe):
-    """Count what comes of a test's cases; benchmarks/torture.py shows it."""
-    counted: Counter[str] = Counter()
-    yield counted
-    name = request.node.originalname.removeprefix("test_").replace("_", " ")
-    COUNTED.parent.mkdir(exist_ok=True)
-    with COUNTED.open("a") as file:
-        line = {"test": name, "recipe": recipe.name, **counted}
-        file.write(json.dumps(line) + "\n")
 
 
 @pytest.fixture

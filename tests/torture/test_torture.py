@@ -1,7 +1,7 @@
 """Hostile input and crowds at every recipe's logged model, over MLflow's own server.
 
 Allowed is the right answer, or one short error of ours: MlflowException, status 400.
-What MLflow does by itself before the model is asked, or instead, is counted apart.
+What MLflow does by itself before the model is asked, or instead, is no failure.
 `make torture` runs many more cases than these files alone do.
 """
 
@@ -61,9 +61,8 @@ def ours(error: BaseException) -> bool:
     return any(place in file for file in files for place in own)
 
 
-def ask_in_python(recipe, model, given, params, counts) -> None:
+def ask_in_python(recipe, model, given, params) -> None:
     """Ask once and judge what comes back."""
-    counts["cases"] += 1
     try:
         answer = model.predict(given, params=params)
     except mlflow.MlflowException as error:
@@ -71,17 +70,14 @@ def ask_in_python(recipe, model, given, params, counts) -> None:
             assert error.get_http_status_code() == 400, error
             message = str(error)
             assert len(message) < 2000 and "x" * 100 not in message, message[:300]
-        counts["refused by the recipe" if ours(error) else "refused by MLflow"] += 1
     except Exception as error:
         assert not ours(error), "".join(traceback.format_exception(error)[-3:])
-        counts[f"MLflow's own {type(error).__name__}"] += 1
     else:
         check(recipe, given, params, answer)
-        counts["answered"] += 1
 
 
 @of(RECIPES)
-def test_hostile_input_in_Python(recipe, model, cases, counts):
+def test_hostile_input_in_Python(recipe, model, cases):
     asked = recipe.json("request.json")
     if hostile.asks_a_table(asked):
         frame = hostile.first_frame(asked)
@@ -90,19 +86,18 @@ def test_hostile_input_in_Python(recipe, model, cases, counts):
     else:
         given = hostile.altered(asked, hostile.VALUES)
     drawn = st.tuples(given, hostile.params(asked.get("params", {})))
-    run(lambda d: ask_in_python(recipe, model, *d, counts), drawn, cases(300, 10_000))
+    run(lambda d: ask_in_python(recipe, model, *d), drawn, cases(300, 10_000))
 
 
 @of(TABLES)
-def test_no_row_and_many_rows(recipe, model, cases, counts):
+def test_no_row_and_many_rows(recipe, model, cases):
     asked = recipe.json("request.json")
     frame, params = hostile.first_frame(asked), asked.get("params")
     many = cases(1_000, 1_000_000 if recipe.name in MILLION else 1_000)
     for number in (0, many):
         times = -(-number // len(frame))
         rows = pd.concat([frame] * max(1, times), ignore_index=True).iloc[:number]
-        ask_in_python(recipe, model, rows, params, counts)
-        counts["rows"] += number
+        ask_in_python(recipe, model, rows, params)
 
 
 @contextmanager
@@ -144,26 +139,18 @@ def answer_of(text: str):
 
 
 @of(RECIPES)
-def test_hostile_requests_over_REST(recipe, model, cases, counts):
+def test_hostile_requests_over_REST(recipe, model, cases):
     asked = recipe.json("request.json")
     with served(model) as port:
 
         def case(body: bytes) -> None:
-            counts["cases"] += 1
             status, text = post(port, body)
             if status == 200:
                 given = json.loads(body)
                 check(recipe, given, given.get("params"), answer_of(text))
-                counts["answered"] += 1
                 return
-            trace = "stack_trace" in text
             end = text[-2000:]
             assert "model_code.py" not in text and "code_model" not in text, end
-            if status == 400 and not trace:
-                counts["refused, status 400"] += 1
-            else:
-                traced = " with a stack trace" if trace else ""
-                counts[f"MLflow's own {status}{traced}"] += 1
 
         run(case, hostile.bodies(asked), cases(300, 2_000))
         status, text = post(port, json.dumps(asked))  # it lives, and answers as ever
