@@ -1,14 +1,12 @@
 """circle_area: known answers, the dtypes that count, and what is refused."""
 
-import json
 import math
 
 import mlflow
 import pandas as pd
 import pytest
 
-from benchmarks import circle_area as benchmark
-from benchmarks.report import RESULTS
+from benchmarks.circle_area import loaded
 from recipes.circle_area import model_code
 from tests.conftest import refusal
 
@@ -16,7 +14,7 @@ from tests.conftest import refusal
 @pytest.fixture(scope="module")
 def model():
     """Return the model as it comes back from a store, behind MLflow's own checks."""
-    return benchmark.loaded()
+    return loaded()
 
 
 def test_known_answers(model):
@@ -62,12 +60,3 @@ def test_a_shortest_length_keeps_a_quotient_finite(monkeypatch):
     heights = pd.Series([1.0, 0.0], name="height")
     with pytest.raises(mlflow.MlflowException, match="row 1: 0.0 .* from 0.01 to"):
         model_code.check_lengths(heights)
-
-
-def test_the_page_shows_what_each_way_takes_today():
-    """The two ways to type a model take what its tables say."""
-    kept = json.loads((RESULTS / "circle_area.json").read_text())["tables"]
-    models = benchmark.both_ways()
-    assert kept["One diameter, sent over REST"] == benchmark.values_taken(models)
-    forms = kept["One circle of diameter 2, in each form of a request"]
-    assert forms == benchmark.forms_taken(models)
