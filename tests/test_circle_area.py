@@ -6,15 +6,23 @@ import mlflow
 import pandas as pd
 import pytest
 
-from benchmarks.circle_area import loaded
 from recipes.circle_area import model_code
+from recipes.circle_area.driver import HERE, SIGNATURE
 from tests.conftest import refusal
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(tmp_path_factory):
     """Return the model as it comes back from a store, behind MLflow's own checks."""
-    return loaded()
+    folder = f"{tmp_path_factory.mktemp('circle')}/model"
+    mlflow.pyfunc.save_model(
+        folder,
+        python_model=HERE / "model_code.py",
+        signature=SIGNATURE,
+        input_example=pd.DataFrame({"diameter": [2.0]}),
+        pip_requirements=str(HERE / "requirements.txt"),
+    )
+    return mlflow.pyfunc.load_model(folder)
 
 
 def test_known_answers(model):

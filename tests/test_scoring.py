@@ -1,4 +1,4 @@
-"""What `make score-spark` adds to spark_udf, tried without Spark."""
+"""How `make score-spark` answers rows, tables and params, without Spark."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,6 @@ from shared.spark import (
     is_agent,
     read_columns,
     read_params,
-    score,
 )
 
 import mlflow
@@ -123,22 +122,3 @@ A_TO_B = ModelSignature(
 def test_a_model_reads_its_inputs_though_they_name_the_groups(signature, expected):
     columns = read_columns(Model(signature=signature), ["a", "c"], "a")
     assert {*columns} - {"_corrupt_record"} == expected
-
-
-@pytest.mark.parametrize(
-    "signature, group_by, message",
-    [
-        (A_TO_B, "", "no column {'a'}; the input has"),
-        (A_TO_B, "shop", "no column {'shop'}; the input has"),
-        (ModelSignature(A_TO_B.inputs), "", "its signature names no outputs"),
-        (ModelSignature(outputs=A_TO_B.outputs), "", "name its groups"),
-    ],
-)
-def test_what_spark_cannot_score_is_said_in_a_line(
-    signature, group_by, message, tmp_path
-):
-    Model(signature=signature).save(tmp_path / "MLmodel")
-    has_a = "no column {'a'}" not in message
-    rows = SimpleNamespace(columns=["a", "c"] if has_a else ["c"])
-    with pytest.raises(CookbookError, match=message):
-        score(None, rows, str(tmp_path), group_by=group_by)

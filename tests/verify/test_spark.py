@@ -9,21 +9,27 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
+from shared import spark
 from shared.known_answer import differences
 from shared.processes import free_port, running_server
-from shared.recipes import find
+from shared.recipes import CookbookError, find
 from shared.spark import start_spark
 
 import pandas as pd
 import pytest
-from mlflow.models import Model
+from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
+from mlflow.types.schema import ColSpec, Schema
 
 from tests.conftest import blocks, environment, make
 from tests.verify.conftest import typed
 
 pytestmark = pytest.mark.verify
+A_TO_B = ModelSignature(
+    Schema([ColSpec("double", "a")]), Schema([ColSpec("long", "b")])
+)
 LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_PUBLIC_DNS": "127.0.0.1"}
 
 
@@ -138,3 +144,22 @@ def test_this_machines_spark_is_on_loopback():
     host = spark.sparkContext.getConf().get("spark.driver.host")
     spark.stop()
     assert socket.gethostbyname(host) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "signature, group_by, message",
+    [
+        (A_TO_B, "", "no column {'a'}; the input has"),
+        (A_TO_B, "shop", "no column {'shop'}; the input has"),
+        (ModelSignature(A_TO_B.inputs), "", "its signature names no outputs"),
+        (ModelSignature(outputs=A_TO_B.outputs), "", "name its groups"),
+    ],
+)
+def test_what_spark_cannot_score_is_said_in_a_line(
+    signature, group_by, message, tmp_path
+):
+    Model(signature=signature).save(tmp_path / "MLmodel")
+    has_a = "no column {'a'}" not in message
+    rows = SimpleNamespace(columns=["a", "c"] if has_a else ["c"])
+    with pytest.raises(CookbookError, match=message):
+        spark.score(None, rows, str(tmp_path), group_by=group_by)
