@@ -97,11 +97,11 @@ build/log-all.txt: build/log-all.json
 	@$(BIN)/python -c 'import json; from shared import log_all; print(log_all.format_table(json.load(open("$<"))))' > $@
 build/smoke-all.txt: build/log-all.json
 	@$(RUN) smoke-all > $@ || { cat $@; exit 1; }
-build/checked: docs/checked.py $(wildcard shared/check* benchmarks/check_model.*) | .venv/.docs
+build/checked: docs/checked.py $(wildcard check_model/*.* benchmarks/check_model.*) | .venv/.docs
 	@mkdir -p $@ && $(BIN)/python -m docs.checked && touch $@
 build/make.txt: Makefile
 	@mkdir -p build && $(MAKE) -s help > $@
-build/starters: build/log-all.json $(wildcard shared/*.py shared/*.md shared/starter/*)
+build/starters: build/log-all.json $(wildcard shared/*.py shared/starter/* check_model/*.*)
 	@$(RUN) starters && touch $@
 SHOWN := build/log-all.txt build/smoke-all.txt build/make.txt build/starters build/checked
 
@@ -146,12 +146,12 @@ clean: ## remove what was built; keeps .venv and .mlflow (your runs)
 	@sed -n '/^uv==/,/[^\\]$$/p' locks/dev.txt > .venv/uv.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
 
-.venv/.recipes: locks/dev.txt locks/llm.txt locks/data.txt | .venv/bin/uv
+.venv/.recipes: pyproject.toml locks/dev.txt locks/llm.txt locks/data.txt | .venv/bin/uv
 	@$(UV) sync -q --compile-bytecode --require-hashes locks/dev.txt locks/llm.txt locks/data.txt
 	@$(UV) install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.base: locks/base.txt | .venv/bin/uv
+.venv/.base: pyproject.toml locks/base.txt | .venv/bin/uv
 	@$(UV) install -q --require-hashes -r locks/base.txt
 	@$(UV) install -q --no-deps --no-build-isolation -e .
 	@touch $@

@@ -8,7 +8,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from shared.check import check_model, format_report, read_checks
+from check_model import check_model, read_checks
+from check_model.command import format_report
 from shared.recipes import ROOT
 
 import pandas as pd

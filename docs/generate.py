@@ -221,7 +221,7 @@ def navigation() -> list[dict[str, Any]]:
         {
             "Reference": [
                 "reference/make.md",
-                {"shared, the helpers": "reference/shared.md"},
+                {"shared and check_model": "reference/shared.md"},
                 "reference/glossary.md",
                 {"Changes": "changes.md"},
             ]

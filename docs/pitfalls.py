@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared import check
+from check_model import read_checks
 from shared.recipes import ROOT
 
 import yaml
@@ -61,7 +61,7 @@ class Pitfall:
 
     @property
     def slug(self) -> str:
-        """The name of its page, which check.md gives too."""
+        """The name of its page, which checks.md gives too."""
         return self.name.replace("_", "-")
 
     @property
@@ -103,7 +103,7 @@ def kept() -> dict[str, Any]:
 
 def finders(case: Pitfall) -> list[str]:
     """Return the checks of check-model that name the case."""
-    checks = check.read_checks().items()
+    checks = read_checks().items()
     return [name for name, row in checks if case.slug in row[-1].split()]
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import CookbookError
-from shared.store import open_store
+from shared.store import open_store, print_command
 
 # The function behind `mlflow models predict`: the command starts two seconds later.
 PREDICT = """
@@ -118,7 +118,7 @@ def ask(
     request = str(folder / "request.json")
     arguments = ["-m", model, "-i", request, "-t", "json"]
     arguments += ["--env-manager", env_manager]
-    print(f"$ mlflow models predict {shlex.join(arguments)}", flush=True)
+    print_command(f"mlflow models predict {shlex.join(arguments)}")
     variables = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", **os.environ}
     path = variables.get("PATH", os.defpath)
     variables["PATH"] = f"{Path(sys.executable).parent}:{path}"

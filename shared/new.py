@@ -14,7 +14,7 @@ from shared.recipes import FILES, Recipe, discover, find
 TEMPLATES = Path(__file__).with_name("starter")
 NEUTRAL = "my_model"  # the name that a starter to download has
 # What the drivers and the test use, and the packages of these files.
-HELPERS = ["__init__.py", "known_answer.py", "run.py", "store.py", "check*.*"]
+HELPERS = ["__init__.py", "known_answer.py", "run.py", "store.py"]
 # The first three are for the SQLite store.
 PACKAGES = ["alembic", "sqlalchemy", "filelock", "pytest", "uv"]
 SHOWN = ["README.md", "client.py", "typed.py"]  # on the recipe's page alone
@@ -105,11 +105,13 @@ def recipe_files(recipe: Recipe) -> list[Path]:
 
 
 def helpers(recipe: Recipe) -> list[Path]:
-    """Return the files of shared/ that the recipe's starter has."""
-    patterns = [*HELPERS]
+    """Return the files of shared/ and of check-model that the recipe's starter has."""
+    names = [*HELPERS]
     if service := recipe.front_matter.get("runs_with"):
-        patterns += {f"{service}.py", "local_llm.py"}  # which serves for both
-    return [path for name in patterns for path in (ROOT / "shared").glob(name)]
+        names += {f"{service}.py", "local_llm.py"}  # which serves for both
+    return [ROOT / "shared" / name for name in names] + [
+        *(ROOT / "check_model").glob("*.*")
+    ]
 
 
 def locked_packages() -> dict[str, tuple[str, set[str]]]:
@@ -167,7 +169,9 @@ def readme_text(recipe: Recipe, slug: str) -> str:
 
 def starter_files(recipe: Recipe, slug: str) -> dict[str, bytes]:
     """Return the files of the recipe's starter of that name: path and content."""
-    files = {f"shared/{path.name}": path.read_bytes() for path in helpers(recipe)}
+    files = {}
+    for path in helpers(recipe):
+        files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
     for path in recipe_files(recipe):
         data = path.read_bytes()
         if path.suffix == ".py":

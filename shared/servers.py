@@ -8,7 +8,7 @@ from contextlib import suppress
 from shared import ROOT, CookbookError
 from shared.processes import run_command
 from shared.recipes import WARNINGS, Recipe, all_services, newest_model
-from shared.store import open_store, shown_uri, tracking_uri
+from shared.store import open_store, print_command, shown_uri, tracking_uri
 
 PYTHON = [sys.executable, *WARNINGS]
 MLFLOW = [sys.executable, "-m", "mlflow"]
@@ -40,8 +40,8 @@ def smoke_all() -> int:
 def check_model(recipe: Recipe) -> int:
     """Say what will go wrong with the recipe's newest model in production."""
     model = newest_model(recipe)
-    print(f"$ check-model {model}", flush=True)
-    command = [sys.executable, "-m", "shared.check", model]
+    print_command(f"check-model {model}")
+    command = [sys.executable, "-m", "check_model", model]
     return run_command([*recipe.service_command, *command])
 
 
@@ -54,8 +54,8 @@ def listen(
             raise CookbookError(f"port {port} is in use; choose another: PORT=")
     command = [*command, "--host", "127.0.0.1", "--port", str(port)]
     plain = shlex.join(["python", *command[1:]])
-    settings = [f"{name}={value} " for name, value in more.items()]
-    print("$", *settings, plain.replace("python -m mlflow", "mlflow"))
+    settings = [f"{name}={value}" for name, value in more.items()]
+    print_command(" ".join([*settings, plain.replace("python -m mlflow", "mlflow")]))
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
         return run_command([*(service or []), *command], **more)

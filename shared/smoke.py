@@ -17,6 +17,7 @@ from typing import Any
 from shared import ROOT, known_answer
 from shared.forks import output_file, run_in_forks
 from shared.recipes import Recipe, discover, find, newest_model
+from shared.store import print_command
 
 import mlflow
 import mlflow.pyfunc.scoring_server
@@ -44,7 +45,7 @@ def ask_here(recipe: Recipe) -> Any:
     model, request = newest_model(recipe), recipe.path / "request.json"
     words = ["-m", model, "-i", str(request), "-t", "json"]
     words += ["--env-manager", "local"]
-    print(f"$ mlflow models predict {shlex.join(words)}", flush=True)
+    print_command(f"mlflow models predict {shlex.join(words)}")
     os.chdir("/")
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != ROOT]
     for name in ("shared", "recipes", *sys.modules):

@@ -34,6 +34,13 @@ def shown_uri() -> str:
     return re.sub("://[^/@]*@", "://", tracking_uri())
 
 
+def print_command(command: str) -> None:
+    """Print a command that can be run in this folder: with the store, if it is ours."""
+    ours = "MLFLOW_TRACKING_URI=sqlite:///.mlflow/mlflow.db "
+    store = ours if tracking_uri() == OWN_STORE else ""
+    print(f"$ {store}{command}", flush=True)
+
+
 def store_file() -> Path | None:
     """Return the store's SQLite file; None for a server's address."""
     kind, separator, path = tracking_uri().partition("sqlite:///")

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shared.check import check_model, print_check, read_checks
-from shared.check_answers import CheckError
-from shared.check_files import brought_by, named
+from check_model import CheckError, check_model, read_checks
+from check_model.command import print_check
+from check_model.files import brought_by, named
 
 import pytest
 
@@ -51,7 +51,9 @@ def test_findings_are_printed_with_why_mend_and_counts(tmp_path, capsys):
 def test_a_script_may_call_it_anywhere(tmp_path):
     """The process that checks does not run the script again."""
     script = tmp_path / "check.py"
-    script.write_text("import sys\nfrom shared.check import main\nsys.exit(main())\n")
+    script.write_text(
+        "import sys\nfrom check_model.command import main\nsys.exit(main())\n"
+    )
     command = [sys.executable, script, FAULTLESS[0].save(tmp_path), "--json"]
     printed = json.loads(subprocess.check_output(command))
     assert printed["error"] == 0 and len(printed["results"]) == len(read_checks())

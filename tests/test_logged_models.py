@@ -1,6 +1,6 @@
 """check-model finds nothing in what the recipes logged."""
 
-from shared.check import check_model
+from check_model import check_model
 
 
 def test_check_model_finds_nothing_in_what_was_logged(logged):

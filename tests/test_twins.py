@@ -109,7 +109,9 @@ def test_each_word_in_Chinese_is_there_once_and_used():
         used |= {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
     for path in ROOT.glob("docs/pictures/*.svg"):
         used |= set(re.split(r'[<>"\n]', html.unescape(path.read_text("utf-8"))))
-    used |= set(re.split(r" \| |\n", (ROOT / "shared/check.md").read_text("utf-8")))
+    used |= set(
+        re.split(r" \| |\n", (ROOT / "check_model/checks.md").read_text("utf-8"))
+    )
     used |= {word.replace("`", "") for word in used}  # as in a chart
     assert [key for key, number in Counter(keys).items() if number > 1] == []
     assert [key for key in keys if html.unescape(key) not in used] == []

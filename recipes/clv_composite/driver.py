@@ -214,11 +214,10 @@ def main() -> None:
         headline = evaluate(model, transactions, weeks, parts.get("textbook"))
         composite = mlflow.pyfunc.load_model(model.model_uri)
         answer = composite.predict(example, params=request["params"])
-
+        for name, part in parts.items():
+            mlflow.register_model(part.model_uri, f"{NAME}_{name}")
+        mlflow.register_model(model.model_uri, NAME)
     report(model, headline, answer.round(2))
-    for name, part in parts.items():
-        mlflow.register_model(part.model_uri, f"{NAME}_{name}")
-    mlflow.register_model(model.model_uri, NAME)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def main() -> None:
             f"{quality['directed right']} of {quality['directed']} directions right; "
             f"SHD {distance['SHD']} on {len(rows):,} rows sampled from the network"
         )
-    mlflow.register_model(model.model_uri, NAME)
+        mlflow.register_model(model.model_uri, NAME)
     report(model, headline=headline, prediction=edges)
 
 

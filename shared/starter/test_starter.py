@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.check import check_model
+from check_model import check_model
 from shared.known_answer import ask, find_faults
 
 import pytest

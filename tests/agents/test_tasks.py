@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from shared.check import check_model
+from check_model import check_model
 
 import pytest
 import yaml

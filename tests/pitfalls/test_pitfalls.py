@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from shared.check import check_model
+from check_model import check_model
 
 import pytest
 

@@ -1,15 +1,5 @@
-"""Say what will go wrong with a logged model from code, before production does.
+"""Run the checks of a model, in a process or an environment of its own."""
 
-    check-model models:/churn/3          or a folder, runs:/<id>/model, models:/churn@a
-    check-model models:/churn/3 --json   for a program; --help lists all options
-
-It needs MLflow and what the model needs, nothing else. The model runs in a process of
-its own, in an empty folder: loaded without the keys of the environment, and Python's
-sockets reach no host but this one, unless `--call`. check.md says of each check why it
-matters and what mends it; the checks are in check_files.py and check_answers.py.
-"""
-
-import argparse
 import functools
 import json
 import multiprocessing
@@ -25,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from shared.check_answers import CheckError, examine, model_folder, run_params
-from shared.check_files import Files, no_secrets
+from check_model.answers import CheckError, examine, model_folder, run_params
+from check_model.files import Files, no_secrets
 
 LIMIT = 60.0  # seconds that one check may take
 
@@ -49,8 +39,8 @@ class Result(NamedTuple):
 
 @functools.cache
 def read_checks() -> dict[str, list[str]]:
-    """Return what check.md says of each check, in its order; the pitfalls are last."""
-    text = Path(__file__).with_name("check.md").read_text("utf-8")
+    """Return what checks.md says of each check, in its order; the pitfalls are last."""
+    text = Path(__file__).with_name("checks.md").read_text("utf-8")
     rows = [line.strip("|").split(" | ") for line in text.splitlines()[2:]]
     return {name.strip(" `"): [cell.strip() for cell in row] for name, *row in rows}
 
@@ -80,9 +70,8 @@ def check_model(
         return check_isolated(str(model), call, limit)
     # The process is a fork of multiprocessing's fork server, which imports MLflow once.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        ["mlflow.pyfunc.scoring_server", "shared.check_answers"]
-    )
+    preloaded = ["mlflow.pyfunc.scoring_server", "check_model.answers"]
+    processes.set_forkserver_preload(preloaded)
     pipe, theirs = processes.Pipe(duplex=False)
     script = sys.modules["__main__"]
     with tempfile.TemporaryDirectory() as place:
@@ -136,12 +125,12 @@ def check_isolated(model: str, call: bool, limit: float) -> list[Result]:
     command = [uv, "run", "-q", "--no-project", "--isolated"]
     command += ["--python", sys.executable]
     command += ["--with-requirements", f"{folder}/requirements.txt"]
-    command += ["--", "python", "-s", "-m", "shared.check"]
+    command += ["--", "python", "-s", "-m", "check_model"]
     command += [str(folder), "--json", f"--limit={limit}"]
     if call:
         command.append("--call")
     with tempfile.TemporaryDirectory() as place:  # with check-model and nothing else
-        shutil.copytree(Path(__file__).parent, Path(place) / "shared")
+        shutil.copytree(Path(__file__).parent, Path(place) / "check_model")
         done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     if not done.stdout:
         reason = " ".join(done.stderr.split()) or f"uv ends with {done.returncode}"
@@ -153,51 +142,3 @@ def check_isolated(model: str, call: bool, limit: float) -> list[Result]:
     secret = next(no_secrets(files), "")
     here = {"no-secrets": result("no-secrets", "found" if secret else "ok", secret)}
     return [here.get(row["name"]) or Result(**row) for row in rows]
-
-
-def format_report(model: str, results: list[Result], as_json: bool = False) -> str:
-    """Return all results as JSON, or errors, advice and what was skipped to read."""
-    statuses = [outcome.status for outcome in results]
-    counts = {name: statuses.count(name) for name in ("error", "advice", "skipped")}
-    if as_json:
-        rows = [outcome._asdict() for outcome in results]
-        return json.dumps({"model": model, **counts, "results": rows}, indent=1)
-    lines = [str(r) for status in counts for r in results if r.status == status]
-    numbers = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return "\n".join([*lines, f"{model}: {len(results)} checks: {numbers}"])
-
-
-def print_check(model: str, as_json: bool = False, **options: Any) -> int:
-    """Check the model and print what is to be said of it; return the exit code."""
-    try:
-        results = check_model(model, **options)
-    except CheckError as error:
-        print(f"check-model: {model}: {error}", file=sys.stderr)
-        return 2
-    print(format_report(model, results, as_json))
-    return int(any(outcome.status == "error" for outcome in results))
-
-
-def main() -> int:
-    """Check one model; 0 without errors, 1 with errors, 2 if it can't be checked."""
-    about = str(__doc__).splitlines()[0]
-    parser = argparse.ArgumentParser("check-model", description=about)
-    parser.add_argument("model", help="models:/name/version, runs:/id/name or a folder")
-    parser.add_argument(
-        "--json", dest="as_json", action="store_true", help="print JSON"
-    )
-    parser.add_argument("--call", action="store_true", help="let it ask other hosts")
-    parser.add_argument("--env-manager", choices=["local", "uv"], default="local")
-    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds a check")
-    options = vars(parser.parse_args())
-    # TERM ends the checked process as well, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return print_check(**options)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

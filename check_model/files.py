@@ -1,7 +1,7 @@
 """What check-model reads in a logged model's files and code, before it is loaded.
 
 Each check is a generator of findings, of which the first is told; Skip says why it does
-not apply. check.md has a row for each, in the order in which they run.
+not apply. checks.md has a row for each, in the order in which they run.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """What check-model sees of a model that is loaded and asked, in a process of its own.
 
-Each check is a generator of findings, as in check_files.py.
+Each check is a generator of findings, as in files.py.
 """
 
 import functools
@@ -22,8 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared import check_files
-from shared.check_files import SECRET_NAME, Files, Skip
+from check_model import files
+from check_model.files import SECRET_NAME, Files, Skip
 
 LONGEST = 2000  # characters of an error that somebody still reads
 READABLE = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")  # by any program
@@ -643,7 +643,7 @@ def examine(
     for check in checks:
         try:
             function = check.replace("-", "_")
-            run = getattr(check_files, function, None) or globals()[function]
+            run = getattr(files, function, None) or globals()[function]
             finding = next(run(model), "")
             outcome = ("found" if finding else "ok", finding)
         except Skip as reason:
