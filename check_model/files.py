@@ -22,8 +22,15 @@ from packaging.utils import canonicalize_name
 
 LARGE = 2**30  # bytes that each worker of each deployment has to fetch
 CHANGERS = {"append", "appendleft", "extend"}  # methods that change a list
+# Methods that change a list, a dict or a set; other objects have some of them too.
+OTHER_CHANGERS = {"add", "clear", "discard", "insert", "pop", "popitem", "popleft"}
+OTHER_CHANGERS |= {"remove", "setdefault", "update"}
+CONTAINER = re.compile(
+    r"[\[{]|(collections\.)?(list|dict|set|deque|defaultdict|Counter|OrderedDict)\("
+)
+OWN_TO_REQUEST = re.compile(r"(threading\.)?local\(|(contextvars\.)?ContextVar\(")
 SECRET_NAME = re.compile(
-    r"(?!(.*_)?((primary|foreign|sort|partition|group|join|cache)_key"
+    r"(?!(.*_)?((primary|foreign|sort|partition|group|join|cache|public)_key"
     r"|(bos|eos|pad|unk|sep|cls|mask|stop)_token)$)"  # no secrets
     r"(.*_)?(api|access|auth)?(key|token|secret|password)",
     re.I,
@@ -34,6 +41,14 @@ SECRET = re.compile(
     r"|\bxox[bp]-[\w-]{10,}|\bAIza[\w-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|://[^/\s:@]+:[^/\s:@{}$]+@"
 )
+RANDOM = r"(?=[^\s]*\d)(?=[^\s]*[a-z])(?=[^\s]*[A-Z])\S{12,}|[0-9a-f]{24,}"
+SETTINGS_FILE = {".ini", ".cfg", ".conf", ".toml", ".yaml", ".yml", ".json", ".env"}
+SETTINGS_FILE |= {".properties"}
+PASSWORD_LINE = re.compile(
+    r"^\W*[\w.-]*(passw(or)?d|secret|(api|access|private)[_-]?key)[\"']?\s*[:=]\s*"
+    r"[\"']?(?![$<{])(?=[^\s\"',]*\d)(?=[^\s\"',]*[a-z])[^\s\"',]{8,}",
+    re.I | re.M,
+)
 WHEEL = re.compile(r"(.*/)?([\w.]+)-[^/]+\.whl")
 
 # What must not be in the model's texts, calls, files and requirements.
@@ -42,11 +57,12 @@ UNPICKLE = (
     r"|numpy\.load\(.*allow_pickle=True"
 )
 STORE = (
-    r"mlflow\.(set_(tracking_uri|registry_uri|experiment)\(|start_run\("
-    r"|pyfunc\.load_model\()"
+    r"mlflow\.(set_(tracking_uri|registry_uri|experiment)\(|start_run\(|log_\w+\("
+    r"|(\w+\.)?load_model\()"
 )
 MOVING_NAME = r"models:/[^/@]+(@.+|/[A-Za-z]+)$"
 MACHINE_PATH = r"(file://)?(/(home|Users|root|mnt|tmp|data|opt)/|[A-Za-z]:[\\/]|~/)\w"
+HOME = r"(os\.path\.expanduser|pathlib\.Path\.home)\("
 STRAY_FILE = r"(.*/)?(\.env|\.git|\.venv|\.ssh|\.aws|\.netrc|\.pypirc|id_rsa)(/|$)"
 OTHER_INDEX = r"(-i|-f|--(extra-)?index-url|--find-links)\b|.*://"
 
@@ -91,6 +107,52 @@ class Code:
             first = function.split(".")[0]
             name = full_names.get((file, first), first) + function.removeprefix(first)
             yield place, name + ast.unparse(node).removeprefix(function)
+
+    @functools.cached_property
+    def classes(self) -> dict[str, ast.ClassDef]:
+        return {node.name: node for _, node in self.nodes(ast.ClassDef)}
+
+    @functools.cached_property
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        """Return the functions that stand outside classes."""
+        statements = [node for tree in self.trees.values() for node in tree.body]
+        return functions_of(statements)
+
+    def methods(self, model_class: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+        """Return the methods of a class and of its bases in these files."""
+        found: dict[str, ast.FunctionDef] = {}
+        for base in model_class.bases:
+            parent = self.classes.get(ast.unparse(base).rpartition(".")[2])
+            if parent and parent is not model_class:
+                found |= self.methods(parent)
+        return found | functions_of(model_class.body)
+
+    @functools.cached_property
+    def values(self) -> dict[str, str]:
+        """Return the code of what globals, attributes and classes are set to."""
+        found = dict.fromkeys(self.classes, "class")
+        for tree in self.trees.values():
+            found |= dict(assigned(tree.body))
+        for node in self.classes.values():
+            found |= {f"self.{name}": value for name, value in assigned(node.body)}
+        return found | {
+            name: value
+            for _, method in self.nodes(ast.FunctionDef)
+            for name, value in assigned(ast.walk(method))
+            if name.startswith("self.")
+        }
+
+    def named_texts(self) -> Iterator[tuple[str, str, str]]:
+        """Yield place, name and text of strings that are given a name."""
+        for place, node in self.nodes(ast.Assign | ast.AnnAssign):
+            for name, _ in assigned([node]):
+                for part in ast.walk(node.value):
+                    yield place, name.rpartition(".")[2], text_in(part)
+        for place, node in self.nodes(ast.keyword):
+            yield place, str(node.arg), text_in(node.value)
+        for place, node in self.nodes(ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                yield place, text_in(key), text_in(value)
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield the strings that are no docstrings."""
@@ -158,6 +220,27 @@ def is_optional(node: ast.AST) -> bool:
     return isinstance(node, ast.Try) or is_if(node, "__name__", "TYPE_CHECKING")
 
 
+def text_in(node: ast.AST | None) -> str:
+    """Return a string's value; "" for any other node."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return ""
+
+
+def assigned(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+    """Yield the code of the targets of assignments and of what they are set to."""
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield ast.unparse(target), ast.unparse(node.value)
+        elif isinstance(node, ast.AnnAssign) and node.value:
+            yield ast.unparse(node.target), ast.unparse(node.value)
+
+
+def functions_of(statements: Iterable[ast.AST]) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in statements if isinstance(node, ast.FunctionDef)}
+
+
 def walk(node: ast.AST, without: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
     if not without(node):
         yield node
@@ -165,27 +248,58 @@ def walk(node: ast.AST, without: Callable[[ast.AST], bool]) -> Iterator[ast.AST]
             yield from walk(part, without)
 
 
-def reached(model_class: ast.ClassDef) -> Iterator[ast.FunctionDef]:
-    """Yield predict and predict_stream, and the methods that they call."""
-    methods = {n.name: n for n in model_class.body if isinstance(n, ast.FunctionDef)}
-    waiting = ["predict", "predict_stream"]
+def reached(model_class: ast.ClassDef, code: Code) -> Iterator[ast.FunctionDef]:
+    """Yield predict and predict_stream, and the methods and functions they call."""
+    methods = code.methods(model_class)
+    waiting = [*({"predict", "predict_stream"} & methods.keys())]
+    functions = code.functions | methods
     while waiting:
-        method = methods.pop(waiting.pop(), None)
-        if method:
-            yield method
-            attributes = [n for n in ast.walk(method) if isinstance(n, ast.Attribute)]
-            waiting += [node.attr for node in attributes]
+        function = functions.pop(waiting.pop(), None)
+        if function:
+            yield function
+            for node in ast.walk(function):
+                if isinstance(node, ast.Attribute):
+                    waiting.append(node.attr)
+                elif isinstance(node, ast.Name):
+                    waiting.append(node.id)
 
 
-def changed(method: ast.FunctionDef, values: set[str]) -> Iterator[str]:
-    """Yield what of the object and of these global values the method changes.
+def outer_names(function: ast.FunctionDef, values: dict[str, str]) -> dict[str, str]:
+    """Return what a function's names mean that outlives the call, as `values` does.
 
-    `if self.client is None: self.client = ...` and what is done with a lock is allowed.
+    Its own variables are left out, but not those that stand for an attribute of self
+    or a default value, which all calls share.
+    """
+    nodes = list(ast.walk(function))
+    stored = [n.id for n in nodes if isinstance(n, ast.Name) and is_stored(n)]
+    own = {node.arg for node in nodes if isinstance(node, ast.arg)} | {*stored}
+    found = {name: value for name, value in values.items() if name not in own}
+    for name, value in assigned(nodes):
+        if value.startswith("self.") and value in values and stored.count(name) == 1:
+            found[name] = values[value]
+    arguments = function.args.posonlyargs + function.args.args
+    defaults = function.args.defaults
+    for argument, default in zip(arguments[::-1], defaults[::-1], strict=False):
+        if CONTAINER.match(ast.unparse(default)):
+            found[argument.arg] = ast.unparse(default)
+    return found
+
+
+def is_stored(node: Any) -> bool:
+    return isinstance(node.ctx, ast.Store | ast.Del)
+
+
+def changed(function: ast.FunctionDef, values: dict[str, str]) -> Iterator[str]:
+    """Yield what of the object and of what outlives the call the function changes.
+
+    `if self.client is None: self.client = ...` and what is done with a lock is allowed,
+    and what each thread or request has of its own or takes away again.
     """
     allowed: set[ast.AST] = set()
-    names = [node for node in ast.walk(method) if isinstance(node, ast.Name)]
-    values = values - {n.id for n in names if isinstance(n.ctx, ast.Store)}
-    for node in ast.walk(method):  # an `if` or `with` comes before what is in it
+    values = outer_names(function, values)
+    text = ast.unparse(function)
+    own = tuple(f"{n}." for n, v in values.items() if OWN_TO_REQUEST.match(v))
+    for node in ast.walk(function):  # an `if` or `with` comes before what is in it
         if is_first_use(node) or is_locked(node):
             allowed |= set(ast.walk(node))
         if node in allowed:
@@ -193,20 +307,31 @@ def changed(method: ast.FunctionDef, values: set[str]) -> Iterator[str]:
         if isinstance(node, ast.Global):
             yield node.names[0]
         if isinstance(node, ast.Attribute | ast.Subscript):
-            name = ast.unparse(node)
-            owner = ast.unparse(node.value)
-            is_shared = name.startswith("self.") or owner in values
-            if is_shared and isinstance(node.ctx, ast.Store):
+            name = ast.unparse(node).replace("type(self).", "self.")
+            owner = ast.unparse(node.value).replace("type(self).", "self.")
+            if f"{owner}.".startswith(own):
+                continue
+            if is_stored(node) and (name.startswith("self.") or owner in values):
                 yield name
+            method = name.rpartition(".")[2]
             is_shared = owner.startswith("self.") or owner in values
-            if is_shared and name.rpartition(".")[2] in CHANGERS:
+            if is_shared and method in CHANGERS:
+                yield owner
+            taken_away = f"{owner}.discard(" in text or f"{owner}.remove(" in text
+            is_container = CONTAINER.match(values.get(owner, ""))
+            if is_container and method in OTHER_CHANGERS and not taken_away:
                 yield owner
 
 
 def is_first_use(node: ast.AST) -> bool:
     """Tell an `if` that asks whether something of the object is still missing."""
     missing = r"self\..* is None|not self\.|not in "
-    return isinstance(node, ast.If) and bool(re.search(missing, ast.unparse(node.test)))
+    if not isinstance(node, ast.If) or not re.search(missing, ast.unparse(node.test)):
+        return False
+    for target, value in assigned(node.body):  # cache[x] = len(cache) isn't made of x
+        if re.search(rf"\b{re.escape(target.partition('[')[0])}\b", value):
+            return False
+    return True
 
 
 def is_locked(node: ast.AST) -> bool:
@@ -313,26 +438,21 @@ def store_untouched(model: Files) -> Iterator[str]:
 
 
 def no_state(model: Files) -> Iterator[str]:
-    values = set()  # that the files have as globals
-    for tree in model.code.trees.values():
-        for statement in tree.body:
-            if isinstance(statement, ast.Assign):
-                values |= {ast.unparse(target) for target in statement.targets}
-            elif isinstance(statement, ast.AnnAssign):
-                values.add(ast.unparse(statement.target))
     for place, node in model.code.nodes(ast.ClassDef):
-        for method in reached(node):
-            for name in changed(method, values):
-                yield f"{place}: {node.name}.{method.name} changes {name}"
+        for function in reached(node, model.code):
+            for name in changed(function, model.code.values):
+                yield f"{place}: {node.name}: {function.name} changes {name}"
 
 
 def parts_pinned(model: Files) -> Iterator[str]:
-    return matching(MOVING_NAME, model.code.texts())
+    config = [(f"model_config: {n}", str(v)) for n, v in settings(model.config)]
+    return matching(MOVING_NAME, [*config, *model.code.texts()])
 
 
 def no_machine_paths(model: Files) -> Iterator[str]:
     config = [(f"model_config: {n}", str(v)) for n, v in settings(model.config)]
-    return matching(MACHINE_PATH, [*config, *model.code.texts()])
+    yield from matching(MACHINE_PATH, [*config, *model.code.texts()])
+    yield from matching(HOME, model.code.calls())
 
 
 def no_secrets(model: Files) -> Iterator[str]:
@@ -347,9 +467,17 @@ def no_secrets(model: Files) -> Iterator[str]:
                 yield f"{place}: {name!r}"
     for file in model.files:
         if file.stat().st_size < 10**6:
-            hit = SECRET.search(file.read_text("utf-8", errors="ignore"))
+            text = file.read_text("utf-8", errors="ignore")
+            hit = SECRET.search(text)
+            if not hit and file.suffix in SETTINGS_FILE:
+                hit = PASSWORD_LINE.search(text)
             if hit:
-                yield f"{file.relative_to(model.folder)} holds {hit[0][:6]}..."
+                start = hit[0].strip().splitlines()[0][:6]
+                yield f"{file.relative_to(model.folder)} holds {start}..."
+    with suppress(Skip):  # a model without code
+        for place, name, text in model.code.named_texts():
+            if SECRET_NAME.fullmatch(name) and re.fullmatch(RANDOM, text):
+                yield f"{place}: {name} = {text[:3]}..."
 
 
 def no_stray_files(model: Files) -> Iterator[str]:
