@@ -15,6 +15,8 @@ from shared import ROOT, CookbookError
 from shared.recipes import Recipe
 from shared.run import print_error
 
+from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
 
 def run_in_forks(
     work: Callable[[Recipe], int], recipes: list[Recipe], folder: str
@@ -24,6 +26,8 @@ def run_in_forks(
     Prints a line for each. What the function prints is in
     `build/<folder>/<recipe>.txt`.
     """
+    # MLflow looks up once a process which package each module is of, for a second.
+    warn_dependency_requirement_mismatches(["mlflow"])
     gc.freeze()  # the imported modules stay
     (ROOT / "build" / folder).mkdir(parents=True, exist_ok=True)
     waiting = list(recipes)

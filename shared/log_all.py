@@ -23,6 +23,7 @@ REPORT = re.compile(
 def import_packages() -> None:
     """Import what several drivers use: half of each driver's time would go into it."""
     import databricks.sdk  # noqa: F401
+    import git  # noqa: F401
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import mlflow.data.pandas_dataset
