@@ -28,6 +28,7 @@ from tests.conftest import (
     environment,
     make,
     only,
+    run_lines,
     store_uri,
     summary,
 )
@@ -78,6 +79,13 @@ def test_smoke_all_sees_a_wrong_answer_beside_a_right_one(logged, fresh_checkout
     assert [count for count, _, _ in lines] == ["1/2", "2/2"]
     verdicts = {name: verdict for _, name, verdict in lines}  # in the order they ended
     assert verdicts == {"circle_area": "failed", "pc_fast": "ok"}
+
+
+def test_smoke_prints_the_command_that_it_stands_for(logged):
+    """It runs as it is printed: it names the store."""
+    done = make(logged, "smoke", RECIPE="circle_area")
+    (command,) = re.findall(r"^\$ (.*)", done.stdout, re.M)
+    assert '"predictions"' in run_lines(command, logged)
 
 
 def test_smoke_sees_an_import_of_the_repository(tmp_path, monkeypatch, capfd):
