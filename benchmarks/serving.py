@@ -16,7 +16,7 @@ from shared.recipes import ROOT, find
 
 from benchmarks import circle_area
 from benchmarks.report import Rows, compare, interleave, publish, served, spread
-from docs.pitfalls import FENCE
+from docs.files import FENCE
 
 GUIDE = ROOT / "docs/guides/serve.md"
 WAYS = {

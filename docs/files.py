@@ -14,6 +14,7 @@ CHINESE = yaml.safe_load((DOCS / "words.zh.yml").read_text(encoding="utf-8"))
 WORD = re.compile(
     r"(?<=\| )[^|\n]+?(?= \|)|(?<=\*\*)[^*\n]+(?=\*\*)|(?<=>)[^<>\n]+(?=<)"
 )
+FENCE = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```$', re.M | re.S)  # name, text
 SOURCES: dict[str, str] = {}  # page -> the file to edit
 
 

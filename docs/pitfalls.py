@@ -22,13 +22,12 @@ from shared.recipes import ROOT
 import yaml
 
 from benchmarks import report
-from docs.files import split, translated
+from docs.files import FENCE, split, translated
 from docs.recipe_pages import LANGUAGE
 
 CASES = ROOT / "tests" / "pitfalls"
 KEPT = CASES / "output.json"
 SWITCHES = CASES / "switches.json"
-FENCE = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```$', re.M | re.S)
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 COLON = {"en": ":", "zh": "："}
 CHECKS = "guides/check-a-model.md#the-checks"
